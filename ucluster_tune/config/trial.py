@@ -1,0 +1,142 @@
+"""The typed, frozen configuration of one training; every default is the published recipe.
+
+Sources: the network and its losses from arXiv:2010.07106 (UCluster) and arXiv:2001.05311 (ABCNet),
+constants from the published code. Knows nothing of files, TensorFlow, Ray or Optuna.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ClassName = Literal["g", "q", "w", "z", "t"]
+Width = Annotated[int, Field(ge=1, le=4096)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A frozen section that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which jets are read, and the selection made on them."""
+
+    path: str = Field(min_length=1, description="folder of a parquet data set")
+    mass_min_gev: NonNegativeFloat = Field(10.0, description="jets at or below are left out")
+    mass_max_gev: PositiveFloat = Field(200.0, description="jets at or above are left out")
+    classes: tuple[ClassName, ...] | None = Field(
+        None, description="classes to keep; null keeps all that the data set has"
+    )
+
+    @model_validator(mode="after")
+    def _mass_window_is_not_empty(self) -> "DataConfig":
+        if self.mass_min_gev >= self.mass_max_gev:
+            raise ValueError(
+                f"mass_min_gev must be below mass_max_gev,"
+                f" got {self.mass_min_gev} and {self.mass_max_gev}"
+            )
+        if self.classes is not None and len(set(self.classes)) != len(self.classes):
+            raise ValueError(f"classes must not repeat, got {list(self.classes)}")
+        return self
+
+
+class ModelConfig(Section):
+    """Shape of ABCnet-UCluster."""
+
+    n_clusters: int = Field(3, ge=2, le=64, description="clusters, one centroid each")
+    n_neighbors: int = Field(
+        10, ge=2, le=100, description="k of both neighbour searches, the constituent included"
+    )
+    embedding_dim: int = Field(3, ge=1, le=256, description="dimension of the embedding")
+    n_mass_bins: int = Field(
+        20, ge=2, le=200, description="pretraining targets: edges linspace(0, mass_bin_max_gev, n)"
+    )
+    mass_bin_max_gev: PositiveFloat = Field(
+        200.0, description="upper edge of the mass bins; the last bin takes all jets above"
+    )
+    first_attention_width: Width = Field(16, description="channels of the first attention block")
+    first_widths: tuple[Width, Width] = Field(
+        (64, 128), description="the two convolutions after the first attention block"
+    )
+    second_attention_width: Width = Field(128, description="channels of the second block")
+    second_widths: tuple[Width, Width] = Field(
+        (256, 256), description="the two convolutions after the second attention block"
+    )
+    head_widths: tuple[Width, Width] = Field(
+        (256, 128), description="dense layers of the pretraining head"
+    )
+    batch_norm_epsilon: PositiveFloat = Field(1e-3, description="added to the variance")
+    padding_distance: PositiveFloat = Field(
+        1000.0, description="added to the first squared distance for each padded end"
+    )
+
+
+class LossConfig(Section):
+    """Focal loss on the mass bin and k-means loss on the embedding."""
+
+    focal_weight: NonNegativeFloat = Field(1.0, description="weight of the focal loss")
+    focal_scale: PositiveFloat = Field(10.0, description="factor inside the focal loss")
+    focal_gamma: NonNegativeFloat = Field(4.0, description="exponent of (1 - p)")
+    focal_epsilon: PositiveFloat = Field(1e-9, description="added to p before the logarithm")
+    clustering_weight: NonNegativeFloat = Field(
+        10.0, description="beta: weight of the k-means loss in the clustering phase"
+    )
+    inverse_temperature_start: PositiveFloat = Field(
+        4.0, description="alpha in the first clustering epoch"
+    )
+    inverse_temperature_step: NonNegativeFloat = Field(
+        2.0, description="added to alpha in each further epoch"
+    )
+
+
+class TrainingConfig(Section):
+    """Phases, batches, optimizer and schedules. Durations are epochs or jets, never steps."""
+
+    n_epochs: int = Field(200, ge=2, le=100_000, description="epochs of both phases together")
+    n_pretraining_epochs: int = Field(
+        21, ge=1, le=100_000, description="epochs of the focal loss alone"
+    )
+    global_batch_size: int = Field(512, ge=2, le=1_000_000, description="jets a step, all workers")
+    learning_rate: PositiveFloat = Field(1e-3, description="at the start")
+    learning_rate_decay: float = Field(
+        0.5, gt=0, le=1, description="factor after each learning_rate_decay_jets"
+    )
+    learning_rate_decay_jets: int = Field(500_000, ge=1, description="jets between two steps down")
+    learning_rate_min: NonNegativeFloat = Field(1e-5, description="floor of the learning rate")
+    adam_beta_1: Fraction = Field(0.9, description="decay of Adam's first moment")
+    adam_beta_2: Fraction = Field(0.999, description="decay of Adam's second moment")
+    adam_epsilon: PositiveFloat = Field(1e-8, description="outside the bias correction")
+    batch_norm_momentum: float = Field(
+        0.5, gt=0, le=1, description="averages move by this share at the start"
+    )
+    batch_norm_momentum_decay: float = Field(
+        0.5, gt=0, le=1, description="its factor after each batch_norm_decay_jets"
+    )
+    batch_norm_decay_jets: int = Field(500_000, ge=1, description="jets between two steps down")
+    batch_norm_momentum_min: float = Field(0.01, gt=0, le=1, description="its floor")
+    kmeans_n_init: int = Field(10, ge=1, le=1000, description="starts of the k-means, best kept")
+    evaluation_batch_size: int = Field(
+        512, ge=2, le=1_000_000, description="jets in a batch of the batched accuracy"
+    )
+    seed: int = Field(1, ge=0, le=2**31 - 1, description="weights, shuffling and k-means")
+
+    @model_validator(mode="after")
+    def _clustering_phase_exists(self) -> "TrainingConfig":
+        if self.n_pretraining_epochs >= self.n_epochs:
+            raise ValueError(
+                "n_pretraining_epochs must be below n_epochs, or no clustering epoch is left,"
+                f" got {self.n_pretraining_epochs} and {self.n_epochs}"
+            )
+        return self
+
+
+class TrialConfig(Section):
+    """All that one training needs: what a trial runs and what `train` runs."""
+
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    training: TrainingConfig = TrainingConfig()

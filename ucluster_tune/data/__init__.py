@@ -1,0 +1,1 @@
+"""Jets: features, parquet data sets, simulation, sharding over ranks."""

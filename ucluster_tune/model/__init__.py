@@ -1,0 +1,1 @@
+"""ABCnet-UCluster in TensorFlow; knows no rank and no file."""

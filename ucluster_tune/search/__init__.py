@@ -1,0 +1,1 @@
+"""A study: suggestions, scheduling, tracking and the durable record of it all."""

@@ -1,0 +1,1 @@
+"""One trial: a Ray trainable that drives a group of Horovod workers."""
