@@ -1,0 +1,79 @@
+"""The two searches for nearest neighbours among the constituents of a jet.
+
+The first one works on the input alone and is made once for all epochs; the second one works in the
+space that the network learns. No gradient flows through either choice.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+ETA_REL, PHI_REL, LN_PT_REL = 0, 1, 2  # columns of the features
+
+
+def first_neighbors(
+    features: tf.Tensor,
+    dense_rows: tf.Tensor,
+    dense_columns: tf.Tensor,
+    n_neighbors: int,
+    padding_distance: float,
+) -> tf.Tensor:
+    """Return int32 [row, neighbor]: rows nearest in (eta_rel, phi_rel), the row itself included.
+
+    Args:
+        features: float32 [row, feature].
+        dense_rows, dense_columns: see `PackedBatch`.
+        n_neighbors: k.
+        padding_distance: added to the squared distance for each end with ln(pt_rel) = 0, which
+            is how the published code tells padding.
+
+    As published, the terms are added in single precision in this order, so that ties, which
+    padding makes, fall the same way; and a difference of phi is brought back by 2 pi only when it
+    is at or beyond 2 pi.
+    """
+    coordinates = features[:, ETA_REL : PHI_REL + 1]
+    shift = tf.where(features[:, LN_PT_REL] == 0.0, padding_distance, 0.0)
+    rows, columns = _dense(coordinates, dense_rows), _dense(coordinates, dense_columns)
+    distance = _squared_distance(rows, columns)
+    delta_phi = tf.abs(rows[:, :, None, 1] - columns[:, None, :, 1])
+    # (2 pi - delta_phi)^2 - delta_phi^2
+    wrapped = 4 * np.pi**2 - 4 * np.pi * delta_phi
+    distance += tf.where(delta_phi >= 2 * np.pi, wrapped, tf.zeros_like(wrapped))
+    distance += _dense(shift, dense_rows)[:, :, None]
+    distance += _dense(shift, dense_columns)[:, None, :]
+    return _nearest(distance, dense_rows, dense_columns, n_neighbors)
+
+
+def feature_space_neighbors(
+    values: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor, n_neighbors: int
+) -> tf.Tensor:
+    """Return int32 [row, neighbor]: rows nearest in the space of `values` [row, channel].
+
+    As published, padded constituents take part.
+    """
+    values = tf.stop_gradient(values)
+    distance = _squared_distance(_dense(values, dense_rows), _dense(values, dense_columns))
+    return _nearest(distance, dense_rows, dense_columns, n_neighbors)
+
+
+def _dense(values: tf.Tensor, index: tf.Tensor) -> tf.Tensor:
+    """Return values[index], [jet, slot, ...]; empty slots repeat row 0."""
+    return tf.gather(values, tf.maximum(index, 0))
+
+
+def _squared_distance(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
+    """Return float32 [jet, slot, candidate]."""
+    inner = tf.matmul(rows, columns, transpose_b=True)
+    rows_squared = tf.reduce_sum(tf.square(rows), axis=-1)
+    columns_squared = tf.reduce_sum(tf.square(columns), axis=-1)
+    return (rows_squared[:, :, None] - 2 * inner) + columns_squared[:, None, :]
+
+
+def _nearest(
+    distance: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor, n_neighbors: int
+) -> tf.Tensor:
+    """Return int32 [row, neighbor], rows of the batch; of equal distances the first is taken."""
+    absent = (dense_columns < 0)[:, None, :]
+    closeness = tf.where(absent, -np.inf, -distance)
+    present = tf.where(dense_rows >= 0)
+    chosen = tf.math.top_k(tf.gather_nd(closeness, present), k=n_neighbors).indices
+    return tf.gather(tf.gather(dense_columns, present[:, 0]), chosen, batch_dims=1)

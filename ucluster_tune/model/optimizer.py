@@ -1,0 +1,93 @@
+"""Adam on one flat vector, and the schedules of the published training."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ucluster_tune.config.trial import TrainingConfig
+
+
+class AdamState(NamedTuple):
+    """Moments of the gradient, each float32 [parameters.size]."""
+
+    first_moment: tf.Variable
+    second_moment: tf.Variable
+
+
+def adam_step_size(training: TrainingConfig, learning_rate: float, step: int) -> float:
+    """Return the learning rate with both bias corrections, for the 1-based `step`.
+
+    As TensorFlow 1 has it: epsilon is added to the square root of the uncorrected second moment,
+    unlike in arXiv:1412.6980, algorithm 1.
+    """
+    correction_1: float = 1.0 - training.adam_beta_1**step
+    correction_2: float = 1.0 - training.adam_beta_2**step
+    return learning_rate * correction_2**0.5 / correction_1
+
+
+def adam_update(
+    parameters: tf.Variable,
+    state: AdamState,
+    gradient: tf.Tensor,
+    step_size: tf.Tensor,
+    training: TrainingConfig,
+) -> None:
+    """Move `parameters` and `state` by one step of Adam.
+
+    Args:
+        parameters: float32 [size].
+        state: moments, updated in place.
+        gradient: float32 [size].
+        step_size: from `adam_step_size`.
+        training: Adam's constants.
+    """
+    tf.raw_ops.ResourceApplyAdam(
+        var=parameters.handle,
+        m=state.first_moment.handle,
+        v=state.second_moment.handle,
+        # The correction is already in the rate.
+        beta1_power=0.0,
+        beta2_power=0.0,
+        lr=step_size,
+        beta1=training.adam_beta_1,
+        beta2=training.adam_beta_2,
+        epsilon=training.adam_epsilon,
+        grad=gradient,
+    )
+
+
+def learning_rate_after(n_jets: int, training: TrainingConfig) -> float:
+    """Return the learning rate once `n_jets` were seen.
+
+    >>> from ucluster_tune.config.trial import TrainingConfig
+    >>> learning_rate_after(1_200_000, TrainingConfig())
+    0.00025
+    """
+    decays = n_jets // training.learning_rate_decay_jets
+    decayed = training.learning_rate * training.learning_rate_decay**decays
+    return max(decayed, training.learning_rate_min)
+
+
+def batch_norm_momentum_after(n_jets: int, training: TrainingConfig) -> float:
+    """Return by what share the batch-norm averages move once `n_jets` were seen.
+
+    >>> from ucluster_tune.config.trial import TrainingConfig
+    >>> batch_norm_momentum_after(0, TrainingConfig())
+    0.5
+    """
+    decays = n_jets // training.batch_norm_decay_jets
+    decayed = training.batch_norm_momentum * training.batch_norm_momentum_decay**decays
+    return max(decayed, training.batch_norm_momentum_min)
+
+
+def inverse_temperature_in(epoch: int, n_pretraining_epochs: int, start: float, step: float) -> float:
+    """Return alpha of the 1-based `epoch` in the clustering phase; 0 before it.
+
+    As the published code has it, alpha is 4 in the first clustering epoch and grows by 2. There
+    it is negative before that phase, where it is unused.
+
+    >>> inverse_temperature_in(22, 21, 4.0, 2.0)
+    4.0
+    """
+    n_past = epoch - n_pretraining_epochs - 1
+    return 0.0 if n_past < 0 else start + step * n_past

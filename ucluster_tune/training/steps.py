@@ -1,0 +1,124 @@
+"""One step of training and one of inference, traced once for batches of any size."""
+
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.data.features import N_FEATURES
+from ucluster_tune.data.packed import PackedBatch
+from ucluster_tune.model.abcnet import CENTROIDS, Abcnet
+from ucluster_tune.model.losses import clustering_loss_sum, focal_loss_sum, squared_distances
+from ucluster_tune.model.optimizer import AdamState, adam_update
+from ucluster_tune.model.parameters import FloatArray
+from ucluster_tune.training.group import Group
+
+
+class StepScalars(NamedTuple):
+    """What changes from step to step or from phase to phase.
+
+    Attributes:
+        clustering_weight: beta in the clustering phase, 0 in pretraining.
+        inverse_temperature: alpha.
+        step_size: of Adam, with its bias corrections.
+        batch_norm_momentum: by what share the averages move.
+    """
+
+    clustering_weight: tf.Tensor
+    inverse_temperature: tf.Tensor
+    step_size: tf.Tensor
+    batch_norm_momentum: tf.Tensor
+
+
+class StepResult(NamedTuple):
+    """What a step saw before its update.
+
+    Attributes:
+        focal_loss: mean over the jets of all workers.
+        clustering_loss: likewise.
+        embedding: float32 [jet, dim] of this worker's jets, with the batch's moments.
+    """
+
+    focal_loss: tf.Tensor
+    clustering_loss: tf.Tensor
+    embedding: tf.Tensor
+
+
+class NetworkState:
+    """All numbers that training changes, each kind in one flat variable.
+
+    Args:
+        parameters: float32 [parameters.size].
+        averages: float32 [averages.size]; batch-norm averages.
+    """
+
+    def __init__(self, parameters: FloatArray, averages: FloatArray) -> None:
+        self.parameters = tf.Variable(parameters, name="parameters")
+        self.averages = tf.Variable(averages, trainable=False, name="averages")
+        self.adam = AdamState(
+            tf.Variable(tf.zeros_like(parameters), trainable=False, name="first_moment"),
+            tf.Variable(tf.zeros_like(parameters), trainable=False, name="second_moment"),
+        )
+
+
+class NetworkSteps:
+    """The traced functions of one network, its state and its group.
+
+    Args:
+        network: shapes.
+        state: weights, updated in place.
+        config: losses and optimizer.
+        group: the workers.
+    """
+
+    def __init__(
+        self, network: Abcnet, state: NetworkState, config: TrialConfig, group: Group
+    ) -> None:
+        self._network, self._state, self._config, self._group = network, state, config, group
+        batch = PackedBatch(
+            features=tf.TensorSpec([None, N_FEATURES], tf.float32),
+            weights=tf.TensorSpec([None], tf.float32),
+            jet=tf.TensorSpec([None], tf.int32),
+            first_neighbors=tf.TensorSpec([None, config.model.n_neighbors], tf.int32),
+            dense_rows=tf.TensorSpec([None, None], tf.int32),
+            dense_columns=tf.TensorSpec([None, None], tf.int32),
+            mass_bin=tf.TensorSpec([None], tf.int32),
+        )
+        scalar = tf.TensorSpec([], tf.float32)
+        scalars = StepScalars(scalar, scalar, scalar, scalar)
+        self.train = tf.function(self._train, input_signature=[batch, scalars])
+        self.infer = tf.function(self._infer, input_signature=[batch])
+
+    def _train(self, batch: PackedBatch, scalars: StepScalars) -> StepResult:
+        network, state, loss = self._network, self._state, self._config.loss
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(state.parameters)
+            parameters = network.parameters.unpack(state.parameters)
+            embedding, logits, moments = network.in_training(parameters, batch)
+            focal = focal_loss_sum(logits, batch.mass_bin, loss)
+            clustering = clustering_loss_sum(
+                embedding, parameters[CENTROIDS], scalars.inverse_temperature
+            )
+            total = loss.focal_weight * focal + scalars.clustering_weight * clustering
+        gradient = tape.gradient(total, state.parameters)
+
+        # One message a step: sums over this worker's jets, and how many they are.
+        n_jets = tf.cast(tf.shape(embedding)[0], tf.float32)
+        message = tf.concat([gradient, moments * n_jets, [focal, clustering, n_jets]], axis=0)
+        message = self._group.sum_tensor(message, name="step")
+        means = message / message[-1]
+        gradient, moments, losses = tf.split(
+            means, [network.parameters.size, network.averages.size, 3]
+        )
+        adam_update(
+            state.parameters, state.adam, gradient, scalars.step_size, self._config.training
+        )
+        state.averages.assign_add(scalars.batch_norm_momentum * (moments - state.averages))
+        return StepResult(losses[0], losses[1], embedding)
+
+    def _infer(self, batch: PackedBatch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Return embedding [jet, dim], logits [jet, mass bin], distances [jet, cluster]."""
+        parameters = self._network.parameters.unpack(self._state.parameters)
+        averages = self._network.averages.unpack(self._state.averages)
+        embedding, logits = self._network.in_inference(parameters, averages, batch)
+        return embedding, logits, squared_distances(embedding, parameters[CENTROIDS])
