@@ -1,0 +1,147 @@
+"""Checkpoint files: written whole or not at all, with a checksum, and never unpickled.
+
+A file is one line of JSON (format, version, epoch, checksum of what follows, configuration) and
+then a NumPy archive of plain arrays. There is no state of random numbers to keep: every draw in
+training is a function of the seed, the epoch and the rank.
+"""
+
+import errno
+import hashlib
+import io
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ucluster_tune.errors import CheckpointError
+
+FORMAT = "ucluster-tune checkpoint"
+FORMAT_VERSION = 1
+_ARRAYS = ("parameters", "averages", "first_moment", "second_moment")
+_MAX_HEADER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """All that training needs to go on as if it never stopped.
+
+    Attributes:
+        epoch: epochs done.
+        n_steps: steps done in all, for Adam's bias correction.
+        n_jets: jets seen in all, for the schedules.
+        seed: from which all random numbers derive.
+        config: the trial's configuration, as plain values.
+        dataset_checksum: of the data set trained on.
+        parameters: float32; weights and centroids.
+        averages: float32; batch-norm averages.
+        first_moment, second_moment: float32; Adam's.
+    """
+
+    epoch: int
+    n_steps: int
+    n_jets: int
+    seed: int
+    config: dict[str, Any]
+    dataset_checksum: str
+    parameters: npt.NDArray[np.float32]
+    averages: npt.NDArray[np.float32]
+    first_moment: npt.NDArray[np.float32]
+    second_moment: npt.NDArray[np.float32]
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `checkpoint` to `path`; a file of that name is replaced as one step.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or the disk is full.
+    """
+    archive = io.BytesIO()
+    np.savez(archive, **{name: getattr(checkpoint, name) for name in _ARRAYS})
+    payload = archive.getvalue()
+    header = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "sha256": hashlib.sha256(payload).hexdigest(),
+        "epoch": checkpoint.epoch,
+        "n_steps": checkpoint.n_steps,
+        "n_jets": checkpoint.n_jets,
+        "seed": checkpoint.seed,
+        "config": checkpoint.config,
+        "dataset_checksum": checkpoint.dataset_checksum,
+    }
+    write_whole(path, json.dumps(header).encode() + b"\n" + payload)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint at `path`.
+
+    Raises:
+        CheckpointError: it is missing, not ours, of a newer version, cut short or altered.
+    """
+    header, payload = _split(path)
+    if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
+        raise CheckpointError(
+            f"{path}: its checksum is not that of its contents: the file was cut short or"
+            " altered; use the checkpoint of the epoch before"
+        )
+    try:
+        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in _ARRAYS}
+        numbers = {key: int(header[key]) for key in ("epoch", "n_steps", "n_jets", "seed")}
+        return Checkpoint(
+            **numbers,
+            config=header["config"],
+            dataset_checksum=header["dataset_checksum"],
+            **arrays,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: lacks what a checkpoint holds: {error}") from error
+
+
+def write_whole(path: Path, contents: bytes) -> None:
+    """Write a file under a temporary name, flush it to the disk, and rename it.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or the disk is full.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            stream.write(contents)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        remedy = (
+            "free some space, then go on from the checkpoint before"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "choose a folder that can be written"
+        )
+        raise CheckpointError(f"{path}: cannot be written: {error.strerror}; {remedy}") from error
+
+
+def _split(path: Path) -> tuple[dict[str, Any], bytes]:
+    try:
+        contents = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    line, _, payload = contents.partition(b"\n")
+    try:
+        header = json.loads(line[:_MAX_HEADER_BYTES])
+        is_ours = header["format"] == FORMAT
+    except (ValueError, KeyError, TypeError):
+        is_ours = False
+    if not is_ours:
+        raise CheckpointError(f"{path}: not a checkpoint of ucluster-tune")
+    if header.get("version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: checkpoint version {header.get('version')}, this version of ucluster-tune"
+            f" reads {FORMAT_VERSION}; use the version that wrote it"
+        )
+    return header, payload

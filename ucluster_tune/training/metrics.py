@@ -1,0 +1,91 @@
+"""How well clusters agree with classes, from a confusion matrix of [cluster, class].
+
+Every matrix here may be the sum of those of several ranks.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import linear_sum_assignment
+
+Confusion = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class ClusterQuality:
+    """See `EpochRecord` for the meaning of each."""
+
+    clustering_accuracy: float
+    clustering_accuracy_batched: float
+    purity: float
+    nmi: float
+    ari: float
+
+
+def confusion_matrix(
+    cluster: npt.NDArray[np.int64],
+    jet_class: npt.NDArray[np.int64],
+    n_clusters: int,
+    n_classes: int,
+) -> Confusion:
+    """Return int64 [cluster, class]: numbers of jets."""
+    cells = np.bincount(cluster * n_classes + jet_class, minlength=n_clusters * n_classes)
+    return cells.reshape(n_clusters, n_classes).astype(np.int64)
+
+
+def clustering_accuracy(confusion: Confusion) -> float:
+    """Return the share of jets on the best one-to-one matching of clusters to classes.
+
+    >>> clustering_accuracy(np.array([[0, 3], [5, 2]]))
+    0.8
+    """
+    clusters, classes = linear_sum_assignment(confusion, maximize=True)
+    return float(confusion[clusters, classes].sum() / max(confusion.sum(), 1))
+
+
+def batched_accuracies(
+    cluster: npt.NDArray[np.int64],
+    jet_class: npt.NDArray[np.int64],
+    n_clusters: int,
+    n_classes: int,
+    batch_size: int,
+) -> list[float]:
+    """Return the clustering accuracy inside each batch, matched anew in each.
+
+    As published, jets that fill no batch are left out; fewer jets than one batch are one batch.
+    """
+    n_batches = max(len(cluster) // batch_size, 1)
+    return [
+        clustering_accuracy(
+            confusion_matrix(cluster[part], jet_class[part], n_clusters, n_classes)
+        )
+        for part in (
+            slice(index * batch_size, (index + 1) * batch_size) for index in range(n_batches)
+        )
+    ]
+
+
+def cluster_quality(confusion: Confusion, accuracy_batched: float) -> ClusterQuality:
+    """Return all numbers that describe a clustering.
+
+    Args:
+        confusion: over all jets.
+        accuracy_batched: mean of `batched_accuracies`.
+    """
+    from sklearn.metrics import (  # noqa: PLC0415  # a second of import that readers of records need not pay
+        adjusted_rand_score,
+        normalized_mutual_info_score,
+    )
+
+    n_clusters, n_classes = confusion.shape
+    cells = confusion.reshape(-1)
+    jet_class = np.repeat(np.tile(np.arange(n_classes), n_clusters), cells)
+    cluster = np.repeat(np.repeat(np.arange(n_clusters), n_classes), cells)
+    return ClusterQuality(
+        clustering_accuracy=clustering_accuracy(confusion),
+        clustering_accuracy_batched=accuracy_batched,
+        purity=float(confusion.max(axis=1).sum() / max(confusion.sum(), 1)),
+        nmi=float(normalized_mutual_info_score(jet_class, cluster)),
+        ari=float(adjusted_rand_score(jet_class, cluster)),
+    )

@@ -1,0 +1,39 @@
+"""The first neighbour search, made once for all epochs since it depends on the input alone."""
+
+from dataclasses import replace
+
+import numpy as np
+import tensorflow as tf
+
+from ucluster_tune.config.trial import ModelConfig
+from ucluster_tune.data.features import N_FEATURES
+from ucluster_tune.data.packed import PackedJets
+from ucluster_tune.model.neighbors import first_neighbors
+
+_CHUNK = 256
+
+
+def with_first_neighbors(jets: PackedJets, model: ModelConfig) -> PackedJets:
+    """Return `jets` with their first neighbours."""
+
+    @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        input_signature=[
+            tf.TensorSpec([None, N_FEATURES], tf.float32),
+            tf.TensorSpec([None, None], tf.int32),
+            tf.TensorSpec([None, None], tf.int32),
+        ]
+    )
+    def search(features: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor) -> tf.Tensor:
+        return first_neighbors(
+            features, dense_rows, dense_columns, model.n_neighbors, model.padding_distance
+        )
+
+    edges_gev = np.zeros(1, np.float32)  # mass bins play no part here
+    found = []
+    for start in range(0, len(jets), _CHUNK):
+        chosen = np.arange(start, min(start + _CHUNK, len(jets)))
+        batch = jets.batch(chosen, model.n_neighbors, edges_gev)
+        rows = search(batch.features, batch.dense_rows, batch.dense_columns).numpy()
+        offsets = jets.first_rows[chosen] - jets.first_rows[start]
+        found.append((rows - offsets[batch.jet][:, None]).astype(np.int16))
+    return replace(jets, first_neighbors=np.concatenate(found))

@@ -1,0 +1,242 @@
+"""Training of one network by one worker, alone or one of a group: pretraining, then clustering."""
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.data.dataset import JetDataset
+from ucluster_tune.data.packed import IntArray, PackedBatch, PackedJets
+from ucluster_tune.data.sharding import epoch_batches, steps_per_epoch
+from ucluster_tune.errors import CheckpointError, TrainingError
+from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
+from ucluster_tune.model.optimizer import (
+    adam_step_size,
+    batch_norm_momentum_after,
+    inverse_temperature_in,
+    learning_rate_after,
+)
+from ucluster_tune.training.checkpoint import Checkpoint
+from ucluster_tune.training.evaluation import Evaluation, evaluate
+from ucluster_tune.training.group import Group
+from ucluster_tune.training.kmeans import kmeans_centroids
+from ucluster_tune.training.neighbor_cache import with_first_neighbors
+from ucluster_tune.training.record import EpochRecord
+from ucluster_tune.training.steps import NetworkState, NetworkSteps, StepScalars
+
+OnStep = Callable[[int, int], None]
+
+
+class Trainer:
+    """Trains epoch by epoch; every rank makes the same calls.
+
+    Args:
+        config: of the trial.
+        dataset: opened.
+        group: the workers.
+    """
+
+    def __init__(self, config: TrialConfig, dataset: JetDataset, group: Group) -> None:
+        self.config = config
+        self.epoch = 0
+        self.last_evaluation: Evaluation | None = None
+        self._dataset, self._group = dataset, group
+        self._network = build_abcnet(config.model)
+        self._state = NetworkState(
+            self._network.initial_parameters(config.training.seed),
+            self._network.initial_averages(),
+        )
+        self._steps = NetworkSteps(self._network, self._state, config, group)
+        self._n_steps = self._n_jets = 0
+        self._mass_bin_edges_gev = np.linspace(
+            0.0, config.model.mass_bin_max_gev, config.model.n_mass_bins, dtype=np.float32
+        )
+        self._training_jets = self._read("train")
+        self._validation_jets = self._read("validation")
+        self._steps_per_epoch = steps_per_epoch(
+            dataset.n_jets_by_rank("train", group.world_size), config.training.global_batch_size
+        )
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs were run."""
+        return self.epoch >= self.config.training.n_epochs
+
+    def run_epoch(self, on_step: OnStep | None = None) -> EpochRecord:
+        """Train one epoch, then measure the clusters on the validation jets.
+
+        Args:
+            on_step: called with the steps done and the steps of the epoch.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        started = time.perf_counter()
+        epoch, training, loss = self.epoch + 1, self.config.training, self.config.loss
+        in_pretraining = epoch <= training.n_pretraining_epochs
+        inverse_temperature = inverse_temperature_in(
+            epoch,
+            training.n_pretraining_epochs,
+            loss.inverse_temperature_start,
+            loss.inverse_temperature_step,
+        )
+        clustering_weight = 0.0 if in_pretraining else loss.clustering_weight
+
+        batches = epoch_batches(
+            len(self._training_jets),
+            self._steps_per_epoch,
+            training.seed,
+            epoch,
+            self._group.rank,
+        )
+        losses, embeddings = [], []
+        for step, jets in enumerate(batches, start=1):
+            focal, clustering, embedding = self._step(
+                epoch, step, jets, clustering_weight, inverse_temperature
+            )
+            losses.append((focal, clustering))
+            embeddings.append(embedding)
+            if on_step is not None:
+                on_step(step, len(batches))
+        training_seconds = time.perf_counter() - started
+
+        if in_pretraining:
+            self._set_centroids(np.concatenate(embeddings), epoch)
+        self.epoch = epoch
+        self.last_evaluation = self.evaluate(self._validation_jets)
+        focal, clustering = np.mean(losses, axis=0)
+        clustering = 0.0 if in_pretraining else clustering
+        return EpochRecord(
+            epoch=epoch,
+            phase="pretraining" if in_pretraining else "clustering",
+            focal_loss=float(focal),
+            clustering_loss=float(clustering),
+            total_loss=float(loss.focal_weight * focal + clustering_weight * clustering),
+            learning_rate=learning_rate_after(self._n_jets, training),
+            inverse_temperature=inverse_temperature,
+            jets_per_second=self._dataset.n_jets("train") / training_seconds,
+            seconds=time.perf_counter() - started,
+            **vars(self.last_evaluation.quality),
+            confusion=self.last_evaluation.confusion.tolist(),
+            class_names=list(self._dataset.class_names),
+        )
+
+    def evaluate(self, jets: PackedJets) -> Evaluation:
+        """Return the clusters of this rank's `jets` and their quality over all ranks."""
+        return evaluate(
+            jets,
+            self._batch,
+            self._steps.infer,
+            self._centroids(),
+            self._dataset.class_names,
+            self.config.training.evaluation_batch_size,
+            self._group,
+        )
+
+    def evaluate_split(self, split: str) -> Evaluation:
+        """Return the same for a split of the data set, read anew."""
+        return self.evaluate(self._read(split))
+
+    def checkpoint(self) -> Checkpoint:
+        """Return all that training needs to go on from here."""
+        return Checkpoint(
+            epoch=self.epoch,
+            n_steps=self._n_steps,
+            n_jets=self._n_jets,
+            seed=self.config.training.seed,
+            config=self.config.model_dump(mode="json"),
+            dataset_checksum=self._dataset.manifest.dataset_checksum,
+            parameters=self._state.parameters.numpy(),
+            averages=self._state.averages.numpy(),
+            first_moment=self._state.adam.first_moment.numpy(),
+            second_moment=self._state.adam.second_moment.numpy(),
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`.
+
+        Raises:
+            CheckpointError: it is of another network or of another data set.
+        """
+        sizes = (len(checkpoint.parameters), len(checkpoint.averages))
+        if sizes != (self._network.parameters.size, self._network.averages.size):
+            raise CheckpointError(
+                f"the checkpoint holds {sizes[0]} weights, the network has"
+                f" {self._network.parameters.size}: it was made with another model configuration"
+            )
+        if checkpoint.dataset_checksum != self._dataset.manifest.dataset_checksum:
+            raise CheckpointError(
+                f"the checkpoint was trained on other jets than those of"
+                f" {self.config.data.path}: point data.path to the data set of checksum"
+                f" {checkpoint.dataset_checksum[:12]}"
+            )
+        self._state.parameters.assign(checkpoint.parameters)
+        self._state.averages.assign(checkpoint.averages)
+        self._state.adam.first_moment.assign(checkpoint.first_moment)
+        self._state.adam.second_moment.assign(checkpoint.second_moment)
+        self.epoch = checkpoint.epoch
+        self._n_steps, self._n_jets = checkpoint.n_steps, checkpoint.n_jets
+
+    def _step(
+        self,
+        epoch: int,
+        step: int,
+        jets: IntArray,
+        clustering_weight: float,
+        inverse_temperature: float,
+    ) -> tuple[float, float, npt.NDArray[np.float32]]:
+        training = self.config.training
+        learning_rate = learning_rate_after(self._n_jets, training)
+        result = self._steps.train(
+            self._batch(self._training_jets, jets),
+            StepScalars(
+                clustering_weight=tf.constant(clustering_weight),
+                inverse_temperature=tf.constant(inverse_temperature),
+                step_size=tf.constant(adam_step_size(training, learning_rate, self._n_steps + 1)),
+                batch_norm_momentum=tf.constant(
+                    batch_norm_momentum_after(self._n_jets, training)
+                ),
+            ),
+        )
+        focal, clustering = float(result.focal_loss), float(result.clustering_loss)
+        if not np.isfinite([focal, clustering]).all():
+            raise TrainingError(
+                f"loss is not finite (focal {focal}, clustering {clustering}) in epoch {epoch},"
+                f" step {step}, at learning rate {learning_rate:g}: try a lower learning rate"
+            )
+        self._n_steps += 1
+        self._n_jets += training.global_batch_size
+        return focal, clustering, result.embedding.numpy()
+
+    def _set_centroids(self, embedding: npt.NDArray[np.float32], epoch: int) -> None:
+        """Set the centroids by k-means, as published after the last pretraining epoch.
+
+        In the epochs before they only serve the measure of the clusters, so one start is enough.
+        """
+        training = self.config.training
+        is_last = epoch == training.n_pretraining_epochs
+        centroids = kmeans_centroids(
+            embedding,
+            self.config.model.n_clusters,
+            training.kmeans_n_init if is_last else 1,
+            training.seed + epoch,
+            self._group,
+        )
+        layout = self._network.parameters
+        arrays = layout.to_arrays(self._state.parameters.numpy())
+        self._state.parameters.assign(layout.to_vector({**arrays, CENTROIDS: centroids}))
+
+    def _centroids(self) -> npt.NDArray[np.float32]:
+        layout = self._network.parameters
+        return layout.to_arrays(self._state.parameters.numpy())[CENTROIDS]
+
+    def _batch(self, jets: PackedJets, chosen: IntArray) -> PackedBatch:
+        batch = jets.batch(chosen, self.config.model.n_neighbors, self._mass_bin_edges_gev)
+        return PackedBatch(*map(tf.constant, batch))
+
+    def _read(self, split: str) -> PackedJets:
+        jets = self._dataset.read_share(split, self._group.rank, self._group.world_size)
+        return with_first_neighbors(jets, self.config.model)
