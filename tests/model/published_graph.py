@@ -5,7 +5,6 @@ An independent second formulation for tests; slow and simple on purpose.
 
 from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 EPSILON = 1e-3
@@ -60,9 +59,7 @@ class PlainNetwork:
 
     def __call__(self, jets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         pt_is_zero = tf.cast(jets[:, :, 2] == 0, jets.dtype) * 1000.0
-        first = (
-            pairwise(jets[:, :, :2]) + pt_is_zero[:, :, None] + pt_is_zero[:, None, :]
-        )
+        first = pairwise(jets[:, :, :2]) + pt_is_zero[:, :, None] + pt_is_zero[:, None, :]
         attention_1, local_1 = self.attend("first_attention", jets, self.nearest(first))
         hidden_1 = self.conv("first_convolution_1", tf.concat([jets, attention_1], -1))
         hidden_2 = self.conv("first_convolution_2", hidden_1)
@@ -83,7 +80,7 @@ def pairwise(points: tf.Tensor) -> tf.Tensor:
     return squares + inner + tf.transpose(squares, [0, 2, 1])
 
 
-def focal(logits: tf.Tensor, mass_bin: np.ndarray) -> tf.Tensor:
+def focal(logits: tf.Tensor, mass_bin: tf.Tensor) -> tf.Tensor:
     p = tf.gather(tf.nn.softmax(logits), mass_bin, batch_dims=1) + 1e-9
     return tf.reduce_mean(10 * (1 - p) ** 4 * -tf.math.log(p))
 

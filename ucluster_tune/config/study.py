@@ -3,16 +3,17 @@
 Knows nothing of files, TensorFlow, Ray or Optuna.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints
 
+from ucluster_tune.config.section import Rule, Section
 from ucluster_tune.config.trial import (
     DataConfig,
     LossConfig,
     ModelConfig,
     PositiveFloat,
-    Section,
     TrainingConfig,
 )
 
@@ -30,32 +31,59 @@ Metric = Literal[
 ]
 
 
-def _refuse_bad_interval(low: float, high: float, log: bool, step: float | None) -> None:
-    if low > high:
-        raise ValueError(f"low must not be above high, got {low} and {high}")
-    if log and low <= 0:
-        raise ValueError(f"low must be > 0 when log is true, got {low}")
-    if log and step is not None:
-        raise ValueError(f"log and step exclude each other, got log: true and step: {step}")
+_MAX_STEPS = 10**9
+
+
+def _interval(low: float, high: float) -> str | None:
+    return None if low <= high else f"must not be above high ({high}), got {low}"
+
+
+def _positive_for_log(low: float, log: bool) -> str | None:
+    return f"must be > 0 when log is true, got {low}" if log and low <= 0 else None
+
+
+def _log_or_step(step: float | None, log: bool) -> str | None:
+    if not log or step is None:
+        return None
+    return f"excludes log: true, leave one of them out, got {step}"
+
+
+def _countable_steps(step: float | None, low: float, high: float) -> str | None:
+    if step is None or high - low <= step * _MAX_STEPS:
+        return None
+    return f"makes more than {_MAX_STEPS} values, leave it out, got {step}"
+
+
+def _choices_differ(choices: Sequence[object]) -> str | None:
+    if len({(isinstance(choice, bool), choice) for choice in choices}) == len(choices):
+        return None
+    return f"must not repeat, got {list(choices)}"
+
+
+_INTERVAL_RULES = (
+    Rule("low", ("low", "high"), _interval),
+    Rule("low", ("low", "log"), _positive_for_log),
+    Rule("step", ("step", "log"), _log_or_step),
+    Rule("step", ("step", "low", "high"), _countable_steps),
+)
 
 
 class FloatParameter(Section):
     """A real hyperparameter in the closed interval [low, high]."""
 
+    rules: ClassVar[tuple[Rule, ...]] = _INTERVAL_RULES
+
     type: Literal["float"]
-    low: float = Field(allow_inf_nan=False)
-    high: float = Field(allow_inf_nan=False)
+    low: float
+    high: float
     log: bool = Field(False, description="sample uniformly in the logarithm")
     step: PositiveFloat | None = Field(None, description="distance of the allowed values")
-
-    @model_validator(mode="after")
-    def _interval_is_sound(self) -> "FloatParameter":
-        _refuse_bad_interval(self.low, self.high, self.log, self.step)
-        return self
 
 
 class IntParameter(Section):
     """A whole-number hyperparameter in the closed interval [low, high]."""
+
+    rules: ClassVar[tuple[Rule, ...]] = _INTERVAL_RULES
 
     type: Literal["int"]
     low: int
@@ -63,23 +91,14 @@ class IntParameter(Section):
     log: bool = Field(False, description="sample uniformly in the logarithm")
     step: int | None = Field(None, ge=1, description="distance of the allowed values")
 
-    @model_validator(mode="after")
-    def _interval_is_sound(self) -> "IntParameter":
-        _refuse_bad_interval(self.low, self.high, self.log, self.step)
-        return self
-
 
 class CategoricalParameter(Section):
     """A hyperparameter that takes one of the listed values."""
 
-    type: Literal["categorical"]
-    choices: tuple[bool | int | float | str, ...] = Field(min_length=1)
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("choices", ("choices",), _choices_differ),)
 
-    @model_validator(mode="after")
-    def _choices_differ(self) -> "CategoricalParameter":
-        if len({repr(choice) for choice in self.choices}) != len(self.choices):
-            raise ValueError(f"choices must not repeat, got {list(self.choices)}")
-        return self
+    type: Literal["categorical"]
+    choices: tuple[bool | int | float | str, ...] = Field(min_length=1, strict=False)
 
 
 Parameter = Annotated[
@@ -127,10 +146,18 @@ class ResourcesConfig(Section):
     """What one trial occupies, and how many run at a time."""
 
     workers_per_trial: int = Field(1, ge=1, le=4096, description="Horovod processes of a trial")
-    cpus_per_worker: float = Field(1.0, gt=0, le=1024, description="cores, also TensorFlow threads")
+    cpus_per_worker: float = Field(
+        1.0, gt=0, le=1024, description="cores, also TensorFlow threads"
+    )
     gpus_per_worker: float = Field(0.0, ge=0, le=64)
     max_concurrent_trials: int | None = Field(
         None, ge=1, le=100_000, description="null: as many as fit"
+    )
+    start_timeout_s: PositiveFloat = Field(
+        180.0, description="limit of the wait for a trial's workers to start"
+    )
+    epoch_timeout_s: PositiveFloat = Field(
+        21_600.0, description="limit of the wait for an epoch; a worker may hang, not fail"
     )
 
 

@@ -4,43 +4,72 @@ Sources: the network and its losses from arXiv:2010.07106 (UCluster) and arXiv:2
 constants from the published code. Knows nothing of files, TensorFlow, Ray or Optuna.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable, Sequence
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
+
+from ucluster_tune.config.section import Rule, Section
 
 ClassName = Literal["g", "q", "w", "z", "t"]
 Width = Annotated[int, Field(ge=1, le=4096)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+NonNegativeFloat = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
-class Section(BaseModel):
-    """A frozen section that refuses unknown keys."""
+def _path_is_sound(path: str) -> str | None:
+    return "must not hold a NUL character" if "\0" in path else None
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+def _mass_window(mass_min_gev: float, mass_max_gev: float) -> str | None:
+    if mass_min_gev < mass_max_gev:
+        return None
+    return f"must be below mass_max_gev ({mass_max_gev}), got {mass_min_gev}"
+
+
+def _classes_differ(classes: Sequence[str] | None) -> str | None:
+    if classes is None or len(set(classes)) == len(classes):
+        return None
+    return f"must not repeat a class, got {list(classes)}"
+
+
+def _clustering_phase(n_pretraining_epochs: int, n_epochs: int) -> str | None:
+    if n_pretraining_epochs < n_epochs:
+        return None
+    return (
+        f"must be below n_epochs ({n_epochs}), or no clustering epoch is left,"
+        f" got {n_pretraining_epochs}"
+    )
+
+
+def _floor_below(start: str) -> Callable[[float, float], str | None]:
+    def message(floor: float, value: float) -> str | None:
+        if floor <= value:
+            return None
+        return f"is a floor and must not exceed {start} ({value}), got {floor}"
+
+    return message
 
 
 class DataConfig(Section):
     """Which jets are read, and the selection made on them."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("path", ("path",), _path_is_sound),
+        Rule("mass_min_gev", ("mass_min_gev", "mass_max_gev"), _mass_window),
+        Rule("classes", ("classes",), _classes_differ),
+    )
+
     path: str = Field(min_length=1, description="folder of a parquet data set")
     mass_min_gev: NonNegativeFloat = Field(10.0, description="jets at or below are left out")
     mass_max_gev: PositiveFloat = Field(200.0, description="jets at or above are left out")
     classes: tuple[ClassName, ...] | None = Field(
-        None, description="classes to keep; null keeps all that the data set has"
+        None,
+        strict=False,
+        min_length=1,
+        description="classes to keep; null keeps all that the data set has",
     )
-
-    @model_validator(mode="after")
-    def _mass_window_is_not_empty(self) -> "DataConfig":
-        if self.mass_min_gev >= self.mass_max_gev:
-            raise ValueError(
-                f"mass_min_gev must be below mass_max_gev,"
-                f" got {self.mass_min_gev} and {self.mass_max_gev}"
-            )
-        if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes must not repeat, got {list(self.classes)}")
-        return self
 
 
 class ModelConfig(Section):
@@ -59,14 +88,16 @@ class ModelConfig(Section):
     )
     first_attention_width: Width = Field(16, description="channels of the first attention block")
     first_widths: tuple[Width, Width] = Field(
-        (64, 128), description="the two convolutions after the first attention block"
+        (64, 128), strict=False, description="the two convolutions after the first attention block"
     )
     second_attention_width: Width = Field(128, description="channels of the second block")
     second_widths: tuple[Width, Width] = Field(
-        (256, 256), description="the two convolutions after the second attention block"
+        (256, 256),
+        strict=False,
+        description="the two convolutions after the second attention block",
     )
     head_widths: tuple[Width, Width] = Field(
-        (256, 128), description="dense layers of the pretraining head"
+        (256, 128), strict=False, description="dense layers of the pretraining head"
     )
     batch_norm_epsilon: PositiveFloat = Field(1e-3, description="added to the variance")
     padding_distance: PositiveFloat = Field(
@@ -95,6 +126,20 @@ class LossConfig(Section):
 class TrainingConfig(Section):
     """Phases, batches, optimizer and schedules. Durations are epochs or jets, never steps."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("n_pretraining_epochs", ("n_pretraining_epochs", "n_epochs"), _clustering_phase),
+        Rule(
+            "learning_rate_min",
+            ("learning_rate_min", "learning_rate"),
+            _floor_below("learning_rate"),
+        ),
+        Rule(
+            "batch_norm_momentum_min",
+            ("batch_norm_momentum_min", "batch_norm_momentum"),
+            _floor_below("batch_norm_momentum"),
+        ),
+    )
+
     n_epochs: int = Field(200, ge=2, le=100_000, description="epochs of both phases together")
     n_pretraining_epochs: int = Field(
         21, ge=1, le=100_000, description="epochs of the focal loss alone"
@@ -104,7 +149,9 @@ class TrainingConfig(Section):
     learning_rate_decay: float = Field(
         0.5, gt=0, le=1, description="factor after each learning_rate_decay_jets"
     )
-    learning_rate_decay_jets: int = Field(500_000, ge=1, description="jets between two steps down")
+    learning_rate_decay_jets: int = Field(
+        500_000, ge=1, le=10**12, description="jets between two steps down"
+    )
     learning_rate_min: NonNegativeFloat = Field(1e-5, description="floor of the learning rate")
     adam_beta_1: Fraction = Field(0.9, description="decay of Adam's first moment")
     adam_beta_2: Fraction = Field(0.999, description="decay of Adam's second moment")
@@ -115,22 +162,15 @@ class TrainingConfig(Section):
     batch_norm_momentum_decay: float = Field(
         0.5, gt=0, le=1, description="its factor after each batch_norm_decay_jets"
     )
-    batch_norm_decay_jets: int = Field(500_000, ge=1, description="jets between two steps down")
+    batch_norm_decay_jets: int = Field(
+        500_000, ge=1, le=10**12, description="jets between two steps down"
+    )
     batch_norm_momentum_min: float = Field(0.01, gt=0, le=1, description="its floor")
     kmeans_n_init: int = Field(10, ge=1, le=1000, description="starts of the k-means, best kept")
     evaluation_batch_size: int = Field(
         512, ge=2, le=1_000_000, description="jets in a batch of the batched accuracy"
     )
     seed: int = Field(1, ge=0, le=2**31 - 1, description="weights, shuffling and k-means")
-
-    @model_validator(mode="after")
-    def _clustering_phase_exists(self) -> "TrainingConfig":
-        if self.n_pretraining_epochs >= self.n_epochs:
-            raise ValueError(
-                "n_pretraining_epochs must be below n_epochs, or no clustering epoch is left,"
-                f" got {self.n_pretraining_epochs} and {self.n_epochs}"
-            )
-        return self
 
 
 class TrialConfig(Section):

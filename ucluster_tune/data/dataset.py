@@ -202,7 +202,7 @@ def _check_columns(path: Path, schema: pa.Schema) -> None:
 
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_list(wanted):
-        return pa.types.is_list(found) and found.value_type == wanted.value_type
+        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
     return bool(found == wanted)
 
 
@@ -266,7 +266,7 @@ def _pack(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
 
 def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """Return all constituents of all jets, one after the other; NaN for a missing value."""
-    return pc.list_flatten(column).to_numpy()
+    return np.asarray(pc.list_flatten(column).to_numpy())
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from ucluster_tune.config.trial import ModelConfig
 from ucluster_tune.data.features import MAX_CONSTITUENTS, N_FEATURES
-from ucluster_tune.model.attention import attend, attention_entries, normalized_layers
 from ucluster_tune.data.packed import PackedBatch
+from ucluster_tune.model.attention import attend, attention_entries, normalized_layers
 from ucluster_tune.model.neighbors import feature_space_neighbors
 from ucluster_tune.model.normalization import (
     BatchNormalization,
@@ -116,9 +116,7 @@ class Abcnet:
         hidden_3 = convolve("second_convolution_1", batch.features, attention_2)
         hidden_4 = convolve("second_convolution_2", hidden_3)
 
-        points = convolve(
-            "embedding", hidden_1, hidden_2, hidden_3, hidden_4, local_1, local_2
-        )
+        points = convolve("embedding", hidden_1, hidden_2, hidden_3, hidden_4, local_1, local_2)
         n_jets = tf.shape(batch.mass_bin)[0]
         totals = tf.math.unsorted_segment_sum(points * batch.weights[:, None], batch.jet, n_jets)
         return totals / MAX_CONSTITUENTS

@@ -1,5 +1,6 @@
 """Adam on one flat vector, and the schedules of the published training."""
 
+import math
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -22,7 +23,7 @@ def adam_step_size(training: TrainingConfig, learning_rate: float, step: int) ->
     """
     correction_1: float = 1.0 - training.adam_beta_1**step
     correction_2: float = 1.0 - training.adam_beta_2**step
-    return learning_rate * correction_2**0.5 / correction_1
+    return learning_rate * math.sqrt(correction_2) / correction_1
 
 
 def adam_update(
@@ -80,7 +81,9 @@ def batch_norm_momentum_after(n_jets: int, training: TrainingConfig) -> float:
     return max(decayed, training.batch_norm_momentum_min)
 
 
-def inverse_temperature_in(epoch: int, n_pretraining_epochs: int, start: float, step: float) -> float:
+def inverse_temperature_in(
+    epoch: int, n_pretraining_epochs: int, start: float, step: float
+) -> float:
     """Return alpha of the 1-based `epoch` in the clustering phase; 0 before it.
 
     As the published code has it, alpha is 4 in the first clustering epoch and grows by 2. There

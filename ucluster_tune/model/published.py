@@ -72,10 +72,7 @@ def vectors_from_published(
 
     def arrays(names: tuple[str, ...]) -> dict[str, npt.NDArray[np.float32]]:
         found = {name: read(published_name(name)) for name in names}
-        return {
-            name: array[0, 0] if array.ndim == 4 else array  # noqa: PLR2004
-            for name, array in found.items()
-        }
+        return {name: array[0, 0] if array.ndim == 4 else array for name, array in found.items()}
 
     return (
         network.parameters.to_vector(arrays(network.parameters.names)),

@@ -91,9 +91,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
-        numbers = {key: int(header[key]) for key in ("epoch", "n_steps", "n_jets", "seed")}
         return Checkpoint(
-            **numbers,
+            epoch=int(header["epoch"]),
+            n_steps=int(header["n_steps"]),
+            n_jets=int(header["n_jets"]),
+            seed=int(header["seed"]),
             config=header["config"],
             dataset_checksum=header["dataset_checksum"],
             **arrays,

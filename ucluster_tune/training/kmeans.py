@@ -33,6 +33,6 @@ def _fit(
     distinct = np.unique(points, axis=0)
     if len(distinct) < n_clusters:
         # A collapsed embedding: the missing centroids repeat the ones there are.
-        return distinct[np.arange(n_clusters) % len(distinct)]
+        return np.asarray(distinct[np.arange(n_clusters) % len(distinct)])
     fit = KMeans(n_clusters, n_init=n_init, random_state=seed).fit(points)
-    return fit.cluster_centers_.astype(np.float32)
+    return np.asarray(fit.cluster_centers_, np.float32)

@@ -1,9 +1,17 @@
-"""What training tells of each epoch; the one thing that leaves the workers."""
+"""What training tells of each epoch, and which epoch of a trial is its best.
 
-from dataclasses import asdict, dataclass, fields
+Loads without TensorFlow, for those who only read records.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ucluster_tune.config.study import ObjectiveConfig
+
 Phase = Literal["pretraining", "clustering"]
+Rank = tuple[bool, float]
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,18 @@ class EpochRecord:
         return asdict(self)
 
 
-METRIC_NAMES = tuple(
-    field.name for field in fields(EpochRecord) if field.type in ("float", float)
-)
-"""Names of all numbers of a record that make a curve."""
+def epoch_rank(epoch: Mapping[str, Any], objective: ObjectiveConfig) -> Rank | None:
+    """Return what orders epochs, the best one last; None when the objective is not a number.
+
+    Epochs of the clustering phase go before those of the pretraining phase, whose losses and
+    centroids are something else.
+
+    >>> objective = ObjectiveConfig()
+    >>> epoch_rank({"phase": "clustering", "clustering_accuracy": 0.5}, objective)
+    (True, 0.5)
+    """
+    value = epoch.get(objective.metric)
+    if value is None or not math.isfinite(value):
+        return None
+    sign = 1.0 if objective.direction == "maximize" else -1.0
+    return epoch.get("phase") == "clustering", sign * value

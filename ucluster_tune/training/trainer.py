@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -54,11 +55,17 @@ class Trainer:
         self._mass_bin_edges_gev = np.linspace(
             0.0, config.model.mass_bin_max_gev, config.model.n_mass_bins, dtype=np.float32
         )
-        self._training_jets = self._read("train")
-        self._validation_jets = self._read("validation")
         self._steps_per_epoch = steps_per_epoch(
             dataset.n_jets_by_rank("train", group.world_size), config.training.global_batch_size
         )
+
+    @cached_property
+    def _training_jets(self) -> PackedJets:
+        return self._read("train")
+
+    @cached_property
+    def _validation_jets(self) -> PackedJets:
+        return self._read("validation")
 
     @property
     def is_done(self) -> bool:
@@ -74,6 +81,13 @@ class Trainer:
         Raises:
             TrainingError: a loss is not finite.
         """
+        batches = epoch_batches(
+            len(self._training_jets),
+            self._steps_per_epoch,
+            self.config.training.seed,
+            self.epoch + 1,
+            self._group.rank,
+        )
         started = time.perf_counter()
         epoch, training, loss = self.epoch + 1, self.config.training, self.config.loss
         in_pretraining = epoch <= training.n_pretraining_epochs
@@ -85,13 +99,6 @@ class Trainer:
         )
         clustering_weight = 0.0 if in_pretraining else loss.clustering_weight
 
-        batches = epoch_batches(
-            len(self._training_jets),
-            self._steps_per_epoch,
-            training.seed,
-            epoch,
-            self._group.rank,
-        )
         losses, embeddings = [], []
         for step, jets in enumerate(batches, start=1):
             focal, clustering, embedding = self._step(
@@ -196,9 +203,7 @@ class Trainer:
                 clustering_weight=tf.constant(clustering_weight),
                 inverse_temperature=tf.constant(inverse_temperature),
                 step_size=tf.constant(adam_step_size(training, learning_rate, self._n_steps + 1)),
-                batch_norm_momentum=tf.constant(
-                    batch_norm_momentum_after(self._n_jets, training)
-                ),
+                batch_norm_momentum=tf.constant(batch_norm_momentum_after(self._n_jets, training)),
             ),
         )
         focal, clustering = float(result.focal_loss), float(result.clustering_loss)

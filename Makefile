@@ -1,0 +1,51 @@
+# Two commands do all on a fresh machine with Python 3.10 or 3.11, g++ and make:
+# `make quickstart` and `make test`. Both install first; that takes no time when nothing changed.
+
+EXTRA ?= cpu
+PYTHON ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed-$(EXTRA)
+
+.DEFAULT_GOAL := help
+.PHONY: help install quickstart test lint format format-check types clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  EXTRA=gpu installs TensorFlow with CUDA; PYTHON=/path/to/python3.11 names a Python."
+
+install: $(INSTALLED) ## Install everything into .venv
+
+# The stamp is written last, so an installation that was cut short goes on the next time.
+$(INSTALLED): pyproject.toml uv.lock
+	@for python in $(PYTHON) python3.11 python3.10 python3 python; do \
+	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null; then \
+	        "$$python" scripts/install.py --extra "$(EXTRA)" --python "$(PYTHON)" || exit 1; \
+	        rm -f .venv/.installed-*; touch $@; exit 0; \
+	    fi; \
+	done; \
+	echo "Error: Python 3.10 or 3.11 is needed and was not found: install it with" \
+	    "\`apt install python3 python3-venv\` (Debian, Ubuntu) or \`dnf install python3.11\`" \
+	    "(Fedora, RHEL)." >&2; exit 1
+
+quickstart: install ## Install, then search on the sample of simulated jets (8 minutes on 2 cores)
+	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml
+
+test: install ## Install, then run the tests (12 minutes on 2 cores)
+	$(BIN)/pytest
+
+lint: install ## Look for mistakes in the code
+	$(BIN)/ruff check
+
+format: install ## Format the code
+	$(BIN)/ruff format
+
+format-check: install ## Check that the code is formatted
+	$(BIN)/ruff format --check
+
+types: install ## Check the types
+	$(BIN)/mypy
+
+clean: ## Remove what was installed and cached; studies stay
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

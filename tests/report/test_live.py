@@ -1,0 +1,125 @@
+import io
+from typing import Any
+
+from rich.console import Console
+
+from tests.study_events import (
+    epoch,
+    four_trials,
+    started,
+    study_config,
+    trial_ended,
+    trial_started,
+)
+from ucluster_tune.report.live import LiveTable
+from ucluster_tune.search.events import StudyEnded
+from ucluster_tune.search.record import StudyRecord
+
+
+def show(events: list[Any], *, is_terminal: bool, height: int = 24, **sections: Any) -> str:
+    """Returns what was written for the events, by the time of the last one."""
+    config = study_config(**sections)
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=is_terminal, width=80, height=height)
+    record = StudyRecord(events[0])
+    live = LiveTable(console)
+    live.on_study_start(config, record)
+    for event in events[1:]:
+        record.apply(event)
+        live.on_event(event, record)
+    if is_terminal:
+        view = Console(width=80, height=height, record=True, file=io.StringIO())
+        view.print(live._view(record))
+        live.close()
+        return view.export_text()
+    live.on_study_end(record)
+    return out.getvalue()
+
+
+def many_trials(n_trials: int, n_running: int) -> list[Any]:
+    config = study_config(budget={"n_trials": n_trials})
+    events: list[Any] = [started(config)]
+    for number in range(1, n_trials + 1):
+        trial = f"{number:04d}"
+        events += [trial_started(trial), epoch(trial, 3, 0.9 if number == 7 else 0.5)]
+        if number <= n_trials - n_running:
+            events.append(trial_ended(trial, "stopped_early", 3))
+    return events
+
+
+def test_terminal_shows_a_row_for_each_trial() -> None:
+    text = show(four_trials(), is_terminal=True, resources={"workers_per_trial": 2})
+    assert "jets  ● running  3 of 4 trials done, 1 running, each on 2 workers" in text
+    assert "Best so far: trial 0001, epoch 6: accuracy 70.0 %" in text
+    assert "11.0 points below the reference, 81.0 %" in text
+    for told in ("0001", "✓ complete", "◌ stopped early", "✗ failed", "● pretraining", "6/6"):
+        assert told in text
+    assert "trial 0003 failed: loss is not finite in epoch 2" in text
+
+
+def test_row_shows_losses_and_accuracies_of_the_last_epoch_and_the_best() -> None:
+    events = [started(), trial_started("0001"), epoch("0001", 3, 0.7), epoch("0001", 4, 0.6)]
+    row = next(line for line in show(events, is_terminal=True).splitlines() if "4/6" in line)
+    expected = ["0001", "●", "clustering", "4/6", "1.000", "0.125"]
+    assert row.split() == [*expected, "60.0", "%", "60.0", "%", "70.0", "%"]
+
+
+def test_many_trials_fit_the_terminal_and_show_what_matters() -> None:
+    text = show(many_trials(200, n_running=4), is_terminal=True)
+    lines = text.splitlines()
+    assert len(lines) < 24
+    assert max(map(len, lines)) <= 80
+    assert "…" not in text
+    rows = {line.split()[0] for line in lines if line.startswith(" 0")}
+    assert {"0007", "0196", "0197", "0198", "0199", "0200"} < rows
+    assert "and 190 trials more" in text
+
+
+def test_more_running_trials_than_rows_still_fit() -> None:
+    text = show(many_trials(60, n_running=50), is_terminal=True)
+    assert len(text.splitlines()) < 24
+    assert " 0060 " in text
+    assert " 0007  " in text
+
+
+def test_trial_without_an_epoch_is_starting() -> None:
+    text = show([started(), trial_started("0001")], is_terminal=True)
+    assert "● starting" in text
+    assert "No epoch finished yet; reference 81.0 %" in text
+
+
+def test_baseline_is_shown_once_known() -> None:
+    baselines = {"kmeans_mass": {"clustering_accuracy": 0.6}}
+    first = started().model_copy(update={"baselines": baselines})
+    assert "k-means on the jet mass 60.0 %" in show([first], is_terminal=True)
+
+
+def test_other_objective_is_the_one_whose_best_is_shown() -> None:
+    config = study_config(objective={"metric": "total_loss", "direction": "minimize"})
+    events = [started(config), trial_started("0001"), epoch("0001", 3, 0.7)]
+    text = show(events, is_terminal=True)
+    assert "total loss 1.667" in text
+
+
+def test_log_gets_one_line_for_each_event() -> None:
+    events = [*four_trials(), StudyEnded(state="interrupted")]
+    lines = show(events, is_terminal=False).splitlines()
+    assert len(lines) == 1 + len(four_trials())  # start, events without the first, end
+    text = "\n".join(line.partition(" ")[2] for line in lines)
+    assert "trial 0001 started: training.learning_rate=0.001" in text
+    assert "trial 0001 epoch 6/6 clustering: focal loss 0.667, clustering loss 0.083" in text
+    assert "trial 0002 stopped early after epoch 2: best clustering_accuracy 31.0 %" in text
+    assert "trial 0003 failed: loss is not finite in epoch 2" in text
+    assert lines[-1].endswith("1 running, 1 complete, 1 stopped early, 1 failed")
+    assert "\x1b" not in text
+
+
+def test_screen_is_given_back_at_the_end() -> None:
+    out = io.StringIO()
+    record = StudyRecord(started())
+    live = LiveTable(Console(file=out, force_terminal=True, width=80, height=24))
+    live.on_study_start(study_config(), record)
+    assert "\x1b[?25l" in out.getvalue()
+    live.on_study_end(record)
+    live.close()
+    assert out.getvalue().count("\x1b[?25h") == 1

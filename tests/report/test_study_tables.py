@@ -1,0 +1,171 @@
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from tests.study_events import (
+    epoch,
+    four_trials,
+    started,
+    study_config,
+    trial_ended,
+    trial_started,
+)
+from ucluster_tune.report.study_tables import (
+    MAX_ROWS,
+    final_summary,
+    next_commands,
+    status_view,
+    studies_table,
+)
+from ucluster_tune.search.events import StudyEnded, StudyEvaluated
+from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.search.record import StudyRecord
+
+
+def text_of(renderable: RenderableType, width: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width).print(renderable)
+    lines = out.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def fold(events: list[Any]) -> StudyRecord:
+    record = StudyRecord(events[0])
+    for event in events[1:]:
+        record.apply(event)
+    return record
+
+
+def finished() -> StudyRecord:
+    test = {
+        "clustering_accuracy": 0.8,
+        "clustering_accuracy_batched": 0.82,
+        "confusion": [[40, 5, 5], [0, 20, 5], [5, 0, 20]],
+    }
+    mass = {"clustering_accuracy": 0.602, "clustering_accuracy_batched": 0.616}
+    return fold(
+        [
+            *four_trials(),
+            trial_ended("0004", "stopped_early", 1),
+            StudyEvaluated(trial="0001", test=test, baselines={"kmeans_mass": mass}),
+            StudyEnded(state="complete"),
+        ]
+    )
+
+
+def test_summary_tells_best_configuration_and_accuracies_beside_the_references() -> None:
+    text = text_of(final_summary(finished(), study_config()))
+    lines = {line.split("  ")[0]: line for line in text.splitlines()}
+    assert "Best: trial 0001, epoch 6 of 6" in text
+    assert "training.learning_rate   0.001" in text
+    assert "70.0 %" in lines["validation jets, where it was chosen"]
+    test = lines["test jets, never used before"]
+    for told in ("80.0 %", "71.1 to 86.7 %", "82.0 %"):  # Wilson, 100 jets
+        assert told in test
+    mass = lines["k-means on the jet mass, test jets"]
+    assert "60.2 %" in mass
+    assert "61.6 %" in mass
+    assert lines["reference"].endswith("81.0 %")
+    assert "arXiv:2010.07106" in text
+    assert "each batch of 512 jets" in text
+
+
+def test_summary_tells_what_each_trial_reached() -> None:
+    text = text_of(final_summary(finished(), study_config()))
+    assert "4 of 4 trials done" in text
+    assert "1 complete, 2 stopped early, 1 failed" in text
+    row = next(line for line in text.splitlines() if "0002" in line)
+    assert " ".join(row.split()) == "0002 ◌ stopped early 2/6 31.0 % 31.0 % 0.01"
+    assert "trial 0003 failed: loss is not finite in epoch 2" in text
+
+
+def test_summary_without_a_finished_epoch_or_a_test_is_still_one() -> None:
+    nothing = fold([started(), StudyEnded(state="failed", cause="no room\nTraceback")])
+    text = text_of(final_summary(nothing, study_config()))
+    assert "✗ failed: no room\n" in text
+    assert "No trial yet." in text
+    interrupted = fold([*four_trials(), StudyEnded(state="interrupted")])
+    text = text_of(final_summary(interrupted, study_config()))
+    assert "test jets, never used" not in text
+    assert "Best so far: trial 0001" in text
+
+
+def test_fixed_point_says_that_nothing_was_searched() -> None:
+    record = fold([started(), trial_started("0001"), epoch("0001", 3, 0.7)])
+    assert "nothing was searched" in text_of(final_summary(record, study_config()))
+
+
+def test_commands_name_the_study_its_folder_and_the_best_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("UCLUSTER_TUNE_STUDIES", raising=False)
+    usual = StudiesFolder(tmp_path / "studies").study("jets")
+    usual.root.mkdir(parents=True)
+    usual.best_yaml.touch()
+    text = text_of(next_commands(finished(), usual))
+    assert "ucluster-tune status jets\n" in text
+    assert "ucluster-tune ui jets\n" in text
+    assert "ucluster-tune train studies/jets/best.yaml" in text
+    elsewhere = StudiesFolder(tmp_path / "my studies").study("jets")
+    text = text_of(next_commands(finished(), elsewhere))
+    assert "ucluster-tune status jets --studies-dir 'my studies'" in text
+    assert "train" not in text
+
+
+@pytest.mark.parametrize("n_hyperparameters", [1, 3, 9])
+@pytest.mark.parametrize("width", [80, 140])
+def test_trials_stay_readable_with_many_hyperparameters(
+    n_hyperparameters: int, width: int
+) -> None:
+    names = [f"training.hyper_parameter_{n}" for n in range(n_hyperparameters)]
+    record = fold([started(), trial_started("0001", **dict.fromkeys(names, 0.000123456))])
+    text = text_of(status_view(record), width)
+    assert "…" not in text
+    assert text.count("0.000123") == n_hyperparameters
+
+
+def test_long_study_shows_its_best_and_its_last_trials() -> None:
+    events: list[Any] = [started()]
+    for number in range(1, 201):
+        trial = f"{number:04d}"
+        events += [trial_started(trial), epoch(trial, 3, 0.9 if number == 7 else 0.5)]
+    text = text_of(status_view(fold(events)))
+    assert " 0007 " in text
+    assert " 0200 " in text
+    assert f"and {200 - MAX_ROWS} more" in text
+
+
+def test_objective_that_is_no_accuracy_has_its_own_column() -> None:
+    config = study_config(objective={"metric": "nmi"})
+    record = fold([started(config), trial_started("0001"), epoch("0001", 3, 0.7, nmi=0.4321)])
+    text = text_of(status_view(record))
+    assert "nmi" in text
+    assert "0.432" in text
+
+
+def test_names_and_causes_are_shown_as_they_are_not_as_markup() -> None:
+    record = fold([*four_trials(), trial_ended("0004", "failed", 1, "[red]boom[/] [0, 1]")])
+    assert "[red]boom[/] [0, 1]" in text_of(status_view(record))
+
+
+def test_studies_are_listed_with_state_and_best() -> None:
+    best = {"trial_id": "1", "clustering_accuracy": 0.7, "clustering_accuracy_batched": 0.72}
+    good = {
+        "name": "jets",
+        "state": "running",
+        "n_trials": 8,
+        "n_finished": 3,
+        "best": best,
+        "started": "2026-11-24T22:30:13.369+00:00",
+        "elapsed_s": 130.0,
+    }
+    bad = {"name": "old", "state": "unreadable", "cause": "line 3 is damaged"}
+    text = text_of(studies_table([good, bad]))
+    for told in ("● running", "3/8", "70.0 %", "72.0 %", "2 min 10 s", "? unreadable"):
+        assert told in text
+    assert "line 3 is damaged" in text

@@ -1,0 +1,67 @@
+"""Every search space that ships loads, says what it is, and is what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.config.search_space import published_point, trial_config
+from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
+from ucluster_tune.config.yaml_text import read_yaml_mapping
+from ucluster_tune.data.dataset import open_dataset
+
+FOLDER = Path(__file__).parents[1] / "search_spaces"
+FILES = sorted(FOLDER.glob("*.yaml"))
+
+
+def test_the_two_files_ship():
+    assert {"published.yaml", "quickstart.yaml"} <= {file.name for file in FILES}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_shipped_file_loads_without_a_warning(file):
+    study = load_study_config(file)
+    assert study.name == file.stem
+    assert warnings_for(study) == []
+    trial_config(study, published_point(study))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_shipped_file_opens_with_what_it_is(file):
+    comment = file.read_text().partition("\n\n")[0]
+    for word in ("Data set", "Paper", "Command", "Expected time", "Metric"):
+        assert f"# {word} " in comment
+    assert f"search_spaces/{file.name}" in comment
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_every_shipped_file_names_a_data_set_that_is_there(file):
+    study = load_study_config(file)
+    assert open_dataset(study.data).class_names == study.data.classes
+
+
+def test_published_is_the_published_recipe_in_full():
+    raw = read_yaml_mapping(FOLDER / "published.yaml")
+    study = load_study_config(FOLDER / "published.yaml")
+    assert study.search_space == {}
+    assert (study.model, study.loss, study.training) == (
+        ModelConfig(),
+        LossConfig(),
+        TrainingConfig(),
+    )
+    for name, section in (
+        ("model", ModelConfig),
+        ("loss", LossConfig),
+        ("training", TrainingConfig),
+    ):
+        assert set(raw[name]) == set(section.model_fields)
+
+
+def test_quickstart_is_what_the_project_promises():
+    study = load_study_config(FOLDER / "quickstart.yaml")
+    assert study.budget.n_trials >= 8
+    assert study.resources.workers_per_trial == 2
+    assert study.scheduler.name == "asha"
+    assert study.sampler.name == "tpe"
+    assert study.sampler.published_first

@@ -1,0 +1,36 @@
+"""`ucluster-tune list`: all studies of a folder."""
+
+import json
+
+import click
+from rich.console import Console
+
+from ucluster_tune.report.cells import command
+from ucluster_tune.report.study_tables import studies_table
+from ucluster_tune.search import status
+from ucluster_tune.search.paths import StudiesFolder, studies_folder
+
+
+@click.command(
+    name="list",
+    epilog="""\b
+    Example:
+      ucluster-tune list
+      ucluster-tune list --studies-dir /data/studies --json
+    """,
+)
+@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_studies(studies_dir: str | None, as_json: bool) -> None:
+    """List all studies: how they stand and the best accuracy of each."""
+    folder = StudiesFolder(studies_folder(studies_dir))
+    studies = status.list_studies(folder)
+    if as_json:
+        click.echo(json.dumps(studies, indent=2))
+        return
+    if not studies:
+        click.echo(f"No study in {folder.root}. Next: ucluster-tune run FILE", err=True)
+        return
+    Console(highlight=False).print(studies_table(studies))
+    latest = max(studies, key=lambda study: str(study.get("started", "")))["name"]
+    click.echo(f"Next: {command('status', folder.study(latest), latest)}", err=True)

@@ -1,0 +1,218 @@
+"""From a YAML file to a study's configuration and back; all faults are found at once."""
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from ucluster_tune.config.names import did_you_mean, nearest
+from ucluster_tune.config.overrides import RANGE_KEYS, absolute_path, apply_overrides, sections
+from ucluster_tune.config.search_space import (
+    corners,
+    fit,
+    published_values,
+    range_faults,
+    unknown_path_fault,
+)
+from ucluster_tune.config.section import Rule, Section
+from ucluster_tune.config.study import (
+    CategoricalParameter,
+    FloatParameter,
+    IntParameter,
+    Parameter,
+    StudyConfig,
+)
+from ucluster_tune.config.study_rules import STUDY_RULES
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.config.wording import section_faults, show
+from ucluster_tune.config.yaml_text import format_yaml, read_yaml_mapping
+from ucluster_tune.errors import ConfigurationError
+
+_RANGES: dict[str, type[FloatParameter | IntParameter | CategoricalParameter]] = {
+    "float": FloatParameter,
+    "int": IntParameter,
+    "categorical": CategoricalParameter,
+}
+
+
+def load_study_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> StudyConfig:
+    """Returns the study that a YAML file describes, with `path=value` overrides.
+
+    A relative `data.path` is taken from the file's folder, a missing name is the file's. A
+    searched value has no fixed one beside it: its section holds the published value, fitted into
+    the range.
+
+    Raises ConfigurationError with all faults of the file and the overrides.
+    """
+    file = Path(path)
+    raw, override_faults = apply_overrides(
+        _with_absolute_data(read_yaml_mapping(file), file), overrides
+    )
+    if raw.get("name") is None:
+        raw["name"] = file.stem
+    check = _Check(raw)
+    check.run()
+    faults = [*override_faults, *check.faults]
+    if faults:
+        raise ConfigurationError(str(path), faults)
+    return StudyConfig.model_validate(check.cleaned)
+
+
+def dump_config(config: StudyConfig | TrialConfig) -> str:
+    """Returns YAML text that `load_study_config` reads back as an equal configuration."""
+    values = config.model_dump(mode="json")
+    for path in getattr(config, "search_space", ()):
+        name, _, key = path.partition(".")
+        del values[name][key]  # a searched value has no fixed one beside it
+    return format_yaml(values)
+
+
+def _with_absolute_data(raw: dict[str, Any], file: Path) -> dict[str, Any]:
+    data = raw.get("data")
+    if not isinstance(data, dict) or not isinstance(data.get("path"), str):
+        return raw
+    folder = Path(os.path.abspath(file)).parent  # noqa: PTH100 (resolve() would follow links)
+    return {**raw, "data": {**data, "path": absolute_path(data["path"], folder)}}
+
+
+class _Check:
+    """Checks a raw mapping part by part and gathers what is wrong.
+
+    `possible` holds, for each path whose own value is sound, all extreme values that it can take;
+    rules between values are tried on every combination.
+    """
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self.raw = raw
+        self.faults: list[str] = []
+        self.possible: dict[str, tuple[Any, ...]] = {}
+        self.ranges: dict[str, Parameter] = {}
+        self.rules: list[Rule] = list(STUDY_RULES)
+        self.cleaned: dict[str, Any] = {}
+        self.elsewhere = {
+            key: f"{name}.{key}"
+            for name, section in sections().items()
+            for key in section.model_fields
+        }
+
+    def run(self) -> None:
+        """Fills `faults`; without any, `cleaned` makes a StudyConfig."""
+        self._unknown_sections()
+        self._name()
+        for name, section in sections().items():
+            self._section(name, section)
+        self._search_space()
+        for rule in self.rules:
+            self._rule(rule)
+
+    def _unknown_sections(self) -> None:
+        for key in self.raw:
+            if key not in StudyConfig.model_fields:
+                ending = did_you_mean(key, StudyConfig.model_fields, self.elsewhere)
+                self.faults.append(f"{key}: unknown key; {ending}")
+
+    def _name(self) -> None:
+        name = self.raw["name"]
+        try:
+            StudyConfig.model_validate({"name": name, "data": {"path": "any"}})
+        except ValidationError as error:
+            self.faults += section_faults(StudyConfig, error, "")["name"]
+            return
+        self.possible["name"] = (name,)
+        self.cleaned["name"] = name
+
+    def _section(self, name: str, section: type[Section]) -> None:
+        raw: Any = self.raw.get(name)
+        raw = {} if raw is None else raw  # `loss:` with nothing below it
+        faults: dict[str, list[str]] = {}
+        try:
+            section.model_validate(raw)
+        except ValidationError as error:
+            faults = section_faults(section, error, name, self.elsewhere)
+        self.faults += [fault for found in faults.values() for fault in found]
+        if not isinstance(raw, dict):
+            return
+        self.cleaned[name] = dict(raw)
+        for key, field in section.model_fields.items():
+            if key not in faults:
+                self.possible[f"{name}.{key}"] = (raw.get(key, field.default),)
+
+    def _search_space(self) -> None:
+        raw = self.raw.get("search_space")
+        if raw is not None and not isinstance(raw, dict):
+            self.faults.append(f"search_space: must be a mapping of ranges, got {show(raw)}")
+            return
+        self.cleaned["search_space"] = dict(raw or {})
+        for path, entry in (raw or {}).items():
+            unknown = unknown_path_fault(path)
+            if unknown is not None:
+                self.faults.append(f"search_space.{path}: {unknown}")
+            parameter = self._range(f"search_space.{path}", entry)
+            if unknown is None:
+                self._searched(path, parameter)
+
+    def _range(self, where: str, raw: Any) -> Parameter | None:
+        """Returns the checked range of a search-space entry, None when it has a fault."""
+        if not isinstance(raw, dict):
+            example = "{type: float, low: 0.1, high: 10}"
+            self.faults.append(f"{where}: must be a range such as {example}, got {show(raw)}")
+            return None
+        kind = raw.get("type")
+        if not isinstance(kind, str) or kind not in _RANGES:
+            suggestion = nearest(kind, _RANGES) if isinstance(kind, str) else None
+            ending = f"; did you mean {suggestion}?" if suggestion else ""
+            given = f", got {show(kind)}" if "type" in raw else ", but it is not given"
+            self.faults.append(f"{where}.type: must be one of {', '.join(_RANGES)}{given}{ending}")
+            self.faults += [
+                f"{where}.{key}: unknown key; {did_you_mean(key, RANGE_KEYS)}"
+                for key in raw
+                if key not in RANGE_KEYS
+            ]
+            return None
+        section = _RANGES[kind]
+        faults: dict[str, list[str]] = {}
+        parameter = None
+        try:
+            parameter = section.model_validate(raw)
+        except ValidationError as error:
+            faults = section_faults(section, error, where)
+        self.faults += [fault for found in faults.values() for fault in found]
+        self.rules += [rule.under(where) for rule in section.rules]
+        for key, field in section.model_fields.items():
+            if key not in faults:
+                self.possible[f"{where}.{key}"] = (raw.get(key, field.default),)
+        return parameter
+
+    def _searched(self, path: str, parameter: Parameter | None) -> None:
+        """Puts a searched range in the place of its field's fixed value."""
+        name, _, key = path.partition(".")
+        fixed = self.raw.get(name)
+        if isinstance(fixed, dict) and key in fixed:
+            self.faults.append(
+                f"{path}: has a fixed value, {show(fixed[key])}, and is searched; leave one out"
+                f" (--set search_space.{path}=null ends the search of it)"
+            )
+        self.possible.pop(path, None)
+        if parameter is None:
+            return
+        faults = range_faults(path, parameter)
+        self.faults += faults
+        if not faults:
+            self.ranges[path] = parameter
+            self.possible[path] = corners(parameter)
+            self.cleaned.get(name, {})[key] = fit(published_values()[path], parameter)
+
+    def _rule(self, rule: Rule) -> None:
+        if not all(need in self.possible for need in rule.needs):
+            return
+        for values in product(*(self.possible[need] for need in rule.needs)):
+            message = rule.message(*values)
+            if message is not None:
+                where = (
+                    f"search_space.{rule.blames}" if rule.blames in self.ranges else rule.blames
+                )
+                self.faults.append(f"{where}: {message}")
+                return

@@ -1,0 +1,121 @@
+"""Conditions between the sections of a study, and what is allowed but worth a warning."""
+
+from math import prod
+
+from ucluster_tune.config.search_space import corners, n_values
+from ucluster_tune.config.section import Rule
+from ucluster_tune.config.study import CategoricalParameter, FloatParameter, StudyConfig
+from ucluster_tune.config.trial import DataConfig, LossConfig, ModelConfig, TrainingConfig
+
+LOSSES = ("focal_loss", "clustering_loss", "total_loss")
+RESERVED_NAMES = ("mlflow.db", "mlartifacts")
+
+
+def _grace_period(scheduler: str, grace_period: int, n_epochs: int) -> str | None:
+    if scheduler != "asha" or grace_period <= n_epochs:
+        return None
+    return (
+        f"must not exceed training.n_epochs ({n_epochs}) when the scheduler is asha,"
+        f" got {grace_period}"
+    )
+
+
+def _direction(metric: str, direction: str) -> str | None:
+    expected = "minimize" if metric in LOSSES else "maximize"
+    return None if direction == expected else f"must be {expected} for {metric}, got {direction}"
+
+
+def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int) -> str | None:
+    if global_batch_size >= workers_per_trial:
+        return None
+    return (
+        f"must be at least resources.workers_per_trial ({workers_per_trial}), one jet a worker"
+        f" and step, got {global_batch_size}"
+    )
+
+
+def _name_is_free(name: str | None) -> str | None:
+    return f"is taken by the studies folder itself: {name}" if name in RESERVED_NAMES else None
+
+
+STUDY_RULES = (
+    *(rule.under("data") for rule in DataConfig.rules),
+    *(rule.under("model") for rule in ModelConfig.rules),
+    *(rule.under("loss") for rule in LossConfig.rules),
+    *(rule.under("training") for rule in TrainingConfig.rules),
+    Rule("name", ("name",), _name_is_free),
+    Rule(
+        "scheduler.grace_period",
+        ("scheduler.name", "scheduler.grace_period", "training.n_epochs"),
+        _grace_period,
+    ),
+    Rule("objective.direction", ("objective.metric", "objective.direction"), _direction),
+    Rule(
+        "training.global_batch_size",
+        ("training.global_batch_size", "resources.workers_per_trial"),
+        _jets_for_each_worker,
+    ),
+)
+
+
+def warnings_for(study: StudyConfig) -> list[str]:
+    """Returns what a study may do but hardly wants, one line each with its YAML path."""
+    return [*_metric_warnings(study), *_size_warnings(study), *_step_warnings(study)]
+
+
+def _metric_warnings(study: StudyConfig) -> list[str]:
+    metric = study.objective.metric
+    found = []
+    if "model.n_clusters" in study.search_space and metric not in ("nmi", "ari"):
+        found.append(
+            f"objective.metric: {metric} at different model.n_clusters cannot be compared;"
+            " use nmi or ari"
+        )
+    reweighted = [path for path in study.search_space if path.startswith("loss.")]
+    if metric in LOSSES and reweighted:
+        found.append(
+            f"objective.metric: {metric} changes its meaning with {', '.join(reweighted)};"
+            " use clustering_accuracy, nmi or ari"
+        )
+    return found
+
+
+def _size_warnings(study: StudyConfig) -> list[str]:
+    found = []
+    counts = [n_values(parameter) for parameter in study.search_space.values()]
+    n_points = prod(count for count in counts if count) if None not in counts else None
+    if n_points is not None and n_points < study.budget.n_trials:
+        points = f"only {n_points} different points" if study.search_space else "nothing to search"
+        found.append(
+            f"budget.n_trials: {study.budget.n_trials} trials, but search_space has {points};"
+            " trials will repeat"
+        )
+    sampler, n_trials = study.sampler, study.budget.n_trials
+    if sampler.name == "tpe" and sampler.n_startup_trials >= n_trials > 1 and study.search_space:
+        found.append(
+            f"sampler.n_startup_trials: with {sampler.n_startup_trials} of {n_trials} trials all"
+            " are random, TPE never learns"
+        )
+    searched = study.search_space.get("training.n_epochs")
+    most_epochs = max(map(float, corners(searched))) if searched else study.training.n_epochs
+    if study.scheduler.name == "asha" and study.scheduler.grace_period >= most_epochs:
+        found.append(
+            f"scheduler.grace_period: {study.scheduler.grace_period} is all the epochs there are,"
+            " no trial is ever stopped early"
+        )
+    return found
+
+
+def _step_warnings(study: StudyConfig) -> list[str]:
+    found = []
+    for path, parameter in study.search_space.items():
+        if isinstance(parameter, CategoricalParameter) or parameter.step is None:
+            continue
+        last = parameter.low + ((n_values(parameter) or 1) - 1) * parameter.step
+        rounding = 1e-8 * parameter.step if isinstance(parameter, FloatParameter) else 0
+        if parameter.high - last > rounding:
+            found.append(
+                f"search_space.{path}.high: {parameter.high} is never reached in steps of"
+                f" {parameter.step}, the last value is {last:.12g}"
+            )
+    return found

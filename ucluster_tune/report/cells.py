@@ -1,0 +1,155 @@
+"""Numbers and states as people read them: the cells of all tables."""
+
+import math
+import os
+import shlex
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from rich.text import Text
+
+from ucluster_tune.search.paths import DEFAULT_STUDIES, STUDIES_VARIABLE, StudyPaths
+from ucluster_tune.search.record import TrialState
+
+NOTHING = "-"
+_ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")
+_STATES = {
+    "running": ("●", "cyan"),
+    "complete": ("✓", "green"),
+    "stopped_early": ("◌", "dim"),
+    "failed": ("✗", "red"),
+    "interrupted": ("‖", "yellow"),
+    "unreadable": ("?", "red"),
+}
+
+
+def percent(value: float | None) -> str:
+    """Returns a fraction in per cent.
+
+    >>> percent(0.8098), percent(None)
+    ('81.0 %', '-')
+    """
+    return f"{100 * value:.1f} %" if _is_finite(value) else NOTHING
+
+
+def number(value: float | None) -> str:
+    """Returns a loss or an index with three decimals, or two digits where that says nothing.
+
+    >>> number(0.5), number(0.000123), number(None)
+    ('0.500', '1.2e-04', '-')
+    """
+    if not _is_finite(value):
+        return NOTHING
+    return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e4 else f"{value:.1e}"
+
+
+def metric(name: str, value: float | None) -> str:
+    """Returns a metric the way it is usually told: accuracies in per cent."""
+    return percent(value) if name in _ACCURACIES else number(value)
+
+
+def setting(value: Any) -> str:
+    """Returns a hyperparameter's value.
+
+    >>> setting(0.00123456), setting(128), setting("a")
+    ('0.00123', '128', 'a')
+    """
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float | None) -> str:
+    """Returns a time span in the two units that matter.
+
+    >>> duration(7.2), duration(130), duration(7500), duration(200_000)
+    ('7 s', '2 min 10 s', '2 h 05 min', '2 d 7 h')
+    """
+    if seconds is None:
+        return NOTHING
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def about(seconds: float) -> str:
+    """Returns an estimated time span, no finer than an estimate can be.
+
+    >>> about(20), about(130), about(7500)
+    ('under a minute', 'about 3 min', 'about 2 h 05 min')
+    """
+    if seconds < 60:
+        return "under a minute"
+    minutes = math.ceil(seconds / 60)
+    return f"about {minutes} min" if minutes < 60 else f"about {duration(minutes * 60)}"
+
+
+def plural(count: int, noun: str) -> str:
+    """Returns a count with its noun.
+
+    >>> plural(1, "trial"), plural(3, "trial")
+    ('1 trial', '3 trials')
+    """
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def state(name: str, word: str | None = None) -> Text:
+    """Returns an outcome or state with its mark and colour; `word` stands in for the name."""
+    mark, style = _STATES[name]
+    return Text(f"{mark} {word or name.replace('_', ' ')}", style=style, no_wrap=True)
+
+
+def outcome(trial: TrialState) -> Text:
+    """Returns a trial's outcome; of a running one, its phase."""
+    if trial.outcome != "running":
+        return state(trial.outcome)
+    return state("running", trial.records[-1]["phase"] if trial.records else "starting")
+
+
+def below_reference(accuracy: float | None, reference: float) -> str:
+    """Returns the distance of an accuracy to the reference.
+
+    >>> below_reference(0.67, 0.81)
+    '14.0 points below the reference, 81.0 %'
+    """
+    if not _is_finite(accuracy):
+        return f"reference {percent(reference)}"
+    points = 100 * (accuracy - reference)
+    side = "above" if points >= 0 else "below"
+    return f"{abs(points):.1f} points {side} the reference, {percent(reference)}"
+
+
+def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
+    """Returns the 95 % confidence interval of a proportion (E. B. Wilson, 1927).
+
+    >>> low, high = wilson_interval(0.8, 100)
+    >>> round(low, 4), round(high, 4)
+    (0.7112, 0.8666)
+    """
+    z = 1.959964
+    centre = fraction + z * z / (2 * count)
+    half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
+    scale = 1 + z * z / count
+    return (centre - half) / scale, (centre + half) / scale
+
+
+def command(verb: str, paths: StudyPaths, *arguments: str) -> str:
+    """Returns a command to type, with the studies folder where it is not the usual one."""
+    folder = paths.root.parent
+    usual = Path(os.environ.get(STUDIES_VARIABLE) or DEFAULT_STUDIES).expanduser().absolute()
+    words = ["ucluster-tune", verb, *arguments]
+    if folder != usual:
+        words += ["--studies-dir", shown_path(folder)]
+    return shlex.join(words)
+
+
+def shown_path(path: Path) -> str:
+    """Returns a path relative to the current folder where it lies below it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def _is_finite(value: float | None) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)

@@ -1,0 +1,230 @@
+"""What a search shows while it runs: a table that is kept up to date, or plain lines in a log.
+
+Told of every event after the record took it in. What is drawn is made then, from the trials shown
+and from counts that the record keeps: an event costs no more after thousands of trials.
+"""
+
+import sys
+import time
+from collections import deque
+from datetime import datetime
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.report import cells
+from ucluster_tune.report.study_tables import (
+    best_line,
+    failure_line,
+    outcome_counts,
+    plain_table,
+)
+from ucluster_tune.search.events import EpochEnded, Event, TrialEnded, TrialStarted
+from ucluster_tune.search.record import StudyRecord, TrialState
+from ucluster_tune.search.status import elapsed_s, remaining_s
+
+_REFRESHES_PER_S = 2
+_LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
+_MIN_ROWS, _MAX_ROWS = 6, 30
+_N_FAILURES = 2
+
+
+class LiveTable:
+    """Shows a search on standard error.
+
+    On a terminal one row a trial, redrawn in place; otherwise one line for each epoch and trial.
+
+    Args:
+        console: where to show; standard error by default.
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False, soft_wrap=False)
+        self._study: StudyConfig | None = None
+        self._live: Live | None = None
+        self._ended: deque[TrialState] = deque(maxlen=_MAX_ROWS)
+        self._failed: deque[TrialState] = deque(maxlen=_N_FAILURES)
+
+    def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
+        """Begins to show the search."""
+        self._study = study_config
+        if not self.console.is_terminal:
+            self._say(f"study {record.name}: {self._plan(record)}")
+            return
+        self._live = Live(
+            self._view(record),
+            console=self.console,
+            refresh_per_second=_REFRESHES_PER_S,
+            redirect_stdout=sys.stdout.isatty(),
+            vertical_overflow="crop",
+        )
+        self._live.start()
+
+    def on_event(self, event: Event, record: StudyRecord) -> None:
+        """Shows what an event changed; the record has it already."""
+        if isinstance(event, TrialEnded):
+            trial = record.trials[event.trial]
+            self._ended.append(trial)
+            if trial.outcome == "failed":
+                self._failed.append(trial)
+        if self._live is not None:
+            self._live.update(self._view(record))
+        elif isinstance(event, TrialStarted):
+            self._say(_started_line(record.trials[event.trial]))
+        elif isinstance(event, EpochEnded):
+            self._say(_epoch_line(record.trials[event.trial], record))
+        elif isinstance(event, TrialEnded):
+            self._say(_ended_line(record.trials[event.trial], record))
+
+    def on_study_end(self, record: StudyRecord) -> None:
+        """Takes the table away: a summary follows it."""
+        if self._live is not None:
+            self._live.transient = True
+        else:
+            self._say(f"study {record.name} {record.state}: {outcome_counts(record)}")
+        self.close()
+
+    def close(self) -> None:
+        """Gives the terminal back and leaves the table on it, where `on_study_end` did not."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _say(self, line: str) -> None:
+        now = datetime.now().strftime("%H:%M:%S")
+        self.console.print(Text(f"{now} {line}"), soft_wrap=True)
+
+    def _plan(self, record: StudyRecord) -> str:
+        assert self._study is not None
+        return f"{cells.plural(record.n_trials, 'trial')}, {_placement(self._study)}"
+
+    def _view(self, record: StudyRecord) -> RenderableType:
+        assert self._study is not None
+        parts = [
+            _Heading(record, self._study),
+            best_line(record),
+            Text(),
+            self._table(record),
+            *(failure_line(trial) for trial in self._failed),
+        ]
+        return Group(*parts)
+
+    def _table(self, record: StudyRecord) -> RenderableType:
+        shown = self._rows(record)
+        table = _empty_table()
+        for trial in shown:
+            table.add_row(*_row(trial, record), style="green" if trial is record.best else "")
+        n_hidden = len(record.trials) - len(shown)
+        if not n_hidden:
+            return table
+        return Group(table, Text(f"and {cells.plural(n_hidden, 'trial')} more", style="dim"))
+
+    def _rows(self, record: StudyRecord) -> list[TrialState]:
+        """Returns the trials to show: all, or the running ones, the best and the last to end."""
+        room = min(_MAX_ROWS, max(_MIN_ROWS, self.console.height - _LINES_AROUND))
+        if len(record.trials) <= room:
+            return list(record.trials.values())
+        chosen: dict[str, TrialState] = {}
+        if record.best is not None:
+            chosen[record.best.id] = record.best
+        for trial in (*reversed(record.running.values()), *reversed(self._ended)):
+            if len(chosen) < room:
+                chosen[trial.id] = trial
+        return [chosen[name] for name in sorted(chosen)]
+
+
+class _Heading:
+    """The lines above the table; the clock goes on between two events."""
+
+    def __init__(self, record: StudyRecord, study: StudyConfig) -> None:
+        self._record_elapsed_s = elapsed_s(record)
+        self._remaining_s = remaining_s(record)
+        self._made = time.monotonic()
+        self._is_running = record.state == "running"
+        self._title = Text.assemble((f"{record.name}  ", "bold"))
+        self._title.append_text(cells.state(record.state))
+        n_running = len(record.running)
+        done = f"  {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
+        self._title.append(done)
+        if n_running:
+            self._title.append(f", {n_running} running, {_placement(study)}")
+        mass = record.baselines.get("kmeans_mass", {}).get("clustering_accuracy")
+        self._baseline = "" if mass is None else f", k-means on the jet mass {cells.percent(mass)}"
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        passed = time.monotonic() - self._made if self._is_running else 0.0
+        yield self._title
+        line = f"Elapsed {cells.duration(self._record_elapsed_s + passed)}"
+        if self._remaining_s is not None:
+            line += f", {cells.about(max(0.0, self._remaining_s - passed))} left"
+        yield Text(line + self._baseline)
+
+
+def _placement(study: StudyConfig) -> str:
+    resources = study.resources
+    text = f"each on {cells.plural(resources.workers_per_trial, 'worker')}"
+    return text + (" with GPU" if resources.gpus_per_worker else "")
+
+
+def _empty_table() -> Table:
+    return plain_table(
+        "trial",
+        "state",
+        "epoch",
+        "focal\nloss",
+        "cluster\nloss",
+        "\naccuracy",
+        "in\nbatches",
+        "best\nso far",
+        left=("state",),
+    )
+
+
+def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
+    last = trial.records[-1] if trial.records else {}
+    metric = record.objective.metric
+    score = trial.score(record.objective)
+    return [
+        trial.id,
+        cells.outcome(trial),
+        f"{trial.epochs}/{trial.n_epochs}",
+        cells.number(last.get("focal_loss")),
+        cells.number(last.get("clustering_loss")),
+        cells.percent(last.get("clustering_accuracy")),
+        cells.percent(last.get("clustering_accuracy_batched")),
+        cells.metric(metric, score),
+    ]
+
+
+def _started_line(trial: TrialState) -> str:
+    values = ", ".join(
+        f"{name}={cells.setting(value)}" for name, value in trial.hyperparameters.items()
+    )
+    return f"trial {trial.id} started" + (f": {values}" if values else "")
+
+
+def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
+    last = trial.records[-1]
+    batched = last.get("clustering_accuracy_batched")
+    return (
+        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last['phase']}:"
+        f" focal loss {cells.number(last.get('focal_loss'))},"
+        f" clustering loss {cells.number(last.get('clustering_loss'))},"
+        f" accuracy {cells.percent(last.get('clustering_accuracy'))},"
+        f" in batches {cells.percent(batched)},"
+        f" {cells.below_reference(batched, record.reference_accuracy)}"
+    )
+
+
+def _ended_line(trial: TrialState, record: StudyRecord) -> str:
+    if trial.outcome == "failed":
+        return failure_line(trial).plain
+    line = f"trial {trial.id} {trial.outcome.replace('_', ' ')} after epoch {trial.epochs}"
+    metric = record.objective.metric
+    line += f": best {metric} {cells.metric(metric, trial.score(record.objective))}"
+    line += f"; {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
+    left = remaining_s(record)
+    return line + (f", {cells.about(left)} left" if left is not None else "")

@@ -1,0 +1,279 @@
+"""Pictures of one epoch of a trial: its confusion matrix and its embedding of validation jets.
+
+Reads the evaluation file that the trial wrote; knows nothing of studies, MLflow or TensorFlow.
+Draws through Matplotlib's objects with the Agg backend, so that no global state and no display
+is needed.
+"""
+
+import os
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ucluster_tune.errors import StudyError
+from ucluster_tune.report.projections import Projection, project
+
+Floats = npt.NDArray[np.floating[Any]]
+Ints = npt.NDArray[np.integer[Any]]
+
+CLASS_LABELS = {"g": "gluon", "q": "quark", "w": "W", "z": "Z", "t": "top"}
+# Okabe and Ito's colours, told apart with every common colour blindness.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+OTHERS_COLOR = "#BBBBBB"
+DOTS_PER_INCH = 150
+N_LABELLED_CLUSTERS = 12  # with more, numbers in the cells cannot be read
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trial keeps of one epoch on validation jets.
+
+    Attributes:
+        embedding: float32 [jet, dim].
+        jet_class: int64 [jet], indices into class_names.
+        cluster: int64 [jet].
+        mass_gev: float32 [jet].
+        centroids: float32 [cluster, dim].
+        confusion: int64 [cluster, class], of all validation jets; `embedding` may hold fewer.
+        class_names: such as ("w", "z", "t").
+    """
+
+    embedding: Floats
+    jet_class: Ints
+    cluster: Ints
+    mass_gev: Floats
+    centroids: Floats
+    confusion: Ints
+    class_names: tuple[str, ...]
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """The evaluation file; StudyError when it is missing or damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return Evaluation(
+                embedding=arrays["embedding"],
+                jet_class=arrays["jet_class"],
+                cluster=arrays["cluster"],
+                mass_gev=arrays["mass_gev"],
+                centroids=arrays["centroids"],
+                confusion=arrays["confusion"],
+                class_names=tuple(str(name) for name in arrays["class_names"]),
+            )
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise StudyError(
+            f"evaluation file {path} cannot be read: {error};"
+            " it is written anew when the trial runs its epoch again"
+        ) from error
+
+
+def match_clusters(confusion: Ints) -> dict[int, int]:
+    """The class of each matched cluster: one to one, with the most jets on matched pairs.
+
+    With more clusters than classes, or fewer, the ones left over are not in it.
+
+    Args:
+        confusion: integers [cluster, class].
+
+    >>> match_clusters(np.array([[1, 9], [8, 2]]))
+    {0: 1, 1: 0}
+    """
+    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 slow to load
+
+    clusters, classes = linear_sum_assignment(confusion, maximize=True)
+    return {int(cluster): int(c) for cluster, c in zip(clusters, classes, strict=True)}
+
+
+def draw_trial_pictures(evaluation_npz: Path, folder: Path) -> list[Path]:
+    """Writes confusion_matrix.png and embedding.png into the folder; returns their paths."""
+    evaluation = read_evaluation(evaluation_npz)
+    epoch = re.search(r"epoch-(\d+)", evaluation_npz.stem)
+    title = "validation jets" + (f", epoch {int(epoch.group(1))}" if epoch else "")
+    folder.mkdir(parents=True, exist_ok=True)
+    matrix, embedding = folder / "confusion_matrix.png", folder / "embedding.png"
+    draw_confusion_matrix(evaluation.confusion, evaluation.class_names, title, matrix)
+    draw_embedding(evaluation_npz, embedding, title)
+    return [matrix, embedding]
+
+
+def draw_confusion_matrix(
+    confusion: Ints, class_names: Sequence[str], title: str, path: Path
+) -> None:
+    """Writes a picture of how each class's jets spread over the clusters.
+
+    One row a class, one column a cluster; matched pairs are framed on the diagonal, so that the
+    sum over the frames by all jets is the clustering accuracy in the title. Clusters and classes
+    left without a partner come last.
+
+    Args:
+        confusion: integers [cluster, class].
+        class_names: of the columns of `confusion`.
+        title: such as "validation jets, epoch 7".
+        path: its ending says the format, such as .png or .pdf.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 slow to load
+
+    n_clusters, n_classes = confusion.shape
+    matched = match_clusters(confusion)
+    cluster_of = {jet_class: cluster for cluster, jet_class in matched.items()}
+    classes = sorted(range(n_classes), key=lambda c: (c not in cluster_of, c))
+    clusters = [cluster_of[c] for c in classes if c in cluster_of]
+    clusters += [cluster for cluster in range(n_clusters) if cluster not in matched]
+
+    counts = confusion.T[np.ix_(classes, clusters)]
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    n_matched = sum(int(confusion[cluster, c]) for cluster, c in matched.items())
+    accuracy = n_matched / max(int(confusion.sum()), 1)
+
+    n_columns = min(n_clusters, N_LABELLED_CLUSTERS)
+    figure = Figure(figsize=(2.6 + 0.95 * n_columns, 1.7 + 0.85 * n_classes), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    if n_clusters <= N_LABELLED_CLUSTERS:
+        _write_cells(axes, counts, share)
+        axes.set_xticks(range(n_clusters), [str(cluster) for cluster in clusters])
+    else:
+        step = -(-n_clusters // N_LABELLED_CLUSTERS)
+        axes.set_xticks(range(0, n_clusters, step), [str(c) for c in clusters[::step]])
+    for position in range(len(matched)):
+        _frame_cell(axes, position)
+    jets = [int(confusion[:, c].sum()) for c in classes]
+    labels = [f"{_label(class_names[c])}\n{n:,} jets" for c, n in zip(classes, jets, strict=True)]
+    axes.set_yticks(range(n_classes), labels)
+    axes.tick_params(length=0)
+    axes.set_xlabel("cluster")
+    axes.set_ylabel("true class")
+    axes.set_title(
+        f"{title[:1].upper()}{title[1:]}\nclustering accuracy {100 * accuracy:.1f} %", fontsize=11
+    )
+    bar = figure.colorbar(image, ax=axes, label="share of the class's jets", fraction=0.08)
+    bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    bar.outline.set_visible(False)
+    _save(figure, path)
+
+
+def draw_embedding(evaluation_npz: Path, path: Path, title: str = "validation jets") -> None:
+    """Writes a picture of the embedding: true classes above, clusters below, centroids marked.
+
+    Three planes of a 3-dimensional embedding, the one plane of a 2-dimensional one; above three
+    dimensions those of the first three principal components; one dimension is drawn against the
+    jet's mass. A cluster has the colour of the class it is matched with.
+
+    Args:
+        evaluation_npz: what a trial writes each epoch.
+        path: its ending says the format, such as .png or .pdf.
+        title: above the picture.
+    """
+    from matplotlib.figure import Figure  # noqa: PLC0415 slow to load
+
+    evaluation = read_evaluation(evaluation_npz)
+    projection = project(evaluation.embedding, evaluation.centroids, evaluation.mass_gev)
+    groups = _groups(evaluation)
+    n_planes = len(projection.planes)
+    figure = Figure(figsize=(1.9 + 3.0 * n_planes, 6.0), layout="constrained")
+    rows = figure.subplots(2, n_planes, squeeze=False, sharex="col", sharey="col")
+    for row, group in zip(rows, groups, strict=True):
+        _scatter_row(row, projection, group)
+    for upper, lower, (first, second) in zip(*rows, projection.planes, strict=True):
+        lower.set_xlabel(projection.labels[first])
+        upper.set_ylabel(projection.labels[second])
+        lower.set_ylabel(projection.labels[second])
+    figure.suptitle(f"Embedding of {len(evaluation.embedding):,} {title}", fontsize=12)
+    _save(figure, path)
+
+
+def _write_cells(axes: Any, counts: Ints, share: Floats) -> None:
+    for (row, column), part in np.ndenumerate(share):
+        color = "white" if part > 0.55 else "black"
+        text = {"ha": "center", "color": color}
+        axes.text(column, row, f"{100 * part:.1f} %", va="bottom", fontsize=11, **text)
+        count = f"{counts[row, column]:,}"
+        axes.text(column, row + 0.08, count, va="top", fontsize=8, **text)
+
+
+def _frame_cell(axes: Any, position: int) -> None:
+    from matplotlib.patches import Rectangle  # noqa: PLC0415 slow to load
+
+    corner = (position - 0.485, position - 0.485)
+    axes.add_patch(Rectangle(corner, 0.97, 0.97, fill=False, edgecolor=PALETTE[5], linewidth=2))
+
+
+@dataclass(frozen=True)
+class _Groups:
+    """Jets grouped by class or by cluster: `of_jet` int [jet] indexes `names` and `colors`."""
+
+    title: str
+    of_jet: Ints
+    names: tuple[str, ...]
+    colors: tuple[str, ...]
+
+
+def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
+    """Jets by class and by cluster; a matched cluster has the colour of its class.
+
+    Without colours enough for the other clusters, they are one grey group.
+    """
+    n_clusters, n_classes = evaluation.confusion.shape
+    labels = [_label(name) for name in evaluation.class_names]
+    matched = match_clusters(evaluation.confusion)
+    names = [f"{k} ({labels[matched[k]]})" if k in matched else f"{k}" for k in range(n_clusters)]
+    others = [cluster for cluster in range(n_clusters) if cluster not in matched]
+    color_of = {cluster: PALETTE[jet_class] for cluster, jet_class in matched.items()}
+    cluster = evaluation.cluster
+    if n_classes + len(others) > len(PALETTE):
+        kept = [*sorted(matched), *others]  # the others after the matched ones, then as one
+        position = np.minimum(np.argsort(kept), len(matched))
+        cluster = position[cluster]
+        names = [*(names[k] for k in sorted(matched)), f"{len(others)} others"]
+        colors = (*(color_of[k] for k in sorted(matched)), OTHERS_COLOR)
+    else:
+        color_of.update(zip(others, PALETTE[n_classes:], strict=False))
+        colors = tuple(color_of[k] for k in range(n_clusters))
+    return (
+        _Groups("true class", evaluation.jet_class, tuple(labels), PALETTE[:n_classes]),
+        _Groups("cluster (class)", cluster, tuple(names), colors),
+    )
+
+
+def _scatter_row(row: Sequence[Any], projection: Projection, groups: _Groups) -> None:
+    order = np.random.default_rng(0).permutation(len(groups.of_jet))  # no group hides another
+    color_of_jet = list(np.asarray(groups.colors)[groups.of_jet[order]])
+    points, centers = projection.points[order], projection.centroids
+    cross = {"marker": "X", "color": "black", "edgecolors": "white", "zorder": 3}
+    size = 90 if len(centers) <= N_LABELLED_CLUSTERS else 40
+    for axes, (first, second) in zip(row, projection.planes, strict=True):
+        axes.scatter(
+            points[:, first], points[:, second], c=color_of_jet, s=5, alpha=0.6, linewidths=0
+        )
+        axes.scatter(centers[:, first], centers[:, second], s=size, linewidths=1.2, **cross)
+        axes.grid(alpha=0.25, linewidth=0.5)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    last = row[-1]
+    for name, color in zip(groups.names, groups.colors, strict=True):
+        last.scatter([], [], color=color, s=30, label=name)
+    last.scatter([], [], s=60, label="centroid", **cross)
+    last.legend(
+        title=groups.title, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False,
+        alignment="left",
+    )  # fmt: skip
+
+
+def _label(class_name: str) -> str:
+    return CLASS_LABELS.get(class_name, class_name)
+
+
+def _save(figure: Any, path: Path) -> None:
+    """Writes the picture under a temporary name, then renames it."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

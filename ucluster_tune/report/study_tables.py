@@ -1,0 +1,281 @@
+"""Tables about studies and their trials, as rich renderables."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, get_args
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.report import cells
+from ucluster_tune.search.events import Outcome
+from ucluster_tune.search.paths import StudyPaths
+from ucluster_tune.search.record import StudyRecord, TrialState
+from ucluster_tune.search.status import elapsed_s, remaining_s
+
+MAX_ROWS = 40
+_ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
+
+
+def plain_table(*columns: str, left: Iterable[str] = ()) -> Table:
+    """Returns an empty table of right-aligned columns, but for those named in `left`."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in columns:
+        table.add_column(
+            name, justify="left" if name in left else "right", header_style="bold", no_wrap=True
+        )
+    return table
+
+
+def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Returns one row a study, of what `list_studies` tells, and why some cannot be read."""
+    columns = ("study", "state", "trials", "best\naccuracy", "best in\nbatches", "started")
+    table = plain_table(*columns, "elapsed", left=("study", "state"))
+    for line in lines:
+        best = line.get("best") or {}
+        n_trials = f"{line['n_finished']}/{line['n_trials']}" if "n_trials" in line else ""
+        table.add_row(
+            Text(line["name"]),
+            cells.state(line["state"]),
+            n_trials,
+            cells.percent(best.get("clustering_accuracy")),
+            cells.percent(best.get("clustering_accuracy_batched")),
+            _local_minute(line["started"]) if "started" in line else "",
+            cells.duration(line.get("elapsed_s")),
+        )
+    causes = (line["cause"] for line in lines if line["state"] == "unreadable")
+    return Group(table, *(Text(cause, style="red") for cause in causes))
+
+
+def status_view(record: StudyRecord) -> RenderableType:
+    """Returns a study's state and its trials, as far as they fit a few screens."""
+    return Group(*_heading(record), Text(), _trials_table(record))
+
+
+def final_summary(
+    record: StudyRecord, study_config: StudyConfig, paths: StudyPaths | None = None
+) -> RenderableType:
+    """Returns what a finished search found, and what to type next.
+
+    Args:
+        record: the study's state, with `study_evaluated` in it where that succeeded.
+        study_config: names the reference's protocol and its batch size.
+        paths: the study's files, for the commands to type.
+    """
+    parts: list[RenderableType] = [*_heading(record), Text()]
+    if record.best is not None:
+        parts += [_best_configuration(record.best), Text()]
+        parts += [_accuracies(record), *_protocols(study_config), Text()]
+    parts += [_trials_table(record)]
+    if paths is not None:
+        parts += [Text(), next_commands(record, paths)]
+    return Group(*parts)
+
+
+def next_commands(
+    record: StudyRecord, paths: StudyPaths, *, after_status: bool = False
+) -> RenderableType:
+    """Returns the commands that make sense after a look at the study."""
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold", style="bold")
+    if not after_status:
+        table.add_row("  all its trials", cells.command("status", paths, record.name))
+    table.add_row("  its curves in MLflow", cells.command("ui", paths, record.name))
+    if record.best is not None and paths.best_yaml.exists():
+        best = shlex.quote(cells.shown_path(paths.best_yaml))
+        table.add_row("  train the best again", f"ucluster-tune train {best}")
+    return Group(Text("Next, type"), table)
+
+
+def outcome_counts(record: StudyRecord) -> str:
+    """Returns how many trials ended how, such as `5 complete, 3 stopped early`."""
+    counts = ((name, record.n_by_outcome[name]) for name in get_args(Outcome))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
+
+
+def _heading(record: StudyRecord) -> list[RenderableType]:
+    first = Text.assemble(("Study ", "bold"), (record.name, "bold"), "  ")
+    first.append_text(cells.state(record.state))
+    if record.cause:
+        first.append(f": {_first_line(record.cause)}")
+    counts = outcome_counts(record)
+    trials = f"{record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
+    second = f"{trials} in {cells.duration(elapsed_s(record))}"
+    left = remaining_s(record)
+    if left is not None:
+        second += f", {cells.about(left)} left"
+    if counts:
+        second += f": {counts}"
+    return [first, Text(second), *_best_so_far(record)]
+
+
+def _best_so_far(record: StudyRecord) -> list[RenderableType]:
+    if record.state not in ("running", "interrupted"):
+        return []
+    return [best_line(record)]
+
+
+def best_line(record: StudyRecord) -> Text:
+    """Returns the best trial so far and its distance to the reference."""
+    best = record.best
+    if best is None or best.best is None:
+        return Text(
+            f"No epoch finished yet; {cells.below_reference(None, record.reference_accuracy)}"
+        )
+    metric = record.objective.metric
+    line = Text("Best so far: ")
+    line.append(f"trial {best.id}, epoch {best.best_epoch}: ")
+    if metric == "clustering_accuracy":
+        line.append(f"accuracy {cells.percent(best.best[metric])}", style="bold green")
+    else:
+        line.append(
+            f"{metric.replace('_', ' ')} {cells.metric(metric, best.score(record.objective))}",
+            style="bold green",
+        )
+    batched = best.best.get("clustering_accuracy_batched")
+    line.append(f"\nIn batches {cells.percent(batched)}: ")
+    line.append(cells.below_reference(batched, record.reference_accuracy))
+    return line
+
+
+def _best_configuration(best: TrialState) -> RenderableType:
+    table = Table.grid(padding=(0, 3))
+    for name, value in best.hyperparameters.items():
+        table.add_row(Text(name), Text(cells.setting(value), style="bold"))
+    if not best.hyperparameters:
+        table.add_row("the study's configuration as it stands: nothing was searched")
+    head = Text(f"Best: trial {best.id}, epoch {best.best_epoch} of {best.n_epochs}", style="bold")
+    return Group(head, Padding(table, (0, 0, 0, 2)))
+
+
+def _accuracies(record: StudyRecord) -> Table:
+    table = plain_table("", "accuracy", "95 % interval", "in batches", left=("",))
+    assert record.best is not None
+    for name, values in (
+        ("validation jets, where it was chosen", record.best.best),
+        ("test jets, never used before", record.best_test),
+        ("k-means on the jet mass, test jets", record.baselines.get("kmeans_mass")),
+    ):
+        if values is not None:
+            is_test = values is record.best_test
+            table.add_row(
+                Text(name, style="bold" if is_test else ""),
+                Text(cells.percent(values.get("clustering_accuracy")), style="bold" * is_test),
+                _interval(values) if is_test else "",
+                cells.percent(values.get("clustering_accuracy_batched")),
+            )
+    table.add_row("reference", "", "", cells.percent(record.reference_accuracy))
+    return table
+
+
+def _interval(values: Mapping[str, Any]) -> str:
+    n_jets = sum(map(sum, values.get("confusion") or []))
+    accuracy = values.get("clustering_accuracy")
+    if not n_jets or accuracy is None:
+        return ""
+    low, high = cells.wilson_interval(accuracy, n_jets)
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _protocols(study: StudyConfig) -> list[RenderableType]:
+    size = study.training.evaluation_batch_size
+    return [
+        Text(f"reference: {study.reference.source}", style="dim"),
+        Text(
+            f"in batches: clusters matched to classes anew in each batch of {size} jets, as"
+            " published, which flatters; accuracy: matched once, over all jets",
+            style="dim",
+        ),
+    ]
+
+
+class _TrialsTable:
+    """One row a trial; hyperparameters in columns where these fit, else below each other."""
+
+    def __init__(self, record: StudyRecord, trials: Sequence[TrialState]) -> None:
+        self._record = record
+        self._trials = trials
+        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for columns in (_ALL_COLUMNS, _ALL_COLUMNS[:-1]):
+            table = self._table(columns, are_settings_columns=True)
+            unbounded = options.update(width=1000)
+            if console.measure(table, options=unbounded).maximum <= options.max_width:
+                yield table
+                return
+        yield self._table(_ALL_COLUMNS, are_settings_columns=False)
+
+    def _table(self, columns: Sequence[str], are_settings_columns: bool) -> Table:
+        metric = self._record.objective.metric
+        extra = [] if metric.startswith("clustering_accuracy") else [metric]
+        short = [name.rpartition(".")[2] for name in self._names]
+        settings = short if are_settings_columns else ["hyperparameters"]
+        stacked = [name.replace("_", "\n") for name in (*extra, *settings)]
+        left = ("outcome", *settings[: 0 if are_settings_columns else 1])
+        table = plain_table(*columns, *stacked, left=left)
+        for trial in self._trials:
+            best = trial.best or {}
+            told = (
+                trial.id,
+                cells.outcome(trial),
+                f"{trial.epochs}/{trial.n_epochs}",
+                cells.percent(best.get("clustering_accuracy")),
+                cells.percent(best.get("clustering_accuracy_batched")),
+            )
+            table.add_row(
+                *told[: len(columns)],
+                *(cells.metric(name, best.get(name)) for name in extra),
+                *self._settings(trial, short, are_settings_columns),
+                style="bold green" if trial is self._record.best else "",
+            )
+        return table
+
+    def _settings(self, trial: TrialState, short: list[str], are_columns: bool) -> list[Text]:
+        values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
+        if are_columns:
+            return [Text(value) for value in values]
+        return [
+            Text("\n".join(f"{name} {value}" for name, value in zip(short, values, strict=True)))
+        ]
+
+
+def _trials_table(record: StudyRecord) -> RenderableType:
+    trials = list(record.trials.values())
+    if not trials:
+        return Text("No trial yet.")
+    shown = trials if len(trials) <= MAX_ROWS else _most_telling(record, trials)
+    parts: list[RenderableType] = [_TrialsTable(record, shown)]
+    if len(shown) < len(trials):
+        parts.append(Text(f"and {len(trials) - len(shown)} more; --json tells all", style="dim"))
+    parts += [failure_line(trial) for trial in shown if trial.outcome == "failed"]
+    return Group(*parts)
+
+
+def failure_line(trial: TrialState) -> Text:
+    """Returns why a trial failed, in one line."""
+    cause = _first_line(trial.cause or "no cause was recorded")
+    return Text(
+        f"trial {trial.id} failed: {cause}", style="red", overflow="ellipsis", no_wrap=True
+    )
+
+
+def _most_telling(record: StudyRecord, trials: list[TrialState]) -> list[TrialState]:
+    last = trials[-MAX_ROWS + 1 :]
+    if record.best is None or record.best in last:
+        return last
+    return [record.best, *last]
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
+
+
+def _local_minute(time: str) -> str:
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")

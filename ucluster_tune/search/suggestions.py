@@ -1,0 +1,119 @@
+"""Ray Tune's view of the sampler: Tune asks for trials here, and tells what became of them.
+
+In place of Tune's own OptunaSearch, which tells Optuna that a trial stopped early was complete,
+and pickles itself. This one is not saved by Tune: the journal is what a search goes on from.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.search.events import FinalOutcome, Value
+from ucluster_tune.search.record import trial_number_to_id
+from ucluster_tune.search.sampler import StudySampler
+from ucluster_tune.search.scheduler import tune_mode
+from ucluster_tune.training.record import Rank, epoch_rank
+
+TuneConfig = dict[str, Any]
+BeginTrial = Callable[[str, dict[str, Value]], TuneConfig | None]
+
+
+@dataclass
+class _LiveTrial:
+    trial_id: str
+    n_epochs: int
+    epoch: int = 0
+    score: float | None = None
+    rank: Rank | None = None
+
+
+class OptunaSuggestions(Searcher):
+    """Gives Tune one configuration a trial, until all trials of the budget have begun.
+
+    Optuna is told each epoch's objective as an intermediate value; for a complete trial the
+    objective at its best epoch, as the study's record scores it; for a trial that ended before its
+    last epoch that it was pruned; for one that raised an error that it failed.
+
+    Args:
+        sampler: asked and told.
+        objective: what is reported, and which epoch is the best.
+        n_trials: suggestions to give.
+        begin_trial: called with the trial's id and its hyperparameters, once, before it starts;
+            returns Tune's configuration of the trial, or None to refuse the hyperparameters, which
+            then count as a failed trial.
+    """
+
+    def __init__(
+        self,
+        sampler: StudySampler,
+        objective: ObjectiveConfig,
+        n_trials: int,
+        begin_trial: BeginTrial,
+    ) -> None:
+        super().__init__(metric=objective.metric, mode=tune_mode(objective))
+        self._sampler = sampler
+        self._objective = objective
+        self._n_trials = n_trials
+        self._begin_trial = begin_trial
+        self._n_begun = 0
+        self._live: dict[str, _LiveTrial] = {}
+
+    # Ray's annotation leaves out FINISHED, which is text.
+    def suggest(self, trial_id: str) -> TuneConfig | str:  # type: ignore[override]
+        """Returns the next trial's configuration, or FINISHED; `trial_id` is Tune's own."""
+        while self._n_begun < self._n_trials:
+            self._n_begun += 1
+            our_id = trial_number_to_id(self._n_begun)
+            config = self._begin_trial(our_id, self._sampler.ask(our_id))
+            if config is not None:
+                n_epochs = int(config["trial_config"]["training"]["n_epochs"])
+                self._live[trial_id] = _LiveTrial(our_id, n_epochs)
+                return config
+            self._sampler.tell(our_id, "failed")
+        return str(Searcher.FINISHED)
+
+    def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
+        """Passes an epoch on; Tune leaves a trial's last one to `on_trial_complete`."""
+        trial = self._live[trial_id]
+        if result["epoch"] <= trial.epoch:
+            return
+        trial.epoch = result["epoch"]
+        rank = epoch_rank(result, self._objective)
+        if rank is None:
+            return
+        value = float(result[self._objective.metric])
+        self._sampler.report(trial.trial_id, trial.epoch, value)
+        if trial.rank is None or rank > trial.rank:
+            trial.rank, trial.score = rank, value
+
+    def on_trial_complete(
+        self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Passes a trial's end on."""
+        if trial_id not in self._live:
+            return
+        if result and "epoch" in result:
+            self.on_trial_result(trial_id, result)
+        trial = self._live.pop(trial_id)
+        outcome: FinalOutcome = "interrupted"
+        if error:
+            outcome = "failed"
+        elif trial.epoch:
+            outcome = "complete" if trial.epoch >= trial.n_epochs else "stopped_early"
+        self._sampler.tell(trial.trial_id, outcome, trial.score)
+
+    def interrupt(self) -> None:
+        """Tells the trials still running that the search was interrupted."""
+        for trial in self._live.values():
+            self._sampler.tell(trial.trial_id, "interrupted")
+        self._live.clear()
+
+    def save(self, checkpoint_path: str) -> None:
+        """Saves nothing: see the module."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Returns nothing: Tune pickles a search's settings, of which this is no part."""
+        return {}

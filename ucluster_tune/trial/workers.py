@@ -1,0 +1,197 @@
+"""The Horovod workers of one trial, started through Horovod's RayExecutor, and their end.
+
+Three habits of RayExecutor are mended here: its start waits without limit, its shutdown leaves
+the workers alive, and when one worker fails the others wait for it for ever.
+"""
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import ray
+from horovod.ray import RayExecutor
+
+from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.errors import TrialError, UClusterTuneError
+from ucluster_tune.trial.worker import TrainingWorker
+
+_LOGGER = logging.getLogger(__name__)
+_START_ATTEMPTS = 3
+_BACK_OFF_S = 2.0
+_KILL_TIMEOUT_S = 20.0
+Result = TypeVar("Result")
+
+
+class HorovodWorkers:
+    """A group of workers that lives until `kill`.
+
+    Args:
+        config: of the trial.
+        folder: of the trial.
+        resources: workers, CPUs and GPUs.
+        objective: what makes an epoch the best.
+    """
+
+    def __init__(
+        self,
+        config: TrialConfig,
+        folder: str,
+        resources: ResourcesConfig,
+        objective: ObjectiveConfig,
+    ) -> None:
+        self._resources = resources
+        self._arguments = (
+            config.model_dump(mode="json"),
+            folder,
+            max(1, math.floor(resources.cpus_per_worker)),
+            objective.model_dump(mode="json"),
+            resources.gpus_per_worker > 0,
+        )
+        self._executor: RayExecutor | None = None
+
+    def start(self) -> None:
+        """Start the workers; several groups on a node can race in the rendezvous: tried again.
+
+        Raises:
+            UClusterTuneError: of a worker, as it is.
+            TrialError: they did not start, with the traceback of the worker that failed.
+        """
+        for attempt in range(1, _START_ATTEMPTS + 1):
+            try:
+                self._start_once()
+                return
+            except TrialError as error:
+                self.kill()
+                if attempt == _START_ATTEMPTS:
+                    raise
+                _LOGGER.warning("workers did not start, attempt %d: %s", attempt, error)
+                time.sleep(_BACK_OFF_S * attempt)
+            except BaseException:
+                self.kill()
+                raise
+
+    def run_epoch(self) -> dict[str, Any]:
+        """Return rank 0's record of the next epoch.
+
+        Raises:
+            UClusterTuneError: of a worker, as it is.
+            TrialError: a worker failed or died, with its traceback, or the epoch took too long.
+        """
+        records = self._on_all(
+            lambda worker: worker.run_epoch(), self._resources.epoch_timeout_s, "an epoch"
+        )
+        return records[0]
+
+    def kill(self) -> None:
+        """End all workers at once; returns when they are gone."""
+        executor, self._executor = self._executor, None
+        if executor is None:
+            return
+        actors = list(executor.adapter.workers)
+        for actor in actors:
+            ray.kill(actor, no_restart=True)
+        rendezvous = getattr(getattr(executor.adapter, "coordinator", None), "rendezvous", None)
+        if rendezvous is not None:
+            rendezvous.stop()
+        executor.shutdown()
+        _wait_until_dead(actors)
+
+    def _start_once(self) -> None:
+        resources = self._resources
+        limit_s = resources.start_timeout_s
+        executor = RayExecutor(
+            RayExecutor.create_settings(timeout_s=int(limit_s)),
+            num_workers=resources.workers_per_trial,
+            cpus_per_worker=resources.cpus_per_worker,
+            use_gpu=resources.gpus_per_worker > 0,
+            gpus_per_worker=resources.gpus_per_worker or None,
+            use_current_placement_group=True,
+        )
+        self._executor = executor
+        environment = {
+            "HOROVOD_GLOO_TIMEOUT_SECONDS": str(int(limit_s)),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "OMP_NUM_THREADS": str(self._arguments[2]),
+        }
+        _within(
+            limit_s,
+            "the worker processes to start",
+            lambda: executor.start(extra_env_vars=environment),
+        )
+        references = [
+            actor.start_executable.remote(TrainingWorker, list(self._arguments))
+            for actor in executor.adapter.workers
+        ]
+        _collect(references, limit_s, "the workers to find each other and read their jets")
+
+    def _on_all(
+        self, function: Callable[[TrainingWorker], Result], limit_s: float, what: str
+    ) -> list[Result]:
+        assert self._executor is not None, "the workers were not started"
+        references = [actor.execute.remote(function) for actor in self._executor.adapter.workers]
+        try:
+            return _collect(references, limit_s, what)
+        except BaseException:
+            self.kill()
+            raise
+
+
+def _collect(references: list[Any], limit_s: float, what: str) -> list[Any]:
+    """Return all results, in order; raise at the first failure without waiting for the others."""
+    deadline = time.monotonic() + limit_s
+    waiting = list(references)
+    while waiting:
+        ready, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
+        if not ready:
+            ranks = [references.index(reference) for reference in waiting]
+            raise TrialError(f"waited {limit_s:g} s for {what}; no answer of workers {ranks}")
+        for reference in ready:
+            _raise_failure(reference, references.index(reference))
+    return list(ray.get(references))
+
+
+def _raise_failure(reference: Any, rank: int) -> None:
+    try:
+        ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, UClusterTuneError):
+            raise cause from None
+        raise TrialError(f"worker {rank} failed:\n{error}") from None
+    except ray.exceptions.RayError as error:
+        raise TrialError(f"worker {rank} died: {error}") from None
+
+
+def _within(limit_s: float, what: str, function: Callable[[], None]) -> None:
+    """Call `function`, but wait for it no longer than the limit."""
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
+            failures.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise TrialError(f"waited {limit_s:g} s for {what}")
+    if failures:
+        raise TrialError(f"the workers could not be started: {failures[0]}") from failures[0]
+
+
+def _wait_until_dead(actors: list[Any]) -> None:
+    """Wait until no actor answers any more."""
+    deadline = time.monotonic() + _KILL_TIMEOUT_S
+    for actor in actors:
+        left = max(0.1, deadline - time.monotonic())
+        try:
+            ray.get(actor.hostname.remote(), timeout=left)
+        except ray.exceptions.RayError:
+            continue
+        _LOGGER.warning("a worker still answers after it was killed")
