@@ -13,6 +13,7 @@ from typing import List, Optional, Tuple
 import preflight
 
 UV_VERSION = "0.13.9"
+CERTIFICATES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
 UV_OLDEST = (0, 9)  # as pyproject.toml's required-version
 
 
@@ -98,6 +99,11 @@ def _sync(uv: str, python: str, extra: str) -> int:
     environment.pop("VIRTUAL_ENV", None)  # another environment that happens to be active
     environment["UV_PROJECT_ENVIRONMENT"] = ".venv"
     environment["UV_PYTHON_DOWNLOADS"] = "never"
+    if any(os.path.exists(bundle) for bundle in CERTIFICATES):
+        # As curl and git do: a site behind a proxy has its own authorities there. Older and
+        # newer versions of uv read one of these names each.
+        environment.setdefault("UV_SYSTEM_CERTS", "true")
+        environment.setdefault("UV_NATIVE_TLS", "true")
     command = [uv, "sync", "--frozen", "--extra", extra, "--extra", "simulate"]
     status = subprocess.call(command + ["--python", python], env=environment)
     if status != 0:

@@ -40,6 +40,7 @@ def machine(tmp_path):
         if found:
             (folder / tool).symlink_to(found)
     put_program(folder / "python3.11", f'exec {sys.executable} "$@"')
+    (tmp_path / ".venv" / "lib").mkdir(parents=True)  # whatever space there is here will do
     return folder
 
 
@@ -55,8 +56,8 @@ def install(machine, *arguments, **environment):
         capture_output=True,
         check=False,
         text=True,
-        cwd=ROOT,
-        env={"PATH": str(machine), "HOME": "/root", **environment},
+        cwd=machine.parent,
+        env={"PATH": str(machine), **environment},
     )
 
 
@@ -163,8 +164,6 @@ def test_the_python_that_is_named_is_the_one_checked(machine):
 
 
 def test_a_python_without_venv_and_pip_is_named(machine):
-    if (ROOT / ".uv").exists():
-        pytest.skip("uv is in this checkout already, and neither is needed")
     script = f'case "$2" in *ensurepip*|*pip*) exit 1 ;; *) exec {sys.executable} "$@" ;; esac'
     put_program(machine / "python3.11", script)
     assert "has neither venv nor pip" in sentence(install(machine))
@@ -196,7 +195,7 @@ def test_make_says_it_where_there_is_no_python_at_all(machine, tmp_path):
     )
     assert done.returncode != 0
     assert done.stderr.startswith("Error: Python 3.10 or 3.11 is needed and was not found")
-    assert not (tmp_path / ".venv").exists()
+    assert not (tmp_path / ".venv" / ".installed-cpu").exists()
 
 
 DiskUsage = namedtuple("DiskUsage", "total used free")

@@ -395,6 +395,13 @@ def test_all_faults_are_found_at_once(faults_of):
     ]
 
 
+def test_a_rule_about_a_faulty_range_is_not_tried_with_the_default(faults_of):
+    entry = "training.n_pretraining_epochs: {type: int, low: x, high: 3}"
+    assert faults_of(in_space([entry]), "training.n_epochs=10") == [
+        "search_space.training.n_pretraining_epochs.low: must be a whole number, got 'x'"
+    ]
+
+
 def test_a_rule_about_a_faulty_value_is_not_tried(faults_of):
     assert faults_of("training: {n_epochs: many}") == [
         "training.n_epochs: must be a whole number, got 'many'"

@@ -20,7 +20,7 @@ COMMANDS = {
     "data": ("ucluster_tune.cli.data:data", "Make data sets of jets."),
     "check": ("ucluster_tune.cli.check:check", "Check a search-space file and show the plan."),
     "train": ("ucluster_tune.cli.train:train", "Train one configuration, without a search."),
-    "run": ("ucluster_tune.cli.run:run", "Run a search."),
+    "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),
     "list": (
         "ucluster_tune.cli.list:list_studies",
         "List all studies.",

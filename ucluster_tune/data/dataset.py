@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.manifest import Manifest, read_manifest
-from ucluster_tune.data.packed import PackedJets, pack_lists
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.data.schema import (
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -86,6 +86,17 @@ class JetDataset:
             for piece in share
         ]
         return _pack(pa.concat_tables(tables), self.class_names)
+
+    def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
+        """Return mass [GeV] and class of all selected jets of `split`, and no features."""
+        masses, classes = [], []
+        for group in self.row_groups[split]:
+            with _reading(group.path), pq.ParquetFile(group.path) as file:
+                table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV])
+            table = table.filter(_selection(table, self.config, self.class_names))
+            masses.append(table[MASS_GEV].to_numpy())
+            classes.append(_class_index(table, self.class_names))
+        return np.concatenate(masses), np.concatenate(classes)
 
     def check_values(self) -> None:
         """Read everything once, so that a bad value is found before the first trial.
@@ -254,14 +265,17 @@ def _refuse_empty(dataset: JetDataset, split: str) -> None:
 
 def _pack(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
     features = np.stack([_flat(table[name]) for name in FEATURE_NAMES], axis=1)
-    classes = table[JET_CLASS].to_numpy()
-    jet_class = np.searchsorted(np.array(class_names), classes, sorter=np.argsort(class_names))
     return pack_lists(
         features.astype(np.float32),
         pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
         table[MASS_GEV].to_numpy(),
-        np.argsort(class_names)[jet_class],
+        _class_index(table, class_names),
     )
+
+
+def _class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
+    index = pc.index_in(table[JET_CLASS], pa.array(class_names))
+    return np.asarray(index.to_numpy(), np.int64)
 
 
 def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:

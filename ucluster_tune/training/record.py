@@ -5,7 +5,7 @@ Loads without TensorFlow, for those who only read records.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ucluster_tune.config.study import ObjectiveConfig
@@ -59,6 +59,9 @@ class EpochRecord:
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""
         return asdict(self)
+
+
+RECORD_FIELDS = tuple(field.name for field in fields(EpochRecord))
 
 
 def epoch_rank(epoch: Mapping[str, Any], objective: ObjectiveConfig) -> Rank | None:

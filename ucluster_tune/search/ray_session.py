@@ -1,0 +1,60 @@
+"""An embedded Ray on this machine, for the time of a search."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ucluster_tune.errors import MachineError
+
+_OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
+
+_ENVIRONMENT = {
+    # Under `uv run` Ray would build the environment anew for every worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Tune's own tables and log files: ours are better informed.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A search ends in its own order at Ctrl-C.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The journal is what a search goes on from; Tune's copy is written as rarely as can be.
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Accounts for real memory; the warning about /dev/shm in containers says nothing here.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def prepare_environment() -> None:
+    """Set what Ray reads when it is imported; the user's own settings win."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+@contextmanager
+def embedded_ray(n_cpus: int) -> Iterator[None]:
+    """Start Ray on the loopback interface; shut it down at the end, workers included.
+
+    Raises:
+        MachineError: Ray does not start.
+    """
+    prepare_environment()
+    import ray  # noqa: PLC0415  # after its environment
+
+    try:
+        ray.init(
+            num_cpus=n_cpus,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+            object_store_memory=_OBJECT_STORE_BYTES,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (RuntimeError, OSError, ValueError) as error:
+        raise MachineError(
+            f"Ray did not start on this machine: {error}; look into /tmp/ray/session_latest/logs"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
