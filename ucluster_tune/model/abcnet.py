@@ -18,6 +18,7 @@ from ucluster_tune.model.normalization import (
     BatchNormalization,
     Normalization,
     StoredNormalization,
+    normalized_relu,
 )
 from ucluster_tune.model.parameters import FloatArray, Shape, VectorLayout, layout_of
 
@@ -90,7 +91,7 @@ class Abcnet:
     ) -> tf.Tensor:
         def convolve(layer: str, *inputs: tf.Tensor) -> tf.Tensor:
             product = _concatenated_product(inputs, parameters[f"{layer}/weights"])
-            return normalization.relu_of(layer, product, batch.weights)
+            return normalized_relu(normalization, parameters, layer, product, batch.weights)
 
         attention_1, local_1 = attend(
             "first_attention",
@@ -131,7 +132,7 @@ class Abcnet:
         jet_weights = tf.ones_like(embedding[:, 0])
         for layer in ("head_1", "head_2"):
             product = tf.matmul(hidden, parameters[f"{layer}/weights"])
-            hidden = normalization.relu_of(layer, product, jet_weights)
+            hidden = normalized_relu(normalization, parameters, layer, product, jet_weights)
         return tf.matmul(hidden, parameters["logits/weights"]) + parameters["logits/biases"]
 
 

@@ -75,5 +75,5 @@ def _nearest(
     absent = (dense_columns < 0)[:, None, :]
     closeness = tf.where(absent, -np.inf, -distance)
     present = tf.where(dense_rows >= 0)
-    chosen = tf.math.top_k(tf.gather_nd(closeness, present), k=n_neighbors).indices
+    chosen = tf.math.top_k(tf.gather_nd(closeness, present), k=n_neighbors, sorted=False).indices
     return tf.gather(tf.gather(dense_columns, present[:, 0]), chosen, batch_dims=1)

@@ -5,21 +5,34 @@ gradient and only shift the stored mean. They are kept as variables so that publ
 in and go out whole, and enter here through that shift alone.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import tensorflow as tf
+
+Relu = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+"""ReLU(batch norm) as a pure function of values [row, channel], gamma and beta; returns the result
+and the mean and variance that it used."""
 
 
 class Normalization(Protocol):
     """How a layer is normalised: with the batch's own moments, or with stored averages."""
 
-    def relu_of(self, name: str, values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Return ReLU(batch norm(values)).
+    def relu_function(self, name: str, weights: tf.Tensor) -> Relu:
+        """Return ReLU(batch norm) of a layer for rows that stand for `weights` equal ones."""
+
+    def keep(self, name: str, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Take note of the moments of a layer's values, without its bias."""
+
+    def of_differences(
+        self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return scale and shift [channel]: batch norm(x_i - x_j) is (x_i - x_j) scale + shift.
 
         Args:
             name: of the layer.
-            values: float32 [row, channel], without the layer's bias.
+            projected: x, float32 [row, channel].
+            neighbors: int32 [row, neighbor]; rows.
             weights: float32 [row]; how many equal rows each row stands for.
         """
 
@@ -37,20 +50,25 @@ class BatchNormalization:
         self._epsilon = epsilon
         self.moments: dict[str, tf.Tensor] = {}
 
-    def relu_of(self, name: str, values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Return ReLU(batch norm(values)); see `Normalization`."""
-        shares = weights / tf.reduce_sum(weights)
-        output, mean, variance = _batch_norm_relu(
-            values,
-            shares,
-            self._parameters[f"{name}/gamma"],
-            self._parameters[f"{name}/beta"],
-            self._epsilon,
-        )
+    def relu_function(self, name: str, weights: tf.Tensor) -> Relu:
+        """Return ReLU(batch norm) with the moments of its argument; see `Normalization`."""
+        del name
+        return _batch_norm_relu(weights / tf.reduce_sum(weights), self._epsilon)
+
+    def keep(self, name: str, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Keep a layer's moments, with the bias that the published averages hold."""
         bias = self._parameters.get(f"{name}/biases")
+        mean = tf.stop_gradient(mean)
         self.moments[f"{name}/mean"] = mean if bias is None else mean + tf.stop_gradient(bias)
-        self.moments[f"{name}/variance"] = variance
-        return output
+        self.moments[f"{name}/variance"] = tf.stop_gradient(variance)
+
+    def of_differences(
+        self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return scale and shift from the moments of the differences; see `Normalization`."""
+        mean, variance = _moments_of_differences(projected, neighbors, weights)
+        self.keep(name, mean, variance)
+        return _scale_and_shift(self._parameters, name, mean, variance, self._epsilon)
 
 
 class StoredNormalization:
@@ -72,28 +90,112 @@ class StoredNormalization:
         self._averages = averages
         self._epsilon = epsilon
 
-    def relu_of(self, name: str, values: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """Return ReLU(batch norm(values)); see `Normalization`."""
+    def relu_function(self, name: str, weights: tf.Tensor) -> Relu:
+        """Return ReLU(batch norm) with the stored averages; see `Normalization`."""
         del weights  # the averages do not depend on this batch
+        mean, variance = self._stored(name)
+
+        def relu(
+            values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            scale = gamma * tf.math.rsqrt(variance + self._epsilon)
+            return tf.nn.relu(values * scale + (beta - mean * scale)), mean, variance
+
+        return relu
+
+    def keep(self, name: str, mean: tf.Tensor, variance: tf.Tensor) -> None:
+        """Do nothing: inference changes no averages."""
+
+    def of_differences(
+        self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return scale and shift from the stored averages; see `Normalization`."""
+        del projected, neighbors, weights
+        mean, variance = self._stored(name)
+        return _scale_and_shift(self._parameters, name, mean, variance, self._epsilon)
+
+    def _stored(self, name: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return mean, without the layer's bias, and variance."""
         mean = self._averages[f"{name}/mean"]
         if f"{name}/biases" in self._parameters:
             mean -= self._parameters[f"{name}/biases"]
-        deviation = tf.sqrt(self._averages[f"{name}/variance"] + self._epsilon)
-        scale = self._parameters[f"{name}/gamma"] / deviation
-        return tf.nn.relu(values * scale + (self._parameters[f"{name}/beta"] - mean * scale))
+        return mean, self._averages[f"{name}/variance"]
 
 
-def _batch_norm_relu(
-    values: tf.Tensor, shares: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Return ReLU(batch norm), the batch's mean and its biased variance.
+def normalized_relu(
+    normalization: Normalization,
+    parameters: Mapping[str, tf.Tensor],
+    name: str,
+    values: tf.Tensor,
+    weights: tf.Tensor,
+) -> tf.Tensor:
+    """Return ReLU(batch norm(values)) of a layer.
+
+    Args:
+        normalization: of this pass.
+        parameters: all weights by name.
+        name: of the layer.
+        values: float32 [row, channel], without the layer's bias.
+        weights: float32 [row]; how many equal rows each row stands for.
+    """
+    relu = normalization.relu_function(name, weights)
+    output, mean, variance = relu(values, parameters[f"{name}/gamma"], parameters[f"{name}/beta"])
+    normalization.keep(name, mean, variance)
+    return output
+
+
+def _scale_and_shift(
+    parameters: Mapping[str, tf.Tensor],
+    name: str,
+    mean: tf.Tensor,
+    variance: tf.Tensor,
+    epsilon: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    scale = parameters[f"{name}/gamma"] * tf.math.rsqrt(variance + epsilon)
+    return scale, parameters[f"{name}/beta"] - mean * scale
+
+
+def _moments_of_differences(
+    projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return mean and biased variance of x_i - x_j over all edges, [channel], without making them.
+
+    The sum over edges of (x_i - x_j)^2 needs sums over rows alone, and the sum of each row's
+    neighbours. Differences do not see a common shift, so x is centred first: what cancels between
+    the terms then is no larger than the variance of x.
+    """
+    n_rows, n_neighbors = tf.shape(neighbors)[0], neighbors.shape[1]
+    shares = weights / tf.reduce_sum(weights)
+    centered = projected - tf.stop_gradient(_weighted_sum(projected, shares))
+    edges = tf.stack(
+        [
+            tf.repeat(tf.range(n_rows, dtype=tf.int64), n_neighbors),
+            tf.reshape(tf.cast(neighbors, tf.int64), [-1]),
+        ],
+        axis=1,
+    )
+    share_of_edge = tf.fill([n_rows * n_neighbors], tf.constant(1 / n_neighbors, projected.dtype))
+    n_rows_64 = tf.cast(n_rows, tf.int64)
+    adjacency = tf.SparseTensor(edges, share_of_edge, [n_rows_64, n_rows_64])
+    of_neighbors = tf.sparse.sparse_dense_matmul(adjacency, centered)
+    shares_as_neighbor = tf.stop_gradient(
+        tf.sparse.sparse_dense_matmul(adjacency, shares[:, None], adjoint_a=True)[:, 0]
+    )
+    mean = _weighted_sum(centered - of_neighbors, shares)
+    squares = _weighted_sum(centered * (centered - 2 * of_neighbors), shares)
+    squares += _weighted_sum(tf.square(centered), shares_as_neighbor)
+    return mean, tf.maximum(squares - tf.square(mean), 0.0)
+
+
+def _batch_norm_relu(shares: tf.Tensor, epsilon: float) -> Relu:
+    """Return the function whose result is ReLU(batch norm), the mean and the biased variance.
 
     `shares` [row] sum to 1. The gradient is written out since the one that TensorFlow derives
     from weighted moments reads and writes every row three times as often.
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def normalize(
+    def relu(
         values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], object]:
         mean = _weighted_sum(values, shares)
@@ -115,7 +217,7 @@ def _batch_norm_relu(
 
         return (output, mean, variance), gradient
 
-    return normalize(values, gamma, beta)  # type: ignore[no-any-return]
+    return relu  # type: ignore[no-any-return]
 
 
 def _weighted_sum(values: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:

@@ -86,8 +86,8 @@ class NetworkSteps:
         )
         scalar = tf.TensorSpec([], tf.float32)
         scalars = StepScalars(scalar, scalar, scalar, scalar)
-        self.train = tf.function(self._train, input_signature=[batch, scalars])
-        self.infer = tf.function(self._infer, input_signature=[batch])
+        self.train = tf.function(self._train, input_signature=[batch, scalars], autograph=False)
+        self.infer = tf.function(self._infer, input_signature=[batch], autograph=False)
 
     def _train(self, batch: PackedBatch, scalars: StepScalars) -> StepResult:
         network, state, loss = self._network, self._state, self._config.loss
