@@ -6,6 +6,7 @@ whole data set and the number of workers, never from what one worker holds.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -30,9 +31,10 @@ class Piece:
 
 
 def share_row_groups(n_jets: Sequence[int], world_size: int) -> list[list[Piece]]:
-    """Return the pieces of each rank: whole row groups, dealt so that the ranks' jets balance.
+    """Return the pieces of each rank, in order; the ranks' jets differ by one at most.
 
-    Row groups are cut only where there are fewer of them than ranks.
+    Each rank takes a run of neighbouring row groups, so that two ranks share one at their border
+    alone. Equal shares keep the global batch at its size, and no rank waits for another.
 
     Args:
         n_jets: selected jets of each row group.
@@ -49,27 +51,25 @@ def share_row_groups(n_jets: Sequence[int], world_size: int) -> list[list[Piece]
             f"{sum(n_jets)} jets are left for {world_size} workers: use fewer workers,"
             " a wider selection or more jets"
         )
-    pieces = [Piece(index, 0, n) for index, n in enumerate(n_jets) if n > 0]
-    while len(pieces) < world_size:
-        largest = max(pieces, key=lambda piece: piece.n_jets)
-        middle = (largest.start + largest.stop) // 2
-        pieces.remove(largest)
-        pieces.append(Piece(largest.row_group, largest.start, middle))
-        pieces.append(Piece(largest.row_group, middle, largest.stop))
-
-    shares: list[list[Piece]] = [[] for _ in range(world_size)]
-    for piece in sorted(pieces, key=lambda piece: -piece.n_jets):
-        min(shares, key=lambda share: sum(p.n_jets for p in share)).append(piece)
-    return [sorted(share, key=lambda p: (p.row_group, p.start)) for share in shares]
+    borders = [sum(n_jets) * rank // world_size for rank in range(world_size + 1)]
+    return [_pieces_between(n_jets, *border) for border in pairwise(borders)]
 
 
 def steps_per_epoch(n_jets_by_rank: Sequence[int], global_batch_size: int) -> int:
-    """Return the steps of an epoch: batches are at most `global_batch_size`, and none is empty.
+    """Return the steps of an epoch, so few that no rank is ever without jets.
+
+    All ranks together take at most `global_batch_size` jets in a step, unless a rank has fewer
+    jets than that takes steps.
 
     >>> steps_per_epoch([500, 600], 512)
     3
     """
-    return min(-(-sum(n_jets_by_rank) // global_batch_size), *n_jets_by_rank)
+    n_steps = -(-sum(n_jets_by_rank) // global_batch_size)
+    while sum(-(-n // n_steps) for n in n_jets_by_rank) > global_batch_size:
+        if n_steps >= min(n_jets_by_rank):
+            break
+        n_steps += 1  # rounding up on each rank went over the size
+    return min(n_steps, *n_jets_by_rank)
 
 
 def epoch_batches(n_jets: int, n_steps: int, seed: int, epoch: int, rank: int) -> list[IntArray]:
@@ -80,3 +80,15 @@ def epoch_batches(n_jets: int, n_steps: int, seed: int, epoch: int, rank: int) -
     """
     order = np.random.default_rng((seed, epoch, rank)).permutation(n_jets)
     return [np.asarray(jets) for jets in np.array_split(order, n_steps)]
+
+
+def _pieces_between(n_jets: Sequence[int], first: int, last: int) -> list[Piece]:
+    """Return the pieces with the jets numbered first (included) to last (not included) of all."""
+    pieces = []
+    n_before = 0
+    for row_group, n in enumerate(n_jets):
+        start, stop = max(first - n_before, 0), min(last - n_before, n)
+        if start < stop:
+            pieces.append(Piece(row_group, start, stop))
+        n_before += n
+    return pieces

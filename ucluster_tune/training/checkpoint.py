@@ -36,6 +36,7 @@ class Checkpoint:
         seed: from which all random numbers derive.
         config: the trial's configuration, as plain values.
         dataset_checksum: of the data set trained on.
+        best: the record of the best epoch so far, None before it is known.
         parameters: float32; weights and centroids.
         averages: float32; batch-norm averages.
         first_moment, second_moment: float32; Adam's.
@@ -51,6 +52,7 @@ class Checkpoint:
     averages: npt.NDArray[np.float32]
     first_moment: npt.NDArray[np.float32]
     second_moment: npt.NDArray[np.float32]
+    best: dict[str, Any] | None = None
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -72,6 +74,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "seed": checkpoint.seed,
         "config": checkpoint.config,
         "dataset_checksum": checkpoint.dataset_checksum,
+        "best": checkpoint.best,
     }
     write_whole(path, json.dumps(header).encode() + b"\n" + payload)
 
@@ -98,6 +101,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             seed=int(header["seed"]),
             config=header["config"],
             dataset_checksum=header["dataset_checksum"],
+            best=header["best"],
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:

@@ -79,3 +79,14 @@ def epoch_rank(epoch: Mapping[str, Any], objective: ObjectiveConfig) -> Rank | N
         return None
     sign = 1.0 if objective.direction == "maximize" else -1.0
     return epoch.get("phase") == "clustering", sign * value
+
+
+def best_record(
+    best: dict[str, Any] | None, record: dict[str, Any], objective: ObjectiveConfig
+) -> dict[str, Any] | None:
+    """Return the better of two epochs; the first one where they are equal."""
+    rank = epoch_rank(record, objective)
+    if rank is None:
+        return best
+    best_rank = None if best is None else epoch_rank(best, objective)
+    return record if best_rank is None or rank > best_rank else best

@@ -47,15 +47,8 @@ def _evaluate(
     config: dict[str, Any], checkpoint: str, split: str, n_threads: int
 ) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from ucluster_tune.data.dataset import open_dataset  # noqa: PLC0415
-    from ucluster_tune.training.checkpoint import read_checkpoint  # noqa: PLC0415
     from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
-    from ucluster_tune.training.group import OneWorker  # noqa: PLC0415
-    from ucluster_tune.training.trainer import Trainer  # noqa: PLC0415
+    from ucluster_tune.trial.checkpointed import measure  # noqa: PLC0415
 
     use_devices(n_threads)
-    trial = TrialConfig(**config)
-    trainer = Trainer(trial, open_dataset(trial.data), OneWorker())
-    trainer.restore(read_checkpoint(Path(checkpoint)))
-    evaluation = trainer.evaluate_split(split)
-    return {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
+    return measure(TrialConfig(**config), Path(checkpoint), split)

@@ -42,6 +42,11 @@ class TrialFiles:
         """Clusters of validation jets after an epoch, counted from 1."""
         return self.root / "evaluation" / f"epoch-{epoch:04d}.npz"
 
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch that has a checkpoint, whole or not; 0 for none."""
+        return max(self._epochs("checkpoints"), default=0)
+
     def newest_checkpoint(self) -> tuple[Checkpoint | None, list[str]]:
         """Return the last checkpoint that is whole, and what is wrong with those after it."""
         faults: list[str] = []

@@ -9,22 +9,18 @@ import os
 import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import MachineError
-from ucluster_tune.training.record import Rank, epoch_rank
 from ucluster_tune.trial.files import TrialFiles
-
-if TYPE_CHECKING:
-    from ucluster_tune.training.trainer import Trainer
 
 _LOGGER = logging.getLogger(__name__)
 
 
 class TrainingWorker:
-    """Holds the trainer of one rank.
+    """Trains as one rank of the Horovod job that this process was started for.
 
     Args:
         config: the trial's, as plain values.
@@ -42,58 +38,29 @@ class TrainingWorker:
         objective: dict[str, Any],
         use_gpu: bool,
     ) -> None:
-        self._files = TrialFiles(Path(folder))
-        self._files.root.mkdir(parents=True, exist_ok=True)
-        log_to_file(self._files.workers_log)
+        files = TrialFiles(Path(folder))
+        files.root.mkdir(parents=True, exist_ok=True)
+        log_to_file(files.workers_log)
         refuse_unresolved_host()
-        self._objective = ObjectiveConfig(**objective)
-        self._best: tuple[Rank, int] | None = None
-        self._trainer = self._start(TrialConfig(**config), n_threads, use_gpu)
+
+        from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
+        from ucluster_tune.training.group import HorovodGroup  # noqa: PLC0415
+        from ucluster_tune.trial.checkpointed import CheckpointedTraining  # noqa: PLC0415
+
+        group = HorovodGroup()
+        use_devices(n_threads, group.local_rank if use_gpu else None)
+        _LOGGER.info("rank %d of %d on %s", group.rank, group.world_size, socket.gethostname())
+        self._training = CheckpointedTraining(
+            TrialConfig(**config), files, ObjectiveConfig(**objective), group
+        )
 
     def run_epoch(self) -> dict[str, Any]:
-        """Return the record of the next epoch; rank 0 writes the checkpoint before it returns."""
-        record = self._trainer.run_epoch().as_dict()
-        if self._rank == 0:  # all ranks hold the same weights, one of them writes
-            self._write(record)
-        _LOGGER.info("epoch %d: %s", record["epoch"], _brief(record))
-        return record
+        """Return the record of the next epoch."""
+        return self._training.run_epoch()
 
     def epochs_done(self) -> int:
         """Return how many epochs the checkpoint held that the worker started from."""
-        return self._trainer.epoch
-
-    def _start(self, config: TrialConfig, n_threads: int, use_gpu: bool) -> "Trainer":
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from ucluster_tune.data.dataset import open_dataset  # noqa: PLC0415
-        from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
-        from ucluster_tune.training.group import HorovodGroup  # noqa: PLC0415
-        from ucluster_tune.training.trainer import Trainer  # noqa: PLC0415
-
-        group = HorovodGroup()
-        self._rank = group.rank
-        use_devices(n_threads, group.local_rank if use_gpu else None)
-        trainer = Trainer(config, open_dataset(config.data), group)
-        checkpoint, faults = self._files.newest_checkpoint()
-        for fault in faults:
-            _LOGGER.warning("%s", fault)
-        if checkpoint is not None:
-            trainer.restore(checkpoint)
-            _LOGGER.info("went on from the checkpoint of epoch %d", checkpoint.epoch)
-        _LOGGER.info("rank %d of %d on %s", group.rank, group.world_size, socket.gethostname())
-        return trainer
-
-    def _write(self, record: dict[str, Any]) -> None:
-        from ucluster_tune.training.checkpoint import write_checkpoint  # noqa: PLC0415
-
-        epoch = record["epoch"]
-        write_checkpoint(self._trainer.checkpoint(), self._files.checkpoint(epoch))
-        if self._trainer.last_evaluation is not None:
-            self._trainer.last_evaluation.write(self._files.evaluation(epoch))
-        rank = epoch_rank(record, self._objective)
-        if rank is not None and (self._best is None or rank > self._best[0]):
-            self._best = rank, epoch
-        best_epoch = self._best[1] if self._best else epoch
-        self._files.keep_only({epoch - 1, epoch, best_epoch})
+        return self._training.epoch
 
 
 def refuse_unresolved_host() -> None:
@@ -121,13 +88,4 @@ def log_to_file(path: Path) -> None:
         format="%(asctime)s %(process)d %(levelname)s %(message)s",
         stream=sys.stderr,
         force=True,
-    )
-
-
-def _brief(record: dict[str, Any]) -> str:
-    return (
-        f"{record['phase']}, focal loss {record['focal_loss']:.4g},"
-        f" clustering loss {record['clustering_loss']:.4g},"
-        f" accuracy {record['clustering_accuracy']:.4f},"
-        f" {record['jets_per_second']:.0f} jets/s"
     )

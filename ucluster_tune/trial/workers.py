@@ -86,6 +86,11 @@ class HorovodWorkers:
         )
         return records[0]
 
+    def epochs_done(self) -> int:
+        """Return how many epochs the checkpoint held that the workers started from."""
+        limit_s = self._resources.start_timeout_s
+        return self._on_all(lambda worker: worker.epochs_done(), limit_s, "the workers")[0]
+
     def kill(self) -> None:
         """End all workers at once; returns when they are gone."""
         executor, self._executor = self._executor, None

@@ -1,0 +1,92 @@
+"""Training that keeps a checkpoint of each epoch in a folder and goes on from the last one.
+
+The same for a worker of a trial and for `ucluster-tune train`. Loads TensorFlow.
+"""
+
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.data.dataset import open_dataset
+from ucluster_tune.training.checkpoint import read_checkpoint, write_checkpoint
+from ucluster_tune.training.group import Group, OneWorker
+from ucluster_tune.training.record import best_record
+from ucluster_tune.training.trainer import OnStep, Trainer
+from ucluster_tune.trial.files import TrialFiles
+
+_LOGGER = logging.getLogger(__name__)
+
+
+class CheckpointedTraining:
+    """One rank's training in a trial's folder.
+
+    Keeps the files of the last two epochs and of the best one so far.
+
+    Args:
+        config: of the trial.
+        files: of the trial; the same for all ranks.
+        objective: what makes an epoch the best.
+        group: the workers.
+    """
+
+    def __init__(
+        self, config: TrialConfig, files: TrialFiles, objective: ObjectiveConfig, group: Group
+    ) -> None:
+        self._files, self._objective, self._group = files, objective, group
+        self._trainer = Trainer(config, open_dataset(config.data), group)
+        self._best: dict[str, Any] | None = None
+        checkpoint, faults = files.newest_checkpoint()
+        for fault in faults:
+            _LOGGER.warning("%s", fault)
+        if checkpoint is not None:
+            self._trainer.restore(checkpoint)
+            self._best = checkpoint.best
+            _LOGGER.info("went on from the checkpoint of epoch %d", checkpoint.epoch)
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._trainer.epoch
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs were run."""
+        return self._trainer.is_done
+
+    def run_epoch(self, on_step: OnStep | None = None) -> dict[str, Any]:
+        """Return the record of the next epoch, once its checkpoint is on the disk."""
+        record = self._trainer.run_epoch(on_step).as_dict()
+        if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
+            self._write(record)
+        _LOGGER.info("epoch %d: %s", record["epoch"], _brief(record))
+        return record
+
+    def _write(self, record: dict[str, Any]) -> None:
+        epoch = record["epoch"]
+        self._best = best_record(self._best, record, self._objective)
+        checkpoint = replace(self._trainer.checkpoint(), best=self._best)
+        write_checkpoint(checkpoint, self._files.checkpoint(epoch))
+        if self._trainer.last_evaluation is not None:
+            self._trainer.last_evaluation.write(self._files.evaluation(epoch))
+        best_epoch = self._best["epoch"] if self._best else epoch
+        self._files.keep_only({epoch - 1, epoch, best_epoch})
+
+
+def measure(config: TrialConfig, checkpoint: Path, split: str) -> dict[str, Any]:
+    """Return the quality of a checkpoint's clusters on a split, as plain values."""
+    trainer = Trainer(config, open_dataset(config.data), OneWorker())
+    trainer.restore(read_checkpoint(checkpoint))
+    evaluation = trainer.evaluate_split(split)
+    return {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
+
+
+def _brief(record: dict[str, Any]) -> str:
+    return (
+        f"{record['phase']}, focal loss {record['focal_loss']:.4g},"
+        f" clustering loss {record['clustering_loss']:.4g},"
+        f" accuracy {record['clustering_accuracy']:.4f},"
+        f" {record['jets_per_second']:.0f} jets/s"
+    )
