@@ -99,6 +99,8 @@ def _sync(uv: str, python: str, extra: str) -> int:
     environment.pop("VIRTUAL_ENV", None)  # another environment that happens to be active
     environment["UV_PROJECT_ENVIRONMENT"] = ".venv"
     environment["UV_PYTHON_DOWNLOADS"] = "never"
+    # Every trial starts processes that import TensorFlow: from byte code in a third of the time.
+    environment["UV_COMPILE_BYTECODE"] = "1"
     if any(os.path.exists(bundle) for bundle in CERTIFICATES):
         # As curl and git do: a site behind a proxy has its own authorities there. Older and
         # newer versions of uv read one of these names each.

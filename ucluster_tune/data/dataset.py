@@ -115,6 +115,9 @@ class JetDataset:
         table = table.filter(_selection(table, self.config, self.class_names))
         where = f"{group.path}, row group {group.index}"
         counts = pc.list_value_length(table[FEATURE_NAMES[0]])
+        n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
+        if n_without:
+            raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
         longest = pc.max(counts).as_py() or 0
         if longest > MAX_CONSTITUENTS:
             raise DataError(
@@ -290,9 +293,9 @@ def _reading(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise DataError(f"{path}: missing, though the manifest lists it; {_MEND}") from error
-    except pa.ArrowException as error:
-        reason = str(error).splitlines()[0]
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise DataError(f"{path}: cannot be read: {error.strerror}; {_MEND}") from error
+        # Arrow has an OSError of its own for contents that it cannot make out.
+        reason = str(error).splitlines()[0].rstrip(".")
         raise DataError(f"{path}: not a readable parquet file: {reason}; {_MEND}") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"{path}: cannot be read: {reason}; {_MEND}") from error

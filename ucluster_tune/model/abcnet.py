@@ -50,7 +50,7 @@ class Abcnet:
         normalization = BatchNormalization(parameters, self.config.batch_norm_epsilon)
         embedding = self._embed(parameters, batch, normalization)
         logits = self._mass_bin_logits(parameters, embedding, normalization)
-        start = self.averages.unpack(tf.constant(self.initial_averages()))
+        start = self.averages.unpack(tf.constant(self.initial_averages(), embedding.dtype))
         return embedding, logits, self.averages.pack({**start, **normalization.moments})
 
     def in_inference(

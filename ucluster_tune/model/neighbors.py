@@ -73,7 +73,7 @@ def _nearest(
 ) -> tf.Tensor:
     """Return int32 [row, neighbor], rows of the batch; of equal distances the first is taken."""
     absent = (dense_columns < 0)[:, None, :]
-    closeness = tf.where(absent, -np.inf, -distance)
+    closeness = tf.where(absent, tf.constant(-np.inf, distance.dtype), -distance)
     present = tf.where(dense_rows >= 0)
     chosen = tf.math.top_k(tf.gather_nd(closeness, present), k=n_neighbors, sorted=False).indices
     return tf.gather(tf.gather(dense_columns, present[:, 0]), chosen, batch_dims=1)

@@ -42,17 +42,21 @@ def adam_update(
         step_size: from `adam_step_size`.
         training: Adam's constants.
     """
+
+    def constant(value: float) -> tf.Tensor:
+        return tf.constant(value, gradient.dtype)
+
     tf.raw_ops.ResourceApplyAdam(
         var=parameters.handle,
         m=state.first_moment.handle,
         v=state.second_moment.handle,
         # The correction is already in the rate.
-        beta1_power=0.0,
-        beta2_power=0.0,
+        beta1_power=constant(0.0),
+        beta2_power=constant(0.0),
         lr=step_size,
-        beta1=training.adam_beta_1,
-        beta2=training.adam_beta_2,
-        epsilon=training.adam_epsilon,
+        beta1=constant(training.adam_beta_1),
+        beta2=constant(training.adam_beta_2),
+        epsilon=constant(training.adam_epsilon),
         grad=gradient,
     )
 

@@ -89,7 +89,7 @@ def next_commands(
     table.add_row("  its curves in MLflow", cells.command("ui", paths, record.name))
     if record.best is not None and paths.best_yaml.exists():
         best = shlex.quote(cells.shown_path(paths.best_yaml))
-        table.add_row("  train the best again", f"ucluster-tune train {best}")
+        table.add_row("  train the best again", f"ucluster-tune train {best} --out best")
     return Group(Text("Next, type"), table)
 
 
@@ -157,12 +157,13 @@ def _best_configuration(best: TrialState) -> RenderableType:
 def _accuracies(record: StudyRecord) -> Table:
     table = plain_table("", "accuracy", "95 % interval", "in batches", left=("",))
     assert record.best is not None
+    mass = record.baselines.get("kmeans_mass", {})
     for name, values in (
         ("validation jets, where it was chosen", record.best.best),
         ("test jets, never used before", record.best_test),
-        ("k-means on the jet mass, test jets", record.baselines.get("kmeans_mass")),
+        (f"k-means on the jet mass, {mass.get('split', 'test')} jets", mass),
     ):
-        if values is not None:
+        if values:
             is_test = values is record.best_test
             table.add_row(
                 Text(name, style="bold" if is_test else ""),

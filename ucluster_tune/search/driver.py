@@ -59,8 +59,14 @@ class StudyDriver(tune.Callback):
     ) -> None:
         self.config, self.paths, self.record = config, paths, record
         self.is_interrupted = False
+        self._in_epoch: set[str] = set()
         self._journal, self._tracker = journal, tracker
         self._observers, self._draw_pictures = observers, draw_pictures
+
+    @property
+    def is_in_epoch(self) -> bool:
+        """Whether a trial runs whose workers have started."""
+        return bool(self._in_epoch)
 
     def tell_start(self) -> None:
         """Tell the observers that the study began."""
@@ -76,6 +82,7 @@ class StudyDriver(tune.Callback):
         """Write an event to the journal, take it into the record, tell the observers."""
         self._journal.append(event)
         self.record.apply(event)
+        _LOGGER.info("%s", event.line())
         for observer in self._observers:
             observer.on_event(event, self.record)
 
@@ -91,6 +98,7 @@ class StudyDriver(tune.Callback):
         except ConfigurationError as error:
             self._end_trial(trial_id, "failed", str(error))
             return None
+        _LOGGER.info("trial %s started with %s", trial_id, hyperparameters)
         files.root.mkdir(parents=True, exist_ok=True)
         replace_file(files.config, dump_config(config))
         self._tracker.log_artifacts(run_id, files.config)
@@ -101,6 +109,13 @@ class StudyDriver(tune.Callback):
             "resources": self.config.resources.model_dump(mode="json"),
             "objective": self.config.objective.model_dump(mode="json"),
         }
+
+    def on_trial_start(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Take in that a trial's workers have started."""
+        del iteration, trials, info
+        self._in_epoch.add(trial.config["trial_id"])
 
     def on_trial_result(
         self,
@@ -148,12 +163,15 @@ class StudyDriver(tune.Callback):
         return {}
 
     def _end_trial(self, trial_id: str, outcome: FinalOutcome, cause: str | None = None) -> None:
+        self._in_epoch.discard(trial_id)
         state = self.record.trials[trial_id]
         if state.outcome != "running":
             return
         self.note(TrialEnded(trial=trial_id, outcome=outcome, cause=cause, epochs=state.epochs))
-        if cause is not None and outcome == "failed":
+        if outcome == "failed":
             _LOGGER.error("trial %s failed: %s", trial_id, cause)
+        else:
+            _LOGGER.info("trial %s %s after epoch %d", trial_id, outcome, state.epochs)
         self._log_best_epoch(trial_id)
         self._tracker.end_trial(state.run_id, outcome, cause)
 

@@ -1,9 +1,11 @@
 """An embedded Ray on this machine, for the time of a search."""
 
-import logging
 import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import psutil
 
 from ucluster_tune.errors import MachineError
 
@@ -48,13 +50,41 @@ def embedded_ray(n_cpus: int) -> Iterator[None]:
             _node_ip_address="127.0.0.1",
             object_store_memory=_OBJECT_STORE_BYTES,
             log_to_driver=False,
-            logging_level=logging.ERROR,
+            configure_logging=False,  # the caller says where the log goes
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise MachineError(
             f"Ray did not start on this machine: {error}; look into /tmp/ray/session_latest/logs"
         ) from error
     try:
-        yield
+        with _agents_end_with_this_process():
+            yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _agents_end_with_this_process() -> Iterator[None]:
+    """End Ray's two agents with this process, should it be killed.
+
+    The system ends Ray's other processes then, but the agents try for a minute to tell a server
+    that is gone. A shell waits at a pipe that the system closes when this process ends.
+    """
+    kill = "read _ || for pid; do grep -q Agent /proc/$pid/cmdline && kill -KILL $pid; done"
+    watcher = subprocess.Popen(
+        ["sh", "-c", kill, "sh", *map(str, _agents())],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,  # Ctrl-C is for this process alone
+    )
+    try:
+        yield
+    finally:
+        watcher.communicate(b"\n")
+
+
+def _agents() -> list[int]:
+    """Return the process ids of the agents of the Ray that this process started."""
+    raylets = [p for p in psutil.Process().children() if p.name() == "raylet"]
+    children = [child for raylet in raylets for child in raylet.children()]
+    return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]

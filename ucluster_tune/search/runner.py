@@ -89,6 +89,7 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
         journal = stack.enter_context(StudyJournal(paths.record))
         journal.append(started)
         record = StudyRecord(started)
+        tracker.log_artifacts(started.run_id, paths.study_yaml)
         driver = StudyDriver(
             config, paths, journal, record, tracker, setting.observers, setting.draw_pictures
         )
@@ -96,12 +97,12 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
         state: FinalState = "failed"
         cause: str | None = None
         try:
-            _search(config, driver, n_concurrent)
+            _search(config, driver, n_concurrent, setting.say)
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, dataset, setting.machine)
         except KeyboardInterrupt:
-            state, cause = "interrupted", "stopped at once by a second signal"
+            state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
             cause = str(error) or type(error).__name__
             raise
@@ -263,7 +264,7 @@ def _study_started(
     )
 
 
-def _search(config: StudyConfig, driver: StudyDriver, n_concurrent: int) -> None:
+def _search(config: StudyConfig, driver: StudyDriver, n_concurrent: int, say: Say) -> None:
     """Let Tune run all trials, until the first signal."""
     sampler = StudySampler(
         config,
@@ -272,7 +273,11 @@ def _search(config: StudyConfig, driver: StudyDriver, n_concurrent: int) -> None
         database=driver.paths.optuna_db,
     )
     suggestions = OptunaSuggestions(
-        sampler, config.objective, config.budget.n_trials, driver.begin_trial
+        sampler,
+        config.objective,
+        config.budget.n_trials,
+        driver.begin_trial,
+        lambda: driver.is_interrupted,
     )
     tuner = tune.Tuner(
         tune.with_resources(UClusterTrainable, placement(config.resources)),
@@ -288,7 +293,7 @@ def _search(config: StudyConfig, driver: StudyDriver, n_concurrent: int) -> None
             name=driver.paths.ray.name,
             storage_path=str(driver.paths.root),
             callbacks=[driver],
-            stop=_StopAtSignal(driver),
+            stop=_StopAtSignal(driver, say),
             verbose=0,
         ),
     )
@@ -299,17 +304,26 @@ def _search(config: StudyConfig, driver: StudyDriver, n_concurrent: int) -> None
 
 
 class _StopAtSignal(tune.Stopper):
-    """Ends the search once a signal came; running epochs are finished first."""
+    """Ends the search once a signal came; running epochs are finished, and recorded, first."""
 
-    def __init__(self, driver: StudyDriver) -> None:
-        self._driver = driver
+    def __init__(self, driver: StudyDriver, say: Say) -> None:
+        self._driver, self._say = driver, say
+        self._has_told = False
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        """Return whether a trial ends with the epoch that it has just finished."""
+        return self._driver.is_interrupted
 
     def stop_all(self) -> bool:
-        """Return whether the search ends now."""
-        return self._driver.is_interrupted
+        """Return whether the search ends now; Tune asks several times a second."""
+        if self._driver.is_interrupted and not self._has_told:
+            self._has_told = True
+            self._say("Stopping after the running epochs; Ctrl-C again stops at once")
+        return self._driver.is_interrupted and not self._driver.is_in_epoch
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles a search's settings, of which this is no part."""
+        return {}
 
 
 @contextmanager

@@ -44,6 +44,8 @@ class OptunaSuggestions(Searcher):
         begin_trial: called with the trial's id and its hyperparameters, once, before it starts;
             returns Tune's configuration of the trial, or None to refuse the hyperparameters, which
             then count as a failed trial.
+        is_interrupted: tells that the search is to end; no trial begins then, and those that end
+            before their last epoch were interrupted.
     """
 
     def __init__(
@@ -52,19 +54,21 @@ class OptunaSuggestions(Searcher):
         objective: ObjectiveConfig,
         n_trials: int,
         begin_trial: BeginTrial,
+        is_interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
         super().__init__(metric=objective.metric, mode=tune_mode(objective))
         self._sampler = sampler
         self._objective = objective
         self._n_trials = n_trials
         self._begin_trial = begin_trial
+        self._is_interrupted = is_interrupted
         self._n_begun = 0
         self._live: dict[str, _LiveTrial] = {}
 
     # Ray's annotation leaves out FINISHED, which is text.
     def suggest(self, trial_id: str) -> TuneConfig | str:  # type: ignore[override]
         """Returns the next trial's configuration, or FINISHED; `trial_id` is Tune's own."""
-        while self._n_begun < self._n_trials:
+        while self._n_begun < self._n_trials and not self._is_interrupted():
             self._n_begun += 1
             our_id = trial_number_to_id(self._n_begun)
             config = self._begin_trial(our_id, self._sampler.ask(our_id))
@@ -101,8 +105,10 @@ class OptunaSuggestions(Searcher):
         outcome: FinalOutcome = "interrupted"
         if error:
             outcome = "failed"
-        elif trial.epoch:
-            outcome = "complete" if trial.epoch >= trial.n_epochs else "stopped_early"
+        elif trial.epoch >= trial.n_epochs:
+            outcome = "complete"
+        elif trial.epoch and not self._is_interrupted():
+            outcome = "stopped_early"
         self._sampler.tell(trial.trial_id, outcome, trial.score)
 
     def interrupt(self) -> None:

@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def write_whole(path: Path, contents: bytes) -> None:
             os.fsync(stream.fileno())
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # where its folder is none there is nothing to remove
+            temporary.unlink()
         remedy = (
             "free some space, then go on from the checkpoint before"
             if error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -47,6 +47,8 @@ class StepResult(NamedTuple):
 class NetworkState:
     """All numbers that training changes, each kind in one flat variable.
 
+    In double precision where the arrays given are; tests use that to tell rounding from faults.
+
     Args:
         parameters: float32 [parameters.size].
         averages: float32 [averages.size]; batch-norm averages.
@@ -75,16 +77,17 @@ class NetworkSteps:
         self, network: Abcnet, state: NetworkState, config: TrialConfig, group: Group
     ) -> None:
         self._network, self._state, self._config, self._group = network, state, config, group
+        dtype = state.parameters.dtype
         batch = PackedBatch(
-            features=tf.TensorSpec([None, N_FEATURES], tf.float32),
-            weights=tf.TensorSpec([None], tf.float32),
+            features=tf.TensorSpec([None, N_FEATURES], dtype),
+            weights=tf.TensorSpec([None], dtype),
             jet=tf.TensorSpec([None], tf.int32),
             first_neighbors=tf.TensorSpec([None, config.model.n_neighbors], tf.int32),
             dense_rows=tf.TensorSpec([None, None], tf.int32),
             dense_columns=tf.TensorSpec([None, None], tf.int32),
             mass_bin=tf.TensorSpec([None], tf.int32),
         )
-        scalar = tf.TensorSpec([], tf.float32)
+        scalar = tf.TensorSpec([], dtype)
         scalars = StepScalars(scalar, scalar, scalar, scalar)
         self.train = tf.function(self._train, input_signature=[batch, scalars], autograph=False)
         self.infer = tf.function(self._infer, input_signature=[batch], autograph=False)
@@ -103,7 +106,7 @@ class NetworkSteps:
         gradient = tape.gradient(total, state.parameters)
 
         # One message a step: sums over this worker's jets, and how many they are.
-        n_jets = tf.cast(tf.shape(embedding)[0], tf.float32)
+        n_jets = tf.cast(tf.shape(embedding)[0], embedding.dtype)
         message = tf.concat([gradient, moments * n_jets, [focal, clustering, n_jets]], axis=0)
         message = self._group.sum_tensor(message, name="step")
         means = message / message[-1]

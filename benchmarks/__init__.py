@@ -1,0 +1,1 @@
+"""Timed by hand, never by tests; each prints a table."""

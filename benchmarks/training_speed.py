@@ -1,0 +1,111 @@
+"""Jets a second of a training step: packed formulation against the published one written plainly.
+
+    .venv/bin/python -m benchmarks.training_speed --batch-size 128 --repeats 7
+
+Both make the same update from the same jets, in turn, so that a machine whose speed drifts gives
+a steady ratio. The plain one is tests/model/published_graph.py: padded, in stock TensorFlow.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+import numpy as np
+import tensorflow as tf
+from rich.console import Console
+from rich.table import Table
+
+from tests.model.published_graph import PlainNetwork, focal, kmeans
+from ucluster_tune.config.trial import DataConfig, TrialConfig
+from ucluster_tune.data.dataset import open_dataset
+from ucluster_tune.data.features import MAX_CONSTITUENTS, N_FEATURES
+from ucluster_tune.data.packed import PackedBatch, PackedJets
+from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
+from ucluster_tune.training.device import use_devices
+from ucluster_tune.training.group import OneWorker
+from ucluster_tune.training.neighbor_cache import with_first_neighbors
+from ucluster_tune.training.steps import NetworkState, NetworkSteps, StepScalars
+
+SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
+
+
+@click.command()
+@click.option("--batch-size", default=128, show_default=True, help="Jets of a step.")
+@click.option("--repeats", default=7, show_default=True, help="Timed steps of each formulation.")
+@click.option("--threads", default=1, show_default=True, help="Threads of TensorFlow.")
+def main(batch_size: int, repeats: int, threads: int) -> None:
+    """Print jets a second of both formulations, and their ratio."""
+    use_devices(threads)
+    config = TrialConfig(data=DataConfig(path=str(SAMPLE)))
+    jets = with_first_neighbors(open_dataset(config.data).read_share("validation"), config.model)
+    chosen = np.arange(batch_size)
+    edges_gev = np.linspace(
+        0, config.model.mass_bin_max_gev, config.model.n_mass_bins, dtype=np.float32
+    )
+    batch = PackedBatch(*map(tf.constant, jets.batch(chosen, config.model.n_neighbors, edges_gev)))
+    packed = packed_step(config, batch)
+    plain = plain_step(config, tf.constant(padded(jets, batch_size)), batch.mass_bin)
+    packed(), plain()  # traced before they are timed
+
+    times = [(seconds(packed), seconds(plain)) for _ in range(repeats)]
+    table = Table("formulation", "jets/s, median", "against plain, median", "lowest", "highest")
+    ratios = sorted(slow / fast for fast, slow in times)
+    fast, slow = (statistics.median(column) for column in zip(*times, strict=True))
+    table.add_row("plain", f"{batch_size / slow:.0f}", "1.0", "", "")
+    table.add_row(
+        "packed",
+        f"{batch_size / fast:.0f}",
+        *(f"{ratio:.1f}" for ratio in (statistics.median(ratios), ratios[0], ratios[-1])),
+    )
+    Console().print(table)
+
+
+def packed_step(config: TrialConfig, batch: PackedBatch) -> Callable[[], object]:
+    network = build_abcnet(config.model)
+    state = NetworkState(network.initial_parameters(1), network.initial_averages())
+    steps = NetworkSteps(network, state, config, OneWorker())
+    scalars = StepScalars(*map(tf.constant, (10.0, 4.0, 1e-4, 0.5)))
+    return lambda: steps.train(batch, scalars).focal_loss.numpy()  # noqa: PLW0108  # a step each
+
+
+def plain_step(config: TrialConfig, jets: tf.Tensor, mass_bin: tf.Tensor) -> Callable[[], object]:
+    network = build_abcnet(config.model)
+    vector = tf.Variable(network.initial_parameters(1))
+    optimizer = tf.keras.optimizers.legacy.Adam(1e-4)
+
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            weights = network.parameters.unpack(vector)
+            embedding, logits = PlainNetwork(weights)(jets)
+            loss = focal(logits, mass_bin)
+            total = loss + 10 * kmeans(embedding, weights[CENTROIDS], 4.0)
+        optimizer.apply_gradients([(tape.gradient(total, vector), vector)])
+        return loss
+
+    return lambda: step().numpy()
+
+
+def padded(jets: PackedJets, n_jets: int) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
+    """Return float32 [jet, constituent, feature]."""
+    constituents = np.zeros((n_jets, MAX_CONSTITUENTS, N_FEATURES), np.float32)
+    for jet, (start, n_rows) in enumerate(zip(jets.first_rows, jets.n_rows, strict=True)):
+        if jet == n_jets:
+            break
+        constituents[jet, :n_rows] = jets.features[start : start + n_rows]
+    return constituents
+
+
+def seconds(step: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
