@@ -11,27 +11,28 @@ EPSILON = 1e-3
 
 
 class PlainNetwork:
-    """Follows design and published code line by line, on float [jet, 100, 8]."""
+    """Follows design and published code line by line, on float [jet, 100, 8].
 
-    def __init__(self, weights: Mapping[str, tf.Tensor], n_neighbors: int = 10) -> None:
-        self.weights = weights
-        self.k = n_neighbors
+    Normalises with the moments of the batch and keeps them, or with `averages` where given.
+    """
+
+    def __init__(
+        self,
+        weights: Mapping[str, tf.Tensor],
+        averages: Mapping[str, tf.Tensor] | None = None,
+        n_neighbors: int = 10,
+    ) -> None:
+        self.weights, self.averages, self.k = weights, averages, n_neighbors
         self.moments: dict[str, tf.Tensor] = {}
 
     def normed(self, layer: str, values: tf.Tensor) -> tf.Tensor:
-        axes = list(range(values.shape.rank - 1))
-        mean, variance = tf.nn.moments(values, axes)
-        self.moments[f"{layer}/mean"], self.moments[f"{layer}/variance"] = mean, variance
-        return tf.nn.relu(
-            tf.nn.batch_normalization(
-                values,
-                mean,
-                variance,
-                self.weights[f"{layer}/beta"],
-                self.weights[f"{layer}/gamma"],
-                EPSILON,
-            )
-        )
+        if self.averages is None:
+            mean, variance = tf.nn.moments(values, list(range(values.shape.rank - 1)))
+            self.moments[f"{layer}/mean"], self.moments[f"{layer}/variance"] = mean, variance
+        else:
+            mean, variance = self.averages[f"{layer}/mean"], self.averages[f"{layer}/variance"]
+        beta, gamma = self.weights[f"{layer}/beta"], self.weights[f"{layer}/gamma"]
+        return tf.nn.relu(tf.nn.batch_normalization(values, mean, variance, beta, gamma, EPSILON))
 
     def conv(self, layer: str, values: tf.Tensor) -> tf.Tensor:
         product = tf.tensordot(values, self.weights[f"{layer}/weights"], 1)
@@ -54,16 +55,12 @@ class PlainNetwork:
             tf.reduce_max(edges, axis=2),
         )
 
-    def nearest(self, distance: tf.Tensor) -> tf.Tensor:
-        return tf.math.top_k(-distance, self.k).indices
-
-    def __call__(self, jets: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        pt_is_zero = tf.cast(jets[:, :, 2] == 0, jets.dtype) * 1000.0
-        first = pairwise(jets[:, :, :2]) + pt_is_zero[:, :, None] + pt_is_zero[:, None, :]
-        attention_1, local_1 = self.attend("first_attention", jets, self.nearest(first))
+    def __call__(self, jets: tf.Tensor, first: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return embedding and logits; `first` are the first neighbours [jet, 100, k]."""
+        attention_1, local_1 = self.attend("first_attention", jets, first)
         hidden_1 = self.conv("first_convolution_1", tf.concat([jets, attention_1], -1))
         hidden_2 = self.conv("first_convolution_2", hidden_1)
-        second = self.nearest(pairwise(tf.stop_gradient(hidden_2)))
+        second = nearest(pairwise(tf.stop_gradient(hidden_2)), self.k)
         attention_2, local_2 = self.attend("second_attention", hidden_2, second)
         hidden_3 = self.conv("second_convolution_1", tf.concat([jets, attention_2], -1))
         hidden_4 = self.conv("second_convolution_2", hidden_3)
@@ -73,8 +70,18 @@ class PlainNetwork:
         return embedding, hidden @ self.weights["logits/weights"] + self.weights["logits/biases"]
 
 
+def nearest(distance: tf.Tensor, k: int) -> tf.Tensor:
+    return tf.math.top_k(-distance, k).indices
+
+
+def nearest_in_angle(jets: tf.Tensor, k: int = 10) -> tf.Tensor:
+    """First neighbours; no difference of phi reaches 2 pi here."""
+    padding = tf.cast(jets[:, :, 2] == 0, jets.dtype) * 1000.0
+    return nearest(pairwise(jets[:, :, :2]) + padding[:, :, None] + padding[:, None, :], k)
+
+
 def pairwise(points: tf.Tensor) -> tf.Tensor:
-    """Squared distances, the terms in the published order; no phi difference reaches 2 pi here."""
+    """Squared distances, the terms in the published order."""
     inner = -2 * tf.matmul(points, points, transpose_b=True)
     squares = tf.reduce_sum(tf.square(points), axis=-1, keepdims=True)
     return squares + inner + tf.transpose(squares, [0, 2, 1])
@@ -85,7 +92,7 @@ def focal(logits: tf.Tensor, mass_bin: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(10 * (1 - p) ** 4 * -tf.math.log(p))
 
 
-def kmeans(embedding: tf.Tensor, centroids: tf.Tensor, alpha: float) -> tf.Tensor:
+def kmeans(embedding: tf.Tensor, centroids: tf.Tensor, alpha: tf.Tensor) -> tf.Tensor:
     d = tf.reduce_sum((embedding[:, None, :] - centroids) ** 2, -1)
     e = tf.exp(-alpha * (d - tf.reduce_min(d, -1, keepdims=True)))
     return tf.reduce_mean(tf.reduce_sum(e / tf.reduce_sum(e, -1, keepdims=True) * d, -1))

@@ -8,6 +8,8 @@ import tensorflow as tf
 
 from ucluster_tune.config.trial import LossConfig
 
+_LEAST_DOUBT = 1e-12
+
 
 def focal_loss_sum(logits: tf.Tensor, mass_bin: tf.Tensor, loss: LossConfig) -> tf.Tensor:
     """Return the sum over jets of scale (1 - p)^gamma (-ln(p + epsilon)), p of the true mass bin.
@@ -18,7 +20,8 @@ def focal_loss_sum(logits: tf.Tensor, mass_bin: tf.Tensor, loss: LossConfig) -> 
         loss: constants.
     """
     probabilities = tf.gather(tf.nn.softmax(logits), mass_bin, batch_dims=1) + loss.focal_epsilon
-    focus = tf.pow(tf.maximum(1.0 - probabilities, 0.0), loss.focal_gamma)
+    # Never 0, where a power below 1 has an infinite slope, nor below it.
+    focus = tf.pow(tf.maximum(1.0 - probabilities, _LEAST_DOUBT), loss.focal_gamma)
     return loss.focal_scale * tf.reduce_sum(-focus * tf.math.log(probabilities))
 
 

@@ -1,0 +1,20 @@
+"""Settings for all tests."""
+
+import os
+
+import pytest
+from hypothesis import settings
+
+from tests.small_study import write_small_dataset
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
+
+# An example's first call may import a library, and the machine may be busy.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+@pytest.fixture(scope="session")
+def jets_parquet(tmp_path_factory):
+    """A data set of some jets of the sample that ships."""
+    return write_small_dataset(tmp_path_factory.mktemp("data") / "jets")

@@ -1,0 +1,43 @@
+"""Data made by the published code; it is beside the checkout, not in it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+FOLDER = Path(__file__).parents[3] / "shared" / "reference"
+MISSING = f"no data of the published code in {FOLDER.name}/ beside the checkout"
+
+
+@pytest.fixture(scope="session")
+def published_checkpoint():
+    """A reader of the published TensorFlow 1 checkpoint after clustering."""
+    if not (FOLDER / "cluster.ckpt.index").is_file():
+        pytest.skip(MISSING)
+    import tensorflow as tf
+
+    return tf.train.load_checkpoint(str(FOLDER / "cluster.ckpt"))
+
+
+@pytest.fixture(scope="session")
+def published_start(published_checkpoint):
+    """Parameters and averages of the published checkpoint."""
+    from ucluster_tune.config.trial import ModelConfig
+    from ucluster_tune.model.abcnet import build_abcnet
+    from ucluster_tune.model.published import vectors_from_published
+
+    return vectors_from_published(build_abcnet(ModelConfig()), published_checkpoint.get_tensor)
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """A function that returns the arrays of `inference` or `training_steps`."""
+    if not FOLDER.is_dir():
+        pytest.skip(MISSING)
+
+    def read(name):
+        with np.load(FOLDER / f"{name}.npz") as archive:
+            return SimpleNamespace(**{key: archive[key] for key in archive})
+
+    return read

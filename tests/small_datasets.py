@@ -1,0 +1,44 @@
+"""Small parquet data sets of made-up jets, written by the package's own writer."""
+
+import numpy as np
+
+from ucluster_tune.data.schema import SPLITS, jets_table
+from ucluster_tune.data.writer import write_dataset
+
+MASSES_GEV = {"w": 80.0, "z": 91.0, "t": 170.0, "q": 30.0, "g": 40.0}
+SCALES = {"w": 0.1, "z": 0.2, "t": 0.4, "q": 0.05, "g": 0.3}
+
+
+def made_up_jets(n_jets, classes=("w", "z", "t"), seed=0, max_constituents=12):
+    """Jets of each class in turn; angles are the wider the heavier the class."""
+    generator = np.random.default_rng(seed)
+    jet_class = [classes[index % len(classes)] for index in range(n_jets)]
+    n_real = generator.integers(2, max_constituents, n_jets)
+    scale = np.repeat([SCALES[name] for name in jet_class], n_real)[:, None]
+    features = generator.normal(size=(n_real.sum(), 8)) * scale
+    features[:, 2] = -np.abs(features[:, 2]) - 0.1  # ln(pt_rel) of a real one is below zero
+    mass_gev = np.array([MASSES_GEV[name] for name in jet_class]) + generator.normal(size=n_jets)
+    return jets_table(jet_class, mass_gev, n_real, features)
+
+
+def write_tables(folder, tables, row_group_size=16):
+    write_dataset(
+        folder,
+        tables,
+        name="made up",
+        source="a test",
+        command="pytest",
+        settings={},
+        row_group_size=row_group_size,
+    )
+    return folder
+
+
+def write_jets(folder, n_train=60, n_validation=30, n_test=30, row_group_size=16, **options):
+    """A data set of all three splits; returns its folder."""
+    numbers = dict(zip(SPLITS, (n_train, n_validation, n_test), strict=True))
+    tables = {
+        split: made_up_jets(n, seed=seed, **options)
+        for seed, (split, n) in enumerate(numbers.items())
+    }
+    return write_tables(folder, tables, row_group_size)

@@ -1,0 +1,133 @@
+"""Training by a group of Horovod workers, each with jets of its own."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.small_datasets import write_jets
+from tests.training.horovod_ranks import run_ranks
+from tests.training.small_training import MODEL, make_trainer, small_config, train, without_times
+from ucluster_tune.data.dataset import open_dataset
+from ucluster_tune.model.abcnet import build_abcnet
+from ucluster_tune.training.checkpoint import read_checkpoint
+from ucluster_tune.training.group import OneWorker
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+WORLD_SIZES = (1, 2, 3)
+N_TRAIN, N_VALIDATION = 61, 32  # two and three ranks get uneven shares
+SEVERAL_STEPS, ONE_STEP = 0, 1
+LIMIT_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def configs(tmp_path_factory):
+    """Three epochs over both phases in several steps each; and one step over all jets."""
+    folder = write_jets(tmp_path_factory.mktemp("data") / "jets", N_TRAIN, N_VALIDATION)
+    return [
+        (small_config(folder, n_epochs=3, n_pretraining_epochs=1), 3),
+        (small_config(folder, global_batch_size=64), 1),
+    ]
+
+
+@pytest.fixture(scope="module")
+def ranks(configs, tmp_path_factory):
+    """By world size: for each of the configurations, what each rank wrote."""
+
+    def read(folder, job, rank):
+        stem = f"job-{job}-rank-{rank}"
+        return SimpleNamespace(
+            records=json.loads((folder / f"{stem}.json").read_text()),
+            checkpoint=read_checkpoint(folder / f"{stem}.ckpt"),
+        )
+
+    written = {}
+    for world_size in WORLD_SIZES:
+        folder = tmp_path_factory.mktemp(f"ranks-{world_size}")
+        run_ranks(world_size, configs, folder, LIMIT_S)
+        written[world_size] = [
+            [read(folder, job, rank) for rank in range(world_size)] for job in range(len(configs))
+        ]
+    return written
+
+
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
+def test_all_ranks_end_with_identical_weights(ranks, world_size):
+    first, *others = (rank.checkpoint for rank in ranks[world_size][SEVERAL_STEPS])
+    assert np.isfinite(first.parameters).all()
+    for other in others:
+        for name in ("parameters", "averages", "first_moment", "second_moment"):
+            assert np.array_equal(getattr(first, name), getattr(other, name)), name
+
+
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
+def test_all_ranks_make_the_same_steps(ranks, world_size):
+    n_steps = {rank.checkpoint.n_steps for rank in ranks[world_size][SEVERAL_STEPS]}
+    assert n_steps == {9}
+
+
+@pytest.mark.parametrize("world_size", WORLD_SIZES)
+def test_each_validation_jet_is_counted_once_on_all_ranks(ranks, configs, world_size):
+    counts = open_dataset(configs[0][0].data).counts("validation")
+    for rank in ranks[world_size][SEVERAL_STEPS]:
+        assert rank.records == ranks[world_size][SEVERAL_STEPS][0].records
+        for record in rank.records:
+            assert np.sum(record["confusion"], axis=0).tolist() == list(counts.values())
+
+
+def test_one_horovod_worker_is_one_plain_process(ranks, configs):
+    """One code path: the same numbers with and without Horovod."""
+    config, n_epochs = configs[SEVERAL_STEPS]
+    records, checkpoints = train(make_trainer(config, OneWorker()), n_epochs)
+    rank = ranks[1][SEVERAL_STEPS][0]
+    assert rank.records == [json.loads(json.dumps(without_times(r))) for r in records]
+    assert rank.checkpoint.n_steps == checkpoints[-1].n_steps
+    # The processes have different numbers of threads, so that sums round differently.
+    found, wanted = rank.checkpoint.parameters, checkpoints[-1].parameters
+    assert np.abs(found - wanted).max() < 1e-4
+
+
+class OneOfSeveral(OneWorker):
+    """A worker that reads its share, but hears nothing of the others."""
+
+    def __init__(self, rank, world_size):
+        self.rank, self.world_size = rank, world_size
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_gradient_is_the_mean_over_the_jets_of_all_ranks(ranks, configs, world_size):
+    """Adam's first moment after one step is a tenth of the gradient, which is a sum over jets.
+
+    Ranks have unequal numbers of jets, so a plain mean over ranks would be another number.
+    """
+    config = configs[ONE_STEP][0]
+    n_jets = open_dataset(config.data).n_jets_by_rank("train", world_size)
+    assert len(set(n_jets)) > 1, "the shares must be uneven"
+    gradients = [
+        train(make_trainer(config, OneOfSeveral(rank, world_size)), 1)[1][0].first_moment
+        for rank in range(world_size)
+    ]
+    wanted = np.average(gradients, axis=0, weights=n_jets)
+    unweighted = np.mean(gradients, axis=0)
+    found = ranks[world_size][ONE_STEP][0].checkpoint.first_moment
+    error = np.abs(found - wanted).max()
+    assert error < 1e-5 * np.abs(wanted).max()
+    assert error < 0.1 * np.abs(unweighted - wanted).max()
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_batch_norm_averages_are_those_of_the_whole_batch(ranks, world_size):
+    """Exactly so for the mean of the first layer, on whose input no batch norm acts."""
+    averages = build_abcnet(MODEL).averages
+    of_all, of_one = (
+        averages.to_arrays(ranks[size][ONE_STEP][0].checkpoint.averages)
+        for size in (world_size, 1)
+    )
+    name = "first_attention/edge/mean"
+    assert np.abs(of_one[name]).max() > 1e-3
+    assert np.abs(of_all[name] - of_one[name]).max() < 1e-6
+    # Other ones are near: ranks see less than the whole batch, so their variances are smaller.
+    variance = "first_attention/edge/variance"
+    assert of_all[variance] == pytest.approx(of_one[variance], rel=0.1)

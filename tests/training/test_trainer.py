@@ -1,0 +1,160 @@
+"""Training in one process, from end to end, on a network and a data set of seconds."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from tests.small_datasets import write_jets
+from tests.training.small_training import MODEL, make_trainer, small_config, train, without_times
+from ucluster_tune.errors import CheckpointError, TrainingError
+from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
+from ucluster_tune.training.checkpoint import read_checkpoint, write_checkpoint
+from ucluster_tune.training.group import OneWorker
+
+VECTORS = ("parameters", "averages", "first_moment", "second_moment")
+N_TRAIN, N_VALIDATION = 60, 30
+
+
+@pytest.fixture(scope="module")
+def jets_folder(tmp_path_factory):
+    return write_jets(tmp_path_factory.mktemp("data") / "jets", N_TRAIN, N_VALIDATION)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(jets_folder):
+    """Records and checkpoints of the four epochs of a training that never stopped."""
+    return train(make_trainer(small_config(jets_folder), OneWorker()), 4)
+
+
+def centroids_of(checkpoint):
+    return build_abcnet(MODEL).parameters.to_arrays(checkpoint.parameters)[CENTROIDS]
+
+
+def test_phases_follow_each_other(uninterrupted):
+    records, checkpoints = uninterrupted
+    assert [r.epoch for r in records] == [1, 2, 3, 4]
+    assert [r.phase for r in records] == ["pretraining"] * 2 + ["clustering"] * 2
+    assert [r.inverse_temperature for r in records] == [0.0, 0.0, 4.0, 6.0]
+    assert [r.clustering_loss > 0 for r in records] == [False, False, True, True]
+    assert [c.n_steps for c in checkpoints] == [3, 6, 9, 12]
+
+
+def test_records_add_up(uninterrupted):
+    for record in uninterrupted[0]:
+        assert np.sum(record.confusion) == N_VALIDATION
+        assert np.sum(record.confusion, axis=0).tolist() == [10, 10, 10]
+        weight = 10.0 if record.phase == "clustering" else 0.0
+        total = record.focal_loss + weight * record.clustering_loss
+        assert record.total_loss == pytest.approx(total)
+        assert 0 < record.clustering_accuracy <= record.purity <= 1
+        assert record.class_names == ["w", "z", "t"]
+        assert record.learning_rate == pytest.approx(1e-3)
+        assert record.seconds > 0
+        assert record.jets_per_second > 0
+
+
+def test_training_lowers_the_loss(jets_folder):
+    trainer = make_trainer(
+        small_config(jets_folder, n_epochs=9, n_pretraining_epochs=8, learning_rate=1e-2),
+        OneWorker(),
+    )
+    records, _ = train(trainer, 8)
+    assert records[-1].focal_loss < 0.7 * records[0].focal_loss
+
+
+def test_centroids_rest_in_pretraining_and_move_in_clustering(uninterrupted):
+    _, checkpoints = uninterrupted
+    network = build_abcnet(MODEL)
+    for checkpoint, moves in zip(checkpoints, (False, False, True, True), strict=True):
+        moment = network.parameters.to_arrays(checkpoint.first_moment)[CENTROIDS]
+        assert np.any(moment != 0.0) == moves
+    assert np.ptp(centroids_of(checkpoints[1]), axis=0).max() > 0
+
+
+@pytest.mark.parametrize("n_done", [1, 2, 3])
+def test_training_goes_on_from_a_checkpoint_as_if_it_never_stopped(
+    uninterrupted, jets_folder, tmp_path, n_done
+):
+    """To the bit, from inside both phases and from the border between them."""
+    records, checkpoints = uninterrupted
+    write_checkpoint(checkpoints[n_done - 1], tmp_path / "epoch.ckpt")
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    trainer.restore(read_checkpoint(tmp_path / "epoch.ckpt"))
+    assert trainer.epoch == n_done
+    more_records, more_checkpoints = train(trainer, 4 - n_done)
+    assert trainer.is_done
+    for went_on, never_stopped in zip(more_records, records[n_done:], strict=True):
+        assert without_times(went_on) == without_times(never_stopped)
+    for name in VECTORS:
+        assert np.array_equal(
+            getattr(more_checkpoints[-1], name), getattr(checkpoints[-1], name)
+        ), name
+    assert more_checkpoints[-1].n_jets == checkpoints[-1].n_jets
+
+
+def test_a_restored_trainer_evaluates_alike(uninterrupted, jets_folder):
+    records, checkpoints = uninterrupted
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    trainer.restore(checkpoints[-1])
+    evaluation = trainer.evaluate_split("validation")
+    assert evaluation.confusion.tolist() == records[-1].confusion
+    distances = np.linalg.norm(evaluation.embedding[:, None] - evaluation.centroids, axis=-1)
+    assert np.array_equal(evaluation.cluster, distances.argmin(axis=1))
+
+
+def test_another_seed_gives_other_weights(uninterrupted, jets_folder):
+    _, checkpoints = uninterrupted
+    _, others = train(make_trainer(small_config(jets_folder, seed=2), OneWorker()), 1)
+    assert not np.array_equal(others[0].parameters, checkpoints[0].parameters)
+
+
+def test_a_loss_that_is_not_finite_ends_training_with_its_place(jets_folder):
+    trainer = make_trainer(small_config(jets_folder, learning_rate=1e30), OneWorker())
+    message = r"loss is not finite .* in epoch 1, step [23], at learning rate 1e\+30: try a lower"
+    with pytest.raises(TrainingError, match=message):
+        train(trainer, 2)
+
+
+def test_checkpoint_of_another_network_is_refused(uninterrupted, jets_folder):
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    checkpoint = uninterrupted[1][0]
+    shorter = dataclasses.replace(checkpoint, parameters=checkpoint.parameters[:-3])
+    with pytest.raises(CheckpointError, match="made with another model configuration"):
+        trainer.restore(shorter)
+
+
+def test_checkpoint_of_other_jets_is_refused(uninterrupted, jets_folder):
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    other = dataclasses.replace(uninterrupted[1][0], dataset_checksum="0" * 64)
+    with pytest.raises(CheckpointError, match=r"trained on other jets.*point data\.path to"):
+        trainer.restore(other)
+
+
+def test_progress_is_told_step_by_step(jets_folder):
+    told = []
+    make_trainer(small_config(jets_folder), OneWorker()).run_epoch(
+        on_step=lambda done, of: told.append((done, of))
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_evaluation_file_holds_what_a_picture_needs(jets_folder, tmp_path):
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    trainer.run_epoch()
+    assert trainer.last_evaluation is not None
+    trainer.last_evaluation.write(tmp_path / "epoch-0001.npz")
+    with np.load(tmp_path / "epoch-0001.npz", allow_pickle=False) as archive:
+        shapes = {name: archive[name].shape for name in archive}
+    n = N_VALIDATION
+    assert shapes == {
+        "embedding": (n, 3),
+        "cluster": (n,),
+        "jet_class": (n,),
+        "mass_gev": (n,),
+        "centroids": (3, 3),
+        "confusion": (3, 3),
+        "class_names": (3,),
+    }
+    assert math.isfinite(trainer.last_evaluation.quality.nmi)
