@@ -20,7 +20,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from tests.model.published_graph import PlainNetwork, focal, kmeans
+from tests.model.published_graph import PlainNetwork, focal, kmeans, nearest_in_angle
 from ucluster_tune.config.trial import DataConfig, TrialConfig
 from ucluster_tune.data.dataset import open_dataset
 from ucluster_tune.data.features import MAX_CONSTITUENTS, N_FEATURES
@@ -82,7 +82,7 @@ def plain_step(config: TrialConfig, jets: tf.Tensor, mass_bin: tf.Tensor) -> Cal
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
             weights = network.parameters.unpack(vector)
-            embedding, logits = PlainNetwork(weights)(jets)
+            embedding, logits = PlainNetwork(weights)(jets, nearest_in_angle(jets))
             loss = focal(logits, mass_bin)
             total = loss + 10 * kmeans(embedding, weights[CENTROIDS], 4.0)
         optimizer.apply_gradients([(tape.gradient(total, vector), vector)])

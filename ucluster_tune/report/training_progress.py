@@ -1,4 +1,4 @@
-"""What `ucluster-tune train` shows: a bar of epochs and steps, and a line an epoch."""
+"""What `ucluster-tune train` shows: a line an epoch and, on a terminal, a bar of steps."""
 
 from types import TracebackType
 from typing import Any
@@ -8,6 +8,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+
+_HEAD = "epoch  phase        focal loss  cluster loss  accuracy  in batches  jets/s"
 
 
 class TrainingProgress:
@@ -28,6 +30,7 @@ class TrainingProgress:
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
+            disable=not self._console.is_terminal,  # a log gets the lines alone
         )
         self._n_done = n_epochs_done
         n_epochs = study.training.n_epochs
@@ -36,6 +39,7 @@ class TrainingProgress:
         )
 
     def __enter__(self) -> "TrainingProgress":
+        self._console.print(_HEAD, style="bold", soft_wrap=True)
         self._bar.start()
         return self
 
@@ -58,11 +62,13 @@ class TrainingProgress:
         self._n_done = record["epoch"]
         self._bar.update(self._task, completed=self._n_done, description=self._description())
         self._console.print(
-            f"epoch {record['epoch']:>3} {record['phase']:<11}"
-            f" focal loss {cells.number(record['focal_loss'])},"
-            f" clustering loss {cells.number(record['clustering_loss'])},"
-            f" accuracy {cells.percent(record['clustering_accuracy'])},"
-            f" {record['jets_per_second']:.0f} jets/s"
+            f"{record['epoch']:>5}  {record['phase']:<11}"
+            f"  {cells.number(record['focal_loss']):>10}"
+            f"  {cells.number(record['clustering_loss']):>12}"
+            f"  {cells.percent(record['clustering_accuracy']):>8}"
+            f"  {cells.percent(record['clustering_accuracy_batched']):>10}"
+            f"  {record['jets_per_second']:>6.0f}",
+            soft_wrap=True,
         )
 
     def _description(self) -> str:

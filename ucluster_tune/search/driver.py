@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 from ray.tune.experiment import Trial
 
 from ucluster_tune.config.loading import dump_config
@@ -29,6 +29,7 @@ from ucluster_tune.search.paths import StudyPaths, replace_file
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.tracking import Tracker
 from ucluster_tune.training.record import RECORD_FIELDS
+from ucluster_tune.trial.single import study_of_one
 
 _LOGGER = logging.getLogger(__name__)
 DrawPictures = Callable[[Path, Path], list[Path]]
@@ -98,9 +99,8 @@ class StudyDriver(tune.Callback):
         except ConfigurationError as error:
             self._end_trial(trial_id, "failed", str(error))
             return None
-        _LOGGER.info("trial %s started with %s", trial_id, hyperparameters)
         files.root.mkdir(parents=True, exist_ok=True)
-        replace_file(files.config, dump_config(config))
+        replace_file(files.config, dump_config(study_of_one(self.config, config)))
         self._tracker.log_artifacts(run_id, files.config)
         return {
             "trial_id": trial_id,
@@ -170,8 +170,6 @@ class StudyDriver(tune.Callback):
         self.note(TrialEnded(trial=trial_id, outcome=outcome, cause=cause, epochs=state.epochs))
         if outcome == "failed":
             _LOGGER.error("trial %s failed: %s", trial_id, cause)
-        else:
-            _LOGGER.info("trial %s %s after epoch %d", trial_id, outcome, state.epochs)
         self._log_best_epoch(trial_id)
         self._tracker.end_trial(state.run_id, outcome, cause)
 
@@ -189,8 +187,10 @@ class StudyDriver(tune.Callback):
 
 def failure_cause(trial: Trial) -> str:
     """Return why a trial failed: a worker's own message, or the traceback that Tune keeps."""
-    error = trial.get_pickled_error()
+    # Not trial.get_error(): it reads Tune's copies of these files, which are made later.
+    pickled, text = Path(trial.pickled_error_file), Path(trial.error_file)
+    error = cloudpickle.loads(pickled.read_bytes()) if pickled.exists() else None
     cause = getattr(error, "cause", None) or error
     if isinstance(cause, UClusterTuneError):
         return str(cause)
-    return str(trial.get_error() or error or "unknown")
+    return text.read_text(encoding="utf-8") if text.exists() else str(error or "unknown")

@@ -1,5 +1,6 @@
 """An embedded Ray on this machine, for the time of a search."""
 
+import logging
 import os
 import subprocess
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # On the loopback interface alone, which also lasts when a laptop changes its network; Ray
+    # offers that under this name, and replaces 127.0.0.1 by another address otherwise.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Tune's own tables and log files: ours are better informed.
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -43,6 +47,8 @@ def embedded_ray(n_cpus: int) -> Iterator[None]:
     prepare_environment()
     import ray  # noqa: PLC0415  # after its environment
 
+    if not logging.getLogger().handlers:  # nobody keeps a log
+        logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray.init(
             num_cpus=n_cpus,

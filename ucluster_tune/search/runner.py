@@ -4,11 +4,12 @@ All that can be checked is checked before the study's folder exists, and the fol
 before the first trial starts.
 """
 
+import errno
 import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,7 @@ from ucluster_tune.search.tracking import Tracker
 from ucluster_tune.training.baselines import kmeans_mass
 from ucluster_tune.trial.evaluate import evaluate_checkpoint
 from ucluster_tune.trial.resources import placement
+from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import UClusterTrainable
 
 _LOGGER = logging.getLogger(__name__)
@@ -104,8 +106,11 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
-            cause = str(error) or type(error).__name__
-            raise
+            known = _known_error(error, paths)
+            cause = str(known or error) or type(error).__name__
+            if known is None or known is error:
+                raise
+            raise known from None
         finally:
             _close(driver, tracker, state, cause)
     return record
@@ -177,23 +182,30 @@ def _remove_empty_study(paths: StudyPaths) -> None:
 @contextmanager
 def _log_file(paths: StudyPaths) -> Iterator[None]:
     """Send the log of this process, Ray's and Tune's included, to the study's folder."""
-    handler = logging.FileHandler(paths.log)
+    handler = _QuietFileHandler(paths.log)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger()
-    loggers = [root, logging.getLogger("ray")]
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in loggers]
+    root, ray = logging.getLogger(), logging.getLogger("ray")
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in (root, ray)]
     level = root.level
-    for logger in loggers:
-        logger.handlers = [handler]
-        logger.propagate = False
+    root.handlers = [handler]
+    ray.handlers, ray.propagate = [], True  # ray.init takes its handlers away
     root.setLevel(logging.INFO)
     try:
-        yield
+        with redirect_stdout(handler.stream):  # Ray writes news of dead workers there
+            yield
     finally:
         root.setLevel(level)
         for logger, handlers, propagate in before:
             logger.handlers, logger.propagate = handlers, propagate
-        handler.close()
+        with suppress(OSError):
+            handler.close()
+
+
+class _QuietFileHandler(logging.FileHandler):
+    """A log that cannot be written, on a full disk, is no reason to fill the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Do nothing; what cannot be written to the journal ends the search."""
 
 
 def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:
@@ -377,6 +389,18 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine) -
     driver.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
 
 
+def _known_error(error: Exception, paths: StudyPaths) -> UClusterTuneError | None:
+    """Return what a user can mend, of all that Tune and other libraries raised on top of it."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UClusterTuneError):
+            return link
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StudyError(f"{paths.root}: cannot be written: the disk is full: make room")
+        link = link.__cause__ or link.__context__
+    return None
+
+
 def _close(driver: StudyDriver, tracker: Tracker, state: FinalState, cause: str | None) -> None:
     """Bring journal and MLflow to an end; what fails here must not hide why it came to this."""
     try:
@@ -394,7 +418,7 @@ def _write_best(driver: StudyDriver) -> None:
     best = driver.record.best
     if best is not None:
         config = trial_config(driver.config, best.hyperparameters)
-        replace_file(driver.paths.best_yaml, dump_config(config))
+        replace_file(driver.paths.best_yaml, dump_config(study_of_one(driver.config, config)))
 
 
 def _study_metrics(record: StudyRecord) -> dict[str, float]:

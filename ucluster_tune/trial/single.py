@@ -5,7 +5,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.study import (
+    BudgetConfig,
+    SamplerConfig,
+    SchedulerConfig,
+    StudyConfig,
+    TrackingConfig,
+)
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.trial.files import TrialFiles
 
@@ -16,6 +22,21 @@ def trial_config_of(study: StudyConfig) -> TrialConfig:
     """Return the one configuration of a study that searches nothing."""
     return TrialConfig(
         data=study.data, model=study.model, loss=study.loss, training=study.training
+    )
+
+
+def study_of_one(study: StudyConfig, config: TrialConfig) -> StudyConfig:
+    """Return the study that searches nothing and trains `config` as a trial of `study` does."""
+    return study.model_copy(
+        update={
+            **dict(config),
+            "name": None,
+            "search_space": {},
+            "sampler": SamplerConfig(),
+            "scheduler": SchedulerConfig(name="none"),
+            "budget": BudgetConfig(),
+            "tracking": TrackingConfig(),
+        }
     )
 
 
@@ -48,6 +69,7 @@ def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[dict[s
 
 def measure_on_test(study: StudyConfig, checkpoint: Path) -> dict[str, Any]:
     """Return the quality of a checkpoint's clusters on the test jets."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.trial.checkpointed import measure  # noqa: PLC0415  # TensorFlow
 
     return measure(trial_config_of(study), checkpoint, "test")

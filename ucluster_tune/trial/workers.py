@@ -23,6 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 _START_ATTEMPTS = 3
 _BACK_OFF_S = 2.0
 _KILL_TIMEOUT_S = 20.0
+_CAUSE_TIMEOUT_S = 5.0
 Result = TypeVar("Result")
 
 
@@ -64,6 +65,9 @@ class HorovodWorkers:
             try:
                 self._start_once()
                 return
+            except _WaitError:  # what still starts would stand in the way of another attempt
+                self.kill()
+                raise
             except TrialError as error:
                 self.kill()
                 if attempt == _START_ATTEMPTS:
@@ -153,22 +157,51 @@ def _collect(references: list[Any], limit_s: float, what: str) -> list[Any]:
         ready, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
         if not ready:
             ranks = [references.index(reference) for reference in waiting]
-            raise TrialError(f"waited {limit_s:g} s for {what}; no answer of workers {ranks}")
+            raise _WaitError(f"waited {limit_s:g} s for {what}; no answer of workers {ranks}")
         for reference in ready:
-            _raise_failure(reference, references.index(reference))
+            failure = _failure(reference, references.index(reference))
+            if isinstance(failure, _ConnectionLostError):
+                failure = _first_cause(references, waiting) or failure
+            if failure is not None:
+                raise failure
     return list(ray.get(references))
 
 
-def _raise_failure(reference: Any, rank: int) -> None:
+class _WaitError(TrialError):
+    """A wait came to its limit."""
+
+
+class _ConnectionLostError(TrialError):
+    """A worker missed another one, which failed first but may be slower to be seen."""
+
+
+def _first_cause(references: list[Any], waiting: list[Any]) -> UClusterTuneError | None:
+    """Return why one of the workers failed that had not answered yet."""
+    if not waiting:
+        return None
+    ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=_CAUSE_TIMEOUT_S)
+    failures = [_failure(reference, references.index(reference)) for reference in ready]
+    causes = [f for f in failures if f is not None and not isinstance(f, _ConnectionLostError)]
+    return causes[0] if causes else None
+
+
+def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
+    """Return why a worker that answered failed, None if it did not."""
     try:
         ray.get(reference)
     except ray.exceptions.RayTaskError as error:
-        cause = error.cause
-        if isinstance(cause, UClusterTuneError):
-            raise cause from None
-        raise TrialError(f"worker {rank} failed:\n{error}") from None
+        if isinstance(error.cause, UClusterTuneError):
+            return error.cause
+        kind = _ConnectionLostError if "Horovod" in str(error.cause) else TrialError
+        return kind(f"worker {rank} failed:\n{error}")
+    except ray.exceptions.RayActorError:
+        return TrialError(
+            f"worker {rank} died: its process crashed or was killed, perhaps for want of memory;"
+            " its last words are in the trial's workers.log"
+        )
     except ray.exceptions.RayError as error:
-        raise TrialError(f"worker {rank} died: {error}") from None
+        return TrialError(f"worker {rank} gave no answer: {error}")
+    return None
 
 
 def _within(limit_s: float, what: str, function: Callable[[], None]) -> None:
@@ -185,7 +218,7 @@ def _within(limit_s: float, what: str, function: Callable[[], None]) -> None:
     thread.start()
     thread.join(limit_s)
     if thread.is_alive():
-        raise TrialError(f"waited {limit_s:g} s for {what}")
+        raise _WaitError(f"waited {limit_s:g} s for {what}")
     if failures:
         raise TrialError(f"the workers could not be started: {failures[0]}") from failures[0]
 

@@ -1,0 +1,240 @@
+"""Searches in which something goes wrong: workers, training, signals, the disk."""
+
+import itertools
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from types import SimpleNamespace
+
+import pytest
+from mlflow.tracking import MlflowClient
+
+from tests import small_study
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.journal import read_record
+from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.search.sampler import StudySampler
+from ucluster_tune.search.status import read_study
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+EPOCHS, RATE = "training.n_epochs", "training.learning_rate"
+SHORT, LONG, DIVERGENT = 2, 390, 1e30  # the published 200 epochs are nearest to LONG
+SPACE = {
+    EPOCHS: {"type": "categorical", "choices": [SHORT, LONG]},
+    RATE: {"type": "categorical", "choices": [1e-3, DIVERGENT]},
+}
+# What happens to each trial: a worker is killed, training diverges, nothing, Ctrl-C.
+TRIALS = [(LONG, 1e-3), (SHORT, DIVERGENT), (SHORT, 1e-3), (LONG, 1e-3)]
+
+
+def seed_of_the_trials():
+    """A seed of random sampling that gives TRIALS, of which the first is put first."""
+    first = dict(zip((EPOCHS, RATE), TRIALS[0], strict=True))
+    for seed in itertools.count():
+        study = StudyConfig.model_validate(
+            {
+                "data": {"path": "/jets"},
+                "search_space": SPACE,
+                "sampler": {"name": "random", "seed": seed},
+            }
+        )
+        sampler = StudySampler(study, name="seed", published_point=first)
+        asked = (sampler.ask(str(number)) for number in range(len(TRIALS)))
+        if all((p[EPOCHS], p[RATE]) == t for p, t in zip(asked, TRIALS, strict=True)):
+            return seed
+    raise AssertionError
+
+
+@pytest.fixture
+def start(tmp_path, jets_parquet):
+    """A function that starts a search which lasts until it is stopped."""
+    started = []
+
+    def run(studies=tmp_path / "studies", **sections):
+        sections = {"training": {"n_epochs": 20_000}} | sections
+        file = small_study.write_study(tmp_path / "long.yaml", jets_parquet, **sections)
+        search = small_study.RunningCommand(tmp_path, "run", file, "--studies-dir", studies)
+        started.append(search)
+        return search, StudiesFolder(studies).study("long")
+
+    yield run
+    for search in started:
+        search.kill()
+
+
+@pytest.fixture(scope="module")
+def troubled(jets_parquet, tmp_path_factory):
+    """A search of TRIALS, ended by Ctrl-C in the last one."""
+    folder = tmp_path_factory.mktemp("troubled")
+    file = small_study.write_study(
+        folder / "troubled.yaml",
+        jets_parquet,
+        search_space=SPACE,
+        sampler={"name": "random", "seed": seed_of_the_trials()},
+        budget={"n_trials": 6},
+    )
+    search = small_study.RunningCommand(folder, "run", file, "--studies-dir", folder / "studies")
+    try:
+        search.wait_for("trial 0001 epoch 2/")
+        search.workers()[-1].kill()
+        killed = time.monotonic()
+        search.wait_for("trial 0001 failed")
+        seconds_to_failure = time.monotonic() - killed
+        after_failure = search.workers()
+        search.wait_for("trial 0004 epoch 2/")
+        search.send(signal.SIGINT)
+        interrupted = time.monotonic()
+        exit_code = search.end()
+        return SimpleNamespace(
+            exit_code=exit_code,
+            stdout=search.out.read_text(),
+            stderr=search.err.read_text(),
+            seconds_to_failure=seconds_to_failure,
+            after_failure=after_failure,
+            seconds_to_end=time.monotonic() - interrupted,
+            left_over=search.left_over(timeout_s=0),
+            paths=StudiesFolder(folder / "studies").study("troubled"),
+            record=read_record(StudiesFolder(folder / "studies").study("troubled").record),
+        )
+    finally:
+        search.kill()
+
+
+def test_trials_were_those_that_the_seed_gives(troubled):
+    asked = [
+        (t.hyperparameters[EPOCHS], t.hyperparameters[RATE])
+        for t in troubled.record.trials.values()
+    ]
+    assert asked == TRIALS
+
+
+def test_death_of_a_worker_ends_its_trial_at_once(troubled):
+    trial = troubled.record.trials["0001"]
+    assert trial.outcome == "failed"
+    assert re.fullmatch(r"worker [01] died: its process [^\n]*", trial.cause)
+    assert troubled.seconds_to_failure < 15
+    assert len(troubled.after_failure) < 2, "the other worker is gone too"
+
+
+def test_error_of_a_worker_is_told_as_it_is(troubled):
+    trial = troubled.record.trials["0002"]
+    assert trial.outcome == "failed"
+    assert trial.cause.startswith("loss is not finite (")
+    assert re.search(r"in epoch 1, step \d, at learning rate 1e\+30", trial.cause)
+    assert "\n" not in trial.cause
+
+
+def test_search_goes_on_after_failures(troubled):
+    trial = troubled.record.trials["0003"]
+    assert (trial.outcome, trial.epochs) == ("complete", SHORT)
+
+
+def test_interrupt_ends_the_search_in_order(troubled):
+    assert troubled.exit_code == 130
+    assert troubled.record.state == "interrupted"
+    assert troubled.record.trials["0004"].outcome == "interrupted"
+    assert troubled.seconds_to_end < 30
+    assert troubled.left_over == []
+    assert "Stopping after the running epochs" in troubled.stderr
+    assert "Traceback" not in troubled.stdout + troubled.stderr
+    assert "trial 0005" not in troubled.stderr
+
+
+def test_interrupted_trial_keeps_its_last_epoch(troubled):
+    trial = troubled.record.trials["0004"]
+    files = troubled.paths.trial("0004")
+    assert files.last_epoch == trial.epochs
+    assert files.checkpoint(trial.best_epoch).exists()
+
+
+def test_failures_are_told_in_the_summary(troubled):
+    assert troubled.stdout.startswith("Study troubled  ‖ interrupted")
+    assert "trial 0001 failed: worker " in troubled.stdout
+    assert "trial 0002 failed: loss is not finite" in troubled.stdout
+    assert "k-means on the jet mass, validation jets" in troubled.stdout
+    assert max(map(len, troubled.stdout.splitlines())) <= 80
+
+
+def test_mlflow_has_the_outcomes(troubled):
+    client = MlflowClient(tracking_uri=troubled.record.tracking_uri)
+    status = {t.id: client.get_run(t.run_id).info.status for t in troubled.record.trials.values()}
+    assert status == {"0001": "FAILED", "0002": "FAILED", "0003": "FINISHED", "0004": "KILLED"}
+    assert client.get_run(troubled.record.run_id).info.status == "KILLED"
+    failed = client.get_run(troubled.record.trials["0002"].run_id)
+    assert "not finite" in failed.data.tags["ucluster_tune.cause"]
+
+
+def test_second_interrupt_ends_at_once(start):
+    search, paths = start()
+    search.wait_for("trial 0001 started")
+    search.send(signal.SIGINT)
+    search.wait_for("Stopping after the running epochs")
+    search.send(signal.SIGINT)
+    assert search.end(timeout_s=20) == 130
+    assert search.left_over(timeout_s=5) == []
+    record = read_study(paths)
+    assert (record.state, record.trials["0001"].outcome) == ("interrupted", "interrupted")
+    assert "Traceback" not in search.err.read_text()
+
+
+def test_termination_ends_in_order_too(start):
+    search, paths = start()
+    search.wait_for("trial 0001 epoch 1/")
+    os.kill(search.process.pid, signal.SIGTERM)
+    search.note_processes()
+    assert search.end() == 130
+    assert search.left_over(timeout_s=0) == []
+    record = read_study(paths)
+    assert (record.state, record.cause) == ("interrupted", "stopped by a signal")
+    assert "Traceback" not in search.err.read_text()
+
+
+def test_killed_driver_leaves_an_interrupted_study_and_no_process(start):
+    search, paths = start()
+    search.wait_for("trial 0001 started")
+    while not search.workers():
+        time.sleep(0.1)
+    search.process.kill()
+    search.end()
+    assert search.left_over(timeout_s=30) == []
+    shown = small_study.call("status", "long", "--studies-dir", paths.root.parent)
+    assert shown.returncode == 0
+    assert "interrupted: the driver was killed" in shown.stdout
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a disk of its own."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = shutil.which("mount")
+    arguments = ["-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)]
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    if subprocess.run([mount, *arguments], check=False, capture_output=True).returncode != 0:
+        pytest.skip("a small disk cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_full_disk_ends_the_search_with_one_clear_error(start, small_disk):
+    search, paths = start(small_disk / "studies")
+    search.wait_for("trial 0001 epoch 2/")
+    with (small_disk / "filling").open("wb", buffering=0) as filling:
+        try:
+            while True:
+                filling.write(bytes(1 << 14))
+        except OSError:
+            pass
+    assert search.end() == 1
+    assert search.left_over(timeout_s=0) == []
+    errors = [line for line in search.err.read_text().splitlines() if "Error: " in line]
+    assert len(errors) == 1
+    assert errors[0].startswith("Error: ")
+    assert re.search("full|No space left", errors[0])
+    assert "Traceback" not in search.err.read_text()
+    assert read_study(paths).trials["0001"].epochs >= 2

@@ -1,0 +1,188 @@
+"""A data set, a study and a command line that are small enough for tests with real workers."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from ucluster_tune.data.schema import JET_CLASS, SPLITS
+from ucluster_tune.data.writer import write_dataset
+
+SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
+N_JETS = {"train": 48, "validation": 16, "test": 16}  # of each class
+
+
+def write_small_dataset(folder: Path) -> Path:
+    """The first jets of each class of the sample that ships, in row groups of uneven shares."""
+    tables = {}
+    for split in SPLITS:
+        table = pq.read_table(SAMPLE / f"{split}-00000.parquet")
+        of_class = [
+            table.filter(pc.equal(table[JET_CLASS], name)).slice(0, N_JETS[split])
+            for name in ("w", "z", "t")
+        ]
+        mixed = pa.concat_tables(of_class)
+        order = [i + j * N_JETS[split] for i in range(N_JETS[split]) for j in range(3)]
+        tables[split] = mixed.take(order)
+    write_dataset(
+        folder,
+        tables,
+        name="small",
+        source="the sample that ships",
+        command="tests",
+        settings={},
+        row_group_size=20,
+    )
+    return folder
+
+
+def small_study(jets: Path, **sections: Any) -> dict[str, Any]:
+    """A study whose network has 4 channels a layer; sections given here are merged into it."""
+    study: dict[str, Any] = {
+        "data": {"path": str(jets)},
+        "model": {
+            "n_neighbors": 3,
+            "first_attention_width": 4,
+            "first_widths": [4, 4],
+            "second_attention_width": 4,
+            "second_widths": [4, 4],
+            "head_widths": [4, 4],
+        },
+        "training": {
+            "n_epochs": 3,
+            "n_pretraining_epochs": 1,
+            "global_batch_size": 24,
+            "evaluation_batch_size": 24,
+        },
+        "scheduler": {"name": "none"},
+        "resources": {"workers_per_trial": 2, "cpus_per_worker": 1.0},
+    }
+    for name, values in sections.items():
+        merged = isinstance(values, dict) and name != "search_space"
+        study[name] = {**study.get(name, {}), **values} if merged else values
+    for path in study.get("search_space", {}):
+        section, _, key = path.partition(".")
+        study.get(section, {}).pop(key, None)  # a searched value has no fixed one beside it
+    return study
+
+
+def write_study(path: Path, jets: Path, **sections: Any) -> Path:
+    """Writes `small_study` to a file."""
+    path.write_text(
+        yaml.safe_dump(small_study(jets, **sections), sort_keys=False), encoding="utf-8"
+    )
+    return path
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """The command line of ucluster-tune."""
+    return [sys.executable, "-m", "ucluster_tune", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """The environment of a terminal of 80 columns."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "TUNE_", "TF_"))}
+    return {**kept, "COLUMNS": "80", "PYTHONPATH": str(SAMPLE.parents[2])}
+
+
+def call(*arguments: str | Path, timeout_s: float = 200) -> subprocess.CompletedProcess[str]:
+    """Runs ucluster-tune to its end."""
+    return subprocess.run(
+        command(*arguments),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+class RunningCommand:
+    """ucluster-tune in a process group of its own, as a terminal starts it.
+
+    Args:
+        folder: where its output is kept.
+        arguments: of ucluster-tune.
+    """
+
+    def __init__(self, folder: Path, *arguments: str | Path) -> None:
+        self.out, self.err = folder / "stdout.txt", folder / "stderr.txt"
+        with self.out.open("w") as out, self.err.open("w") as err:
+            self.process = subprocess.Popen(
+                command(*arguments),
+                env=environment(),
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        self.started: set[psutil.Process] = set()
+
+    def wait_for(self, text: str, timeout_s: float = 150) -> None:
+        """Waits until `text` appears on standard error."""
+        deadline = time.monotonic() + timeout_s
+        while text not in self.err.read_text():
+            shown = self.err.read_text()[-2000:]
+            assert self.process.poll() is None, f"ended early:\n{shown}"
+            assert time.monotonic() < deadline, f"no {text!r} in:\n{shown}"
+            time.sleep(0.05)
+        self.note_processes()
+
+    def note_processes(self) -> list[psutil.Process]:
+        """All processes that the command has started, also remembered for `left_over`."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        self.started.update(children)
+        return children
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes of Horovod workers."""
+        return [p for p in self.note_processes() if "HorovodWorker" in " ".join(p.cmdline())]
+
+    def send(self, number: signal.Signals) -> None:
+        """Sends a signal to the whole process group, as Ctrl-C does."""
+        self.note_processes()
+        os.killpg(self.process.pid, number)
+
+    def end(self, timeout_s: float = 120) -> int:
+        """Waits for the end and returns the exit code."""
+        return self.process.wait(timeout_s)
+
+    def left_over(self, timeout_s: float) -> list[psutil.Process]:
+        """The processes that still live so long after the command's end."""
+        _, alive = psutil.wait_procs([p for p in self.started if is_alive(p)], timeout_s)
+        return [process for process in alive if is_alive(process)]
+
+    def kill(self) -> None:
+        """Ends whatever is left, for the end of a test that failed."""
+        for process in self.started:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self.process.kill()
+        self.process.wait()
+
+
+def processes_mentioning(text: str) -> list[psutil.Process]:
+    """The living processes, but for this one, that have `text` in their command line."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if text in " ".join(process.cmdline()) and process.pid != os.getpid():
+                found.append(process)
+    return [process for process in found if is_alive(process)]
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether a process runs; one that ended and that nobody waited for does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -1,0 +1,83 @@
+"""The start of Horovod workers, its limits, and what is told when it fails."""
+
+import gc
+import os
+import warnings
+
+import psutil
+import pytest
+
+from tests import small_study
+from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig, StudyConfig
+from ucluster_tune.errors import DataError, TrialError
+from ucluster_tune.search.ray_session import embedded_ray, prepare_environment
+from ucluster_tune.trial.single import trial_config_of
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.cluster,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),  # Ray leaves its pipes open
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:placement_group parameter is deprecated"),  # Horovod 0.28
+    pytest.mark.filterwarnings("ignore:placement_group_.* parameter is deprecated"),
+]
+
+
+@pytest.fixture(scope="module")
+def ray_on_two_cpus():
+    """Ray, whose workers find this package and log nothing here."""
+    prepare_environment()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", small_study.environment()["PYTHONPATH"])
+        with embedded_ray(2):
+            yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves its pipes open
+            gc.collect()
+
+
+def workers_of(jets, folder, **resources):
+    from ucluster_tune.trial.workers import HorovodWorkers
+
+    study = StudyConfig.model_validate(small_study.small_study(jets))
+    chosen = ResourcesConfig(workers_per_trial=2, **resources)
+    return HorovodWorkers(trial_config_of(study), str(folder), chosen, ObjectiveConfig())
+
+
+def worker_processes():
+    children = psutil.Process().children(recursive=True)
+    alive = [process for process in children if small_study.is_alive(process)]
+    return [p for p in alive if "HorovodWorker" in " ".join(p.cmdline())]
+
+
+def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
+    ray_on_two_cpus, jets_parquet, tmp_path
+):
+    jets = tmp_path / "jets"
+    jets.mkdir()
+    for file in jets_parquet.iterdir():
+        os.link(file, jets / file.name)
+    (jets / "train-00000.parquet").unlink()
+    workers = workers_of(jets, tmp_path / "trial")
+    with pytest.raises(DataError, match=r"train-00000\.parquet: missing"):
+        workers.start()
+    assert worker_processes() == []
+    assert (tmp_path / "trial" / "workers.log").read_text().count("rank 0 of 2") == 1
+
+
+def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):
+    workers = workers_of(jets_parquet, tmp_path, epoch_timeout_s=0.05)
+    workers.start()
+    assert workers.epochs_done() == 0
+    with pytest.raises(TrialError, match=r"waited 0\.05 s for an epoch; no answer of workers"):
+        workers.run_epoch()
+    assert worker_processes() == []
+
+
+def test_start_that_takes_too_long_is_given_up_and_says_for_what(
+    ray_on_two_cpus, jets_parquet, tmp_path
+):
+    """The last test here: what was given up may still start, and takes its CPUs."""
+    workers = workers_of(jets_parquet, tmp_path, start_timeout_s=0.1)
+    with pytest.raises(TrialError, match=r"waited 0\.1 s for the worker processes to start"):
+        workers.start()
