@@ -25,6 +25,7 @@ SPACE = {
     "loss.clustering_weight": {"type": "float", "low": 0.1, "high": 100.0, "log": True},
     "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
 }
+OVERRIDE = "sampler.n_startup_trials=3"
 # The command itself, and then what it has loaded.
 COMMAND = """
 import sys
@@ -48,7 +49,7 @@ def search(jets_parquet, tmp_path_factory):
         budget={"n_trials": 4},
     )
     studies = folder / "studies"
-    arguments = ["run", str(file), "--studies-dir", str(studies), "--set", "sampler.n_startup_trials=3"]
+    arguments = ["run", str(file), "--studies-dir", str(studies), "--set", OVERRIDE]
     process = subprocess.Popen(
         [sys.executable, "-c", COMMAND, str(folder / "modules"), *arguments],
         env=small_study.environment(),
@@ -98,7 +99,7 @@ def test_first_trial_is_the_published_recipe(search):
 
 def test_study_keeps_its_configuration_as_run(search):
     study = load_study_config(search.paths.study_yaml)
-    assert study == load_study_config(search.file, ["sampler.n_startup_trials=3"])
+    assert study == load_study_config(search.file, [OVERRIDE])
     assert study.model_dump(mode="json") == search.record.config
 
 

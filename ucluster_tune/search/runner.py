@@ -6,19 +6,16 @@ before the first trial starts.
 
 import errno
 import logging
-import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
-
-from ray import tune
 
 from ucluster_tune import __version__
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.plan import Machine, plan_study
-from ucluster_tune.config.search_space import published_point, trial_config
+from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import JetDataset, open_dataset
 from ucluster_tune.data.manifest import verify_files
@@ -27,23 +24,18 @@ from ucluster_tune.errors import MachineError, StudyError, TrialError, UClusterT
 from ucluster_tune.search.driver import DrawPictures, StudyDriver
 from ucluster_tune.search.events import FinalState, StudyEnded, StudyEvaluated, StudyStarted
 from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.lock import DriverLock
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths, replace_file
 from ucluster_tune.search.ray_session import embedded_ray
 from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.scheduler import build_scheduler
-from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.search.study_folder import log_to_study, refuse_existing, study_folder
 from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.search.tuning import Say, run_trials
 from ucluster_tune.training.baselines import kmeans_mass
 from ucluster_tune.trial.evaluate import evaluate_checkpoint
-from ucluster_tune.trial.resources import placement
 from ucluster_tune.trial.single import study_of_one
-from ucluster_tune.trial.trainable import UClusterTrainable
 
 _LOGGER = logging.getLogger(__name__)
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -75,13 +67,13 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
     """
     assert config.name is not None, "load_study_config names every study"
     paths = setting.folder.study(config.name)
-    _refuse_existing(paths)
+    refuse_existing(paths)
     n_concurrent = _concurrent_trials(config, setting.machine)
     setting.say(f"Reading the jets of {config.data.path}")
     dataset = _checked_dataset(config)
     with ExitStack() as stack:
-        stack.enter_context(_study_folder(config, paths))
-        stack.enter_context(_log_file(paths))
+        stack.enter_context(study_folder(config, paths))
+        stack.enter_context(log_to_study(paths))
         setting.say(f"Starting Ray on this machine ({setting.machine.n_cpus} CPUs) and MLflow")
         tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
         stack.enter_context(embedded_ray(setting.machine.n_cpus))
@@ -99,7 +91,7 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
         state: FinalState = "failed"
         cause: str | None = None
         try:
-            _search(config, driver, n_concurrent, setting.say)
+            run_trials(config, driver, n_concurrent, setting.say)
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, dataset, setting.machine)
@@ -114,14 +106,6 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
         finally:
             _close(driver, tracker, state, cause)
     return record
-
-
-def _refuse_existing(paths: StudyPaths) -> None:
-    if paths.root.exists():
-        raise StudyError(
-            f"study {paths.name} exists already, in {paths.root}: give the new one another name"
-            f" with --name, or look at it with `ucluster-tune status {paths.name}`"
-        )
 
 
 def _concurrent_trials(config: StudyConfig, machine: Machine) -> int:
@@ -142,70 +126,6 @@ def _checked_dataset(config: StudyConfig) -> JetDataset:
     for split in SPLITS:
         dataset.n_jets_by_rank(split, config.resources.workers_per_trial)
     return dataset
-
-
-@contextmanager
-def _study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
-    """Make the study's folder and hold its lock; a folder without a record does not stay."""
-    try:
-        paths.root.mkdir(parents=True)
-        paths.trials.mkdir()
-    except OSError as error:
-        raise StudyError(
-            f"{paths.root}: cannot be made: {error.strerror}; choose another folder with"
-            " --studies-dir"
-        ) from error
-    try:
-        with DriverLock(paths):
-            try:
-                replace_file(paths.study_yaml, dump_config(config))
-            except OSError as error:
-                raise StudyError(
-                    f"{paths.study_yaml}: cannot be written: {error.strerror}"
-                ) from error
-            yield
-    finally:
-        if not paths.record.exists():
-            _remove_empty_study(paths)
-
-
-def _remove_empty_study(paths: StudyPaths) -> None:
-    for path in (paths.study_yaml, paths.log, paths.lock, paths.driver):
-        path.unlink(missing_ok=True)
-    for folder in (paths.trials, paths.root):
-        try:
-            folder.rmdir()
-        except OSError:
-            _LOGGER.debug("%s is not empty", folder)
-
-
-@contextmanager
-def _log_file(paths: StudyPaths) -> Iterator[None]:
-    """Send the log of this process, Ray's and Tune's included, to the study's folder."""
-    handler = _QuietFileHandler(paths.log)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root, ray = logging.getLogger(), logging.getLogger("ray")
-    before = [(logger, logger.handlers[:], logger.propagate) for logger in (root, ray)]
-    level = root.level
-    root.handlers = [handler]
-    ray.handlers, ray.propagate = [], True  # ray.init takes its handlers away
-    root.setLevel(logging.INFO)
-    try:
-        with redirect_stdout(handler.stream):  # Ray writes news of dead workers there
-            yield
-    finally:
-        root.setLevel(level)
-        for logger, handlers, propagate in before:
-            logger.handlers, logger.propagate = handlers, propagate
-        with suppress(OSError):
-            handler.close()
-
-
-class _QuietFileHandler(logging.FileHandler):
-    """A log that cannot be written, on a full disk, is no reason to fill the terminal."""
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
-        """Do nothing; what cannot be written to the journal ends the search."""
 
 
 def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:
@@ -274,88 +194,6 @@ def _study_started(
         reference_accuracy=config.reference.accuracy,
         baselines=baselines,
     )
-
-
-def _search(config: StudyConfig, driver: StudyDriver, n_concurrent: int, say: Say) -> None:
-    """Let Tune run all trials, until the first signal."""
-    sampler = StudySampler(
-        config,
-        name=driver.paths.name,
-        published_point=published_point(config),
-        database=driver.paths.optuna_db,
-    )
-    suggestions = OptunaSuggestions(
-        sampler,
-        config.objective,
-        config.budget.n_trials,
-        driver.begin_trial,
-        lambda: driver.is_interrupted,
-    )
-    tuner = tune.Tuner(
-        tune.with_resources(UClusterTrainable, placement(config.resources)),
-        tune_config=tune.TuneConfig(
-            search_alg=suggestions,
-            scheduler=build_scheduler(config),
-            num_samples=-1,
-            max_concurrent_trials=n_concurrent,
-            trial_name_creator=lambda trial: str(trial.config["trial_id"]),
-            trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
-        ),
-        run_config=tune.RunConfig(
-            name=driver.paths.ray.name,
-            storage_path=str(driver.paths.root),
-            callbacks=[driver],
-            stop=_StopAtSignal(driver, say),
-            verbose=0,
-        ),
-    )
-    with _signals(driver):
-        tuner.fit()
-    suggestions.interrupt()
-    sampler.close()
-
-
-class _StopAtSignal(tune.Stopper):
-    """Ends the search once a signal came; running epochs are finished, and recorded, first."""
-
-    def __init__(self, driver: StudyDriver, say: Say) -> None:
-        self._driver, self._say = driver, say
-        self._has_told = False
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return whether a trial ends with the epoch that it has just finished."""
-        return self._driver.is_interrupted
-
-    def stop_all(self) -> bool:
-        """Return whether the search ends now; Tune asks several times a second."""
-        if self._driver.is_interrupted and not self._has_told:
-            self._has_told = True
-            self._say("Stopping after the running epochs; Ctrl-C again stops at once")
-        return self._driver.is_interrupted and not self._driver.is_in_epoch
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return nothing: Tune pickles a search's settings, of which this is no part."""
-        return {}
-
-
-@contextmanager
-def _signals(driver: StudyDriver) -> Iterator[None]:
-    """Take the first SIGINT or SIGTERM as a wish to stop in order, the second as one to stop."""
-
-    def handle(_number: int, _frame: object) -> None:
-        if driver.is_interrupted:
-            raise KeyboardInterrupt
-        driver.is_interrupted = True
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:

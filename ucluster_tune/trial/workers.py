@@ -105,7 +105,7 @@ class HorovodWorkers:
             ray.kill(actor, no_restart=True)
         rendezvous = getattr(getattr(executor.adapter, "coordinator", None), "rendezvous", None)
         if rendezvous is not None:
-            rendezvous.stop()
+            _stop(rendezvous)
         executor.shutdown()
         _wait_until_dead(actors)
 
@@ -221,6 +221,14 @@ def _within(limit_s: float, what: str, function: Callable[[], None]) -> None:
         raise _WaitError(f"waited {limit_s:g} s for {what}")
     if failures:
         raise TrialError(f"the workers could not be started: {failures[0]}") from failures[0]
+
+
+def _stop(rendezvous: Any) -> None:
+    """Stop Horovod's rendezvous server and close its socket, which its own stop leaves open."""
+    rendezvous.stop()
+    server = getattr(rendezvous, "_httpd", None)
+    if server is not None:
+        server.server_close()
 
 
 def _wait_until_dead(actors: list[Any]) -> None:

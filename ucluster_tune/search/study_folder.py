@@ -1,0 +1,90 @@
+"""The folder of a study that begins: made, locked, and with the log of all that happens."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
+
+from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.errors import StudyError
+from ucluster_tune.search.lock import DriverLock
+from ucluster_tune.search.paths import StudyPaths, replace_file
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def refuse_existing(paths: StudyPaths) -> None:
+    """Raise StudyError where the study exists already."""
+    if paths.root.exists():
+        raise StudyError(
+            f"study {paths.name} exists already, in {paths.root}: give the new one another name"
+            f" with --name, or look at it with `ucluster-tune status {paths.name}`"
+        )
+
+
+@contextmanager
+def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
+    """Make the study's folder and hold its lock; a folder without a record does not stay.
+
+    Raises:
+        StudyError: it cannot be made or written.
+    """
+    try:
+        paths.root.mkdir(parents=True)
+        paths.trials.mkdir()
+    except OSError as error:
+        raise StudyError(
+            f"{paths.root}: cannot be made: {error.strerror}; choose another folder with"
+            " --studies-dir"
+        ) from error
+    try:
+        with DriverLock(paths):
+            try:
+                replace_file(paths.study_yaml, dump_config(config))
+            except OSError as error:
+                raise StudyError(
+                    f"{paths.study_yaml}: cannot be written: {error.strerror}"
+                ) from error
+            yield
+    finally:
+        if not paths.record.exists():
+            _remove_empty_study(paths)
+
+
+def _remove_empty_study(paths: StudyPaths) -> None:
+    for path in (paths.study_yaml, paths.log, paths.lock, paths.driver):
+        path.unlink(missing_ok=True)
+    for folder in (paths.trials, paths.root):
+        try:
+            folder.rmdir()
+        except OSError:
+            _LOGGER.debug("%s is not empty", folder)
+
+
+@contextmanager
+def log_to_study(paths: StudyPaths) -> Iterator[None]:
+    """Send the log of this process, Ray's and Tune's included, to the study's folder."""
+    handler = _QuietFileHandler(paths.log)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root, ray = logging.getLogger(), logging.getLogger("ray")
+    before = [(logger, logger.handlers[:], logger.propagate) for logger in (root, ray)]
+    level = root.level
+    root.handlers = [handler]
+    ray.handlers, ray.propagate = [], True  # ray.init takes its handlers away
+    root.setLevel(logging.INFO)
+    try:
+        with redirect_stdout(handler.stream):  # Ray writes news of dead workers there
+            yield
+    finally:
+        root.setLevel(level)
+        for logger, handlers, propagate in before:
+            logger.handlers, logger.propagate = handlers, propagate
+        with suppress(OSError):
+            handler.close()
+
+
+class _QuietFileHandler(logging.FileHandler):
+    """A log that cannot be written, on a full disk, is no reason to fill the terminal."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # logging's name
+        """Do nothing; what cannot be written to the journal ends the search."""
