@@ -21,7 +21,8 @@ def with_first_neighbors(jets: PackedJets, model: ModelConfig) -> PackedJets:
             tf.TensorSpec([None, N_FEATURES], tf.float32),
             tf.TensorSpec([None, None], tf.int32),
             tf.TensorSpec([None, None], tf.int32),
-        ]
+        ],
+        autograph=False,
     )
     def search(features: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor) -> tf.Tensor:
         return first_neighbors(
