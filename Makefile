@@ -1,7 +1,7 @@
 # Two commands do all on a fresh machine with Python 3.10 or 3.11, g++ and make:
 # `make quickstart` and `make test`. Both install first; that takes no time when nothing changed.
 
-EXTRA ?= cpu
+EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
@@ -13,6 +13,7 @@ help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  EXTRA=gpu installs TensorFlow with CUDA; PYTHON=/path/to/python3.11 names a Python."
+	@echo "  make quickstart NAME=second runs it again under another name."
 
 install: $(INSTALLED) ## Install everything into .venv
 
@@ -29,7 +30,7 @@ $(INSTALLED): pyproject.toml uv.lock
 	    "(Fedora, RHEL)." >&2; exit 1
 
 quickstart: install ## Install, then search on the sample of simulated jets (8 minutes on 2 cores)
-	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml
+	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
 
 test: install ## Install, then run the tests (12 minutes on 2 cores)
 	$(BIN)/pytest

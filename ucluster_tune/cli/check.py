@@ -15,6 +15,7 @@ from ucluster_tune.config.plan import Machine, Plan, describe_range, plan_docume
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.report.cells import program
 
 
 @click.command()
@@ -51,19 +52,16 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
     options = [part for override in overrides for part in ("--set", override)]
-    command = shlex.join(["ucluster-tune", "run", str(file), *options])
+    command = shlex.join([program(), "run", str(file), *options])
     click.echo(f"No faults. Next: {command}")
 
 
 def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
     """Returns the selected jets by split and class; raises DataError where they cannot be used."""
-    from ucluster_tune.data.dataset import open_dataset
+    from ucluster_tune.data.dataset import open_checked_dataset
     from ucluster_tune.data.schema import SPLITS
 
-    dataset = open_dataset(study.data)
-    dataset.check_values()
-    for split in SPLITS:
-        dataset.n_jets_by_rank(split, study.resources.workers_per_trial)
+    dataset = open_checked_dataset(study.data, study.resources.workers_per_trial)
     return {split: dataset.counts(split) for split in SPLITS}
 
 

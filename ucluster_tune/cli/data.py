@@ -218,7 +218,10 @@ def simulate(
         )
     sizes = ", ".join(f"{manifest.n_jets(split)} {split}" for split in SPLITS)
     click.echo(f"{out}: {sizes} jets of classes {', '.join(classes)}")
-    click.echo(f"Next: put its path into a search space as data.path: {out}")
+    click.echo(
+        "Next: ucluster-tune run search_spaces/quickstart.yaml --name NAME"
+        f" --set data.path={shlex.quote(str(out))}"
+    )
 
 
 def _check_split_sizes(jets_per_class: int, fractions: tuple[float, ...]) -> None:

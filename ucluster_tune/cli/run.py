@@ -1,5 +1,6 @@
 """`ucluster-tune run`: a whole search, shown while it runs."""
 
+import json
 from pathlib import Path
 
 import click
@@ -43,8 +44,8 @@ def run(
     Shows a table of the trials while they run. Ctrl-C finishes the running epochs and ends in
     order; a second one ends at once.
     """
-    given = {"name": name, "budget.n_trials": trials}
-    options = [f"{path}={value}" for path, value in given.items() if value is not None]
+    options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
+    options += [] if trials is None else [f"budget.n_trials={trials}"]
     config = load_study_config(file, [*overrides, *options])
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)

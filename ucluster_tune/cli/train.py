@@ -7,6 +7,7 @@ import click
 
 from ucluster_tune.cli.check import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import ConfigurationError, TrainingError
 
@@ -54,24 +55,31 @@ def train(config: Path, out: Path, workers: int | None, overrides: tuple[str, ..
             ],
         )
     out = out.absolute()
+    concurrent_trials(study, this_machine())  # refuses a training that does not fit
+
+    from ucluster_tune.data.dataset import open_checked_dataset
+
+    open_checked_dataset(study.data, study.resources.workers_per_trial)
     _write_config(study, out)
     _train(study, out)
 
 
 def _write_config(study: StudyConfig, out: Path) -> None:
     """Keep the configuration beside the checkpoints; another one there is refused."""
+    from ucluster_tune.search.paths import replace_file
     from ucluster_tune.trial.files import TrialFiles
     from ucluster_tune.trial.single import trial_config_of
 
-    path, text = TrialFiles(out).config, dump_config(trial_config_of(study))
+    files = TrialFiles(out)
+    path, text = files.config, dump_config(trial_config_of(study))
     try:
-        if path.exists() and path.read_text(encoding="utf-8") != text:
+        if files.last_epoch and path.exists() and path.read_text(encoding="utf-8") != text:
             raise ConfigurationError(
                 "--out",
                 [f"{out} holds the training of another configuration; choose another folder"],
             )
         out.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        replace_file(path, text)
     except OSError as error:
         raise ConfigurationError(
             "--out", [f"{out} cannot be written: {error.strerror}; choose another folder"]

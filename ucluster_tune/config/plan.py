@@ -7,6 +7,7 @@ from typing import Any
 from ucluster_tune.config.search_space import corners, published_point
 from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.errors import MachineError
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
         ),
         machine=machine,
     )
+
+
+def concurrent_trials(study: StudyConfig, machine: Machine) -> int:
+    """Returns how many trials run at a time; MachineError where not even one fits."""
+    plan = plan_study(study, machine)
+    if not plan.fits:
+        raise MachineError(
+            f"a trial takes {plan.cpus_per_trial:g} CPUs and {plan.gpus_per_trial:g} GPUs, this"
+            f" machine has {machine.n_cpus} and {machine.n_gpus}: lower"
+            " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
+        )
+    return plan.concurrent_trials
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
-from ucluster_tune.data.manifest import Manifest, read_manifest
+from ucluster_tune.data.manifest import Manifest, read_manifest, verify_files
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.data.schema import (
     FORMAT_KEY,
@@ -162,6 +162,21 @@ def open_dataset(config: DataConfig) -> JetDataset:
     dataset = JetDataset(config, manifest, class_names, row_groups)
     for split in SPLITS:
         _refuse_empty(dataset, split)
+    return dataset
+
+
+def open_checked_dataset(config: DataConfig, world_size: int) -> JetDataset:
+    """Return the same, once every file and every value was looked at.
+
+    Raises:
+        DataError: as `open_dataset`; or a file was altered, a value is not finite, or there are
+            too few jets for `world_size` ranks.
+    """
+    dataset = open_dataset(config)
+    verify_files(config.path, dataset.manifest)
+    dataset.check_values()
+    for split in SPLITS:
+        dataset.n_jets_by_rank(split, world_size)
     return dataset
 
 

@@ -3,6 +3,8 @@
 import math
 import os
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -136,11 +138,20 @@ def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
     return (centre - half) / scale, (centre + half) / scale
 
 
+def program() -> str:
+    """Returns the name under which this program can be typed here."""
+    name = "ucluster-tune"
+    if shutil.which(name) is not None:
+        return name
+    beside_python = Path(sys.executable).with_name(name)
+    return shown_path(beside_python) if beside_python.exists() else name
+
+
 def command(verb: str, paths: StudyPaths, *arguments: str) -> str:
     """Returns a command to type, with the studies folder where it is not the usual one."""
     folder = paths.root.parent
     usual = Path(os.environ.get(STUDIES_VARIABLE) or DEFAULT_STUDIES).expanduser().absolute()
-    words = ["ucluster-tune", verb, *arguments]
+    words = [program(), verb, *arguments]
     if folder != usual:
         words += ["--studies-dir", shown_path(folder)]
     return shlex.join(words)

@@ -89,7 +89,7 @@ def next_commands(
     table.add_row("  its curves in MLflow", cells.command("ui", paths, record.name))
     if record.best is not None and paths.best_yaml.exists():
         best = shlex.quote(cells.shown_path(paths.best_yaml))
-        table.add_row("  train the best again", f"ucluster-tune train {best} --out best")
+        table.add_row("  train the best again", f"{cells.program()} train {best} --out best")
     return Group(Text("Next, type"), table)
 
 

@@ -14,7 +14,7 @@ from ray.tune.experiment import Trial
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.errors import ConfigurationError, UClusterTuneError
+from ucluster_tune.errors import ConfigurationError, StudyError, UClusterTuneError
 from ucluster_tune.search.events import (
     EpochEnded,
     Event,
@@ -101,7 +101,7 @@ class StudyDriver(tune.Callback):
             return None
         files.root.mkdir(parents=True, exist_ok=True)
         replace_file(files.config, dump_config(study_of_one(self.config, config)))
-        self._tracker.log_artifacts(run_id, files.config)
+        self._tell_mlflow(self._tracker.log_artifacts, run_id, files.config)
         return {
             "trial_id": trial_id,
             "trial_config": config.model_dump(mode="json"),
@@ -131,7 +131,7 @@ class StudyDriver(tune.Callback):
         epoch = {name: result[name] for name in RECORD_FIELDS}
         self.note(EpochEnded(trial=trial_id, record=epoch))
         run_id = self.record.trials[trial_id].run_id
-        self._tracker.log_epoch(run_id, epoch, self.config.reference.accuracy)
+        self._tell_mlflow(self._tracker.log_epoch, run_id, epoch, self.config.reference.accuracy)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -171,7 +171,14 @@ class StudyDriver(tune.Callback):
         if outcome == "failed":
             _LOGGER.error("trial %s failed: %s", trial_id, cause)
         self._log_best_epoch(trial_id)
-        self._tracker.end_trial(state.run_id, outcome, cause)
+        self._tell_mlflow(self._tracker.end_trial, state.run_id, outcome, cause)
+
+    def _tell_mlflow(self, send: Callable[..., None], *arguments: Any) -> None:
+        """Send to MLflow; a store that fails must not end a search, whose record is elsewhere."""
+        try:
+            send(*arguments)
+        except StudyError as error:
+            _LOGGER.error("MLflow is behind the record: %s", error)
 
     def _log_best_epoch(self, trial_id: str) -> None:
         """Draw the trial's best epoch; a picture that fails must not end a search."""

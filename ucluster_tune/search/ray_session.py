@@ -26,7 +26,7 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The journal is what a search goes on from; Tune's copy is written as rarely as can be.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    # Accounts for real memory; the warning about /dev/shm in containers says nothing here.
+    # Ray must not blank CUDA_VISIBLE_DEVICES of tasks that ask for no GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 

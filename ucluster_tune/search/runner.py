@@ -14,13 +14,11 @@ from typing import Any
 
 from ucluster_tune import __version__
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.plan import Machine, plan_study
+from ucluster_tune.config.plan import Machine, concurrent_trials
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.data.dataset import JetDataset, open_dataset
-from ucluster_tune.data.manifest import verify_files
-from ucluster_tune.data.schema import SPLITS
-from ucluster_tune.errors import MachineError, StudyError, TrialError, UClusterTuneError
+from ucluster_tune.data.dataset import JetDataset, open_checked_dataset
+from ucluster_tune.errors import StudyError, UClusterTuneError
 from ucluster_tune.search.driver import DrawPictures, StudyDriver
 from ucluster_tune.search.events import FinalState, StudyEnded, StudyEvaluated, StudyStarted
 from ucluster_tune.search.journal import StudyJournal
@@ -68,9 +66,9 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
     assert config.name is not None, "load_study_config names every study"
     paths = setting.folder.study(config.name)
     refuse_existing(paths)
-    n_concurrent = _concurrent_trials(config, setting.machine)
+    n_concurrent = concurrent_trials(config, setting.machine)
     setting.say(f"Reading the jets of {config.data.path}")
-    dataset = _checked_dataset(config)
+    dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
     with ExitStack() as stack:
         stack.enter_context(study_folder(config, paths))
         stack.enter_context(log_to_study(paths))
@@ -94,7 +92,7 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
             run_trials(config, driver, n_concurrent, setting.say)
             state, cause = _final_state(driver)
             if state == "complete":
-                _evaluate_best(driver, dataset, setting.machine)
+                _evaluate_best(driver, dataset, setting.machine, setting.say)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
@@ -106,26 +104,6 @@ def run_study(config: StudyConfig, setting: SearchSetting) -> StudyRecord:
         finally:
             _close(driver, tracker, state, cause)
     return record
-
-
-def _concurrent_trials(config: StudyConfig, machine: Machine) -> int:
-    plan = plan_study(config, machine)
-    if plan.concurrent_trials < 1:
-        raise MachineError(
-            f"a trial takes {plan.cpus_per_trial:g} CPUs and {plan.gpus_per_trial:g} GPUs, this"
-            f" machine has {machine.n_cpus} and {machine.n_gpus}: lower"
-            " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
-        )
-    return plan.concurrent_trials
-
-
-def _checked_dataset(config: StudyConfig) -> JetDataset:
-    dataset = open_dataset(config.data)
-    verify_files(config.data.path, dataset.manifest)
-    dataset.check_values()
-    for split in SPLITS:
-        dataset.n_jets_by_rank(split, config.resources.workers_per_trial)
-    return dataset
 
 
 def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:
@@ -198,7 +176,7 @@ def _study_started(
 
 def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     record = driver.record
-    if driver.is_interrupted:
+    if driver.is_interrupted and record.n_finished < record.n_trials:
         return "interrupted", "stopped by a signal"
     if record.best is None:
         causes = [trial.cause for trial in record.trials.values() if trial.cause]
@@ -206,7 +184,7 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     return "complete", None
 
 
-def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine) -> None:
+def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine, say: Say) -> None:
     """Measure the best trial's best epoch on the test jets, which nothing was chosen on."""
     best = driver.record.best
     assert best is not None
@@ -221,8 +199,9 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine) -
             n_cpus=machine.n_cpus,
             timeout_s=driver.config.resources.epoch_timeout_s,
         )
-    except TrialError as error:
+    except UClusterTuneError as error:
         _LOGGER.error("%s", error)
+        say(f"No accuracy on test jets: {error}")
         return
     driver.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
 
@@ -235,21 +214,26 @@ def _known_error(error: Exception, paths: StudyPaths) -> UClusterTuneError | Non
             return link
         if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
             return StudyError(f"{paths.root}: cannot be written: the disk is full: make room")
+        if isinstance(link, OSError) and str(link.filename).startswith(str(paths.root)):
+            return StudyError(f"{link.filename}: cannot be written: {link.strerror}")
         link = link.__cause__ or link.__context__
     return None
 
 
 def _close(driver: StudyDriver, tracker: Tracker, state: FinalState, cause: str | None) -> None:
     """Bring journal and MLflow to an end; what fails here must not hide why it came to this."""
-    try:
-        driver.end_running_trials(cause or "the search ended")
-        driver.note(StudyEnded(state=state, cause=cause))
-        _write_best(driver)
-        tracker.end_study(driver.record.run_id, state, _study_metrics(driver.record))
-    except (UClusterTuneError, OSError) as error:
-        _LOGGER.error("the end of the study could not be written: %s", error)
-    finally:
-        driver.tell_end()
+    steps: tuple[Callable[[], None], ...] = (
+        lambda: driver.end_running_trials(cause or "the search ended"),
+        lambda: driver.note(StudyEnded(state=state, cause=cause)),
+        lambda: _write_best(driver),
+        lambda: tracker.end_study(driver.record.run_id, state, _study_metrics(driver.record)),
+    )
+    for step in steps:
+        try:
+            step()
+        except (UClusterTuneError, OSError) as error:
+            _LOGGER.error("the end of the study could not be written: %s", error)
+    driver.tell_end()
 
 
 def _write_best(driver: StudyDriver) -> None:

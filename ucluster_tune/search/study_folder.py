@@ -18,7 +18,8 @@ def refuse_existing(paths: StudyPaths) -> None:
     if paths.root.exists():
         raise StudyError(
             f"study {paths.name} exists already, in {paths.root}: give the new one another name"
-            f" with --name, or look at it with `ucluster-tune status {paths.name}`"
+            f" with --name, look at it with `ucluster-tune status {paths.name}`, or remove that"
+            " folder"
         )
 
 
@@ -47,13 +48,14 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
                 ) from error
             yield
     finally:
-        if not paths.record.exists():
+        if not paths.record.exists() or not paths.record.stat().st_size:
             _remove_empty_study(paths)
 
 
 def _remove_empty_study(paths: StudyPaths) -> None:
-    for path in (paths.study_yaml, paths.log, paths.lock, paths.driver):
-        path.unlink(missing_ok=True)
+    for path in (paths.record, paths.study_yaml, paths.log, paths.lock, paths.driver):
+        with suppress(OSError):  # must not hide why it came to this
+            path.unlink(missing_ok=True)
     for folder in (paths.trials, paths.root):
         try:
             folder.rmdir()

@@ -1,5 +1,6 @@
 """One configuration trained from beginning to end, by this process or by a group of workers."""
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,7 +48,10 @@ def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterat
     from ucluster_tune.training.group import OneWorker  # noqa: PLC0415
     from ucluster_tune.trial.checkpointed import CheckpointedTraining  # noqa: PLC0415
 
-    use_devices(len(os.sched_getaffinity(0)), 0 if study.resources.gpus_per_worker > 0 else None)
+    use_devices(
+        max(1, math.floor(study.resources.cpus_per_worker)),
+        0 if study.resources.gpus_per_worker > 0 else None,
+    )
     training = CheckpointedTraining(trial_config_of(study), files, study.objective, OneWorker())
     while not training.is_done:
         yield training.run_epoch(on_step)

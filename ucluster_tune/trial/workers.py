@@ -68,7 +68,7 @@ class HorovodWorkers:
             except _WaitError:  # what still starts would stand in the way of another attempt
                 self.kill()
                 raise
-            except TrialError as error:
+            except (_StartError, _ConnectionLostError) as error:
                 self.kill()
                 if attempt == _START_ATTEMPTS:
                     raise
@@ -171,6 +171,10 @@ class _WaitError(TrialError):
     """A wait came to its limit."""
 
 
+class _StartError(TrialError):
+    """The worker processes, or the server where they find each other, did not start."""
+
+
 class _ConnectionLostError(TrialError):
     """A worker missed another one, which failed first but may be slower to be seen."""
 
@@ -220,7 +224,7 @@ def _within(limit_s: float, what: str, function: Callable[[], None]) -> None:
     if thread.is_alive():
         raise _WaitError(f"waited {limit_s:g} s for {what}")
     if failures:
-        raise TrialError(f"the workers could not be started: {failures[0]}") from failures[0]
+        raise _StartError(f"the workers could not be started: {failures[0]}") from failures[0]
 
 
 def _stop(rendezvous: Any) -> None:

@@ -34,8 +34,8 @@ _OUTGOING: Final = (5, 6)  # where Pythia's event record has the two outgoing pa
 _MAX_FAILURES_IN_A_ROW: Final = 100
 _MISSING: Final = (
     "simulation needs Pythia 8 and FastJet, which are not installed ({name} is missing);"
-    " run `uv sync --extra simulate` in a checkout,"
-    " or `pip install 'ucluster-tune[simulate]'`"
+    " `make install` in a checkout brings them, `pip install pythia8mc==8.317.2 fastjet==3.5.2.*`"
+    " adds them elsewhere"
 )
 
 
