@@ -1,6 +1,8 @@
 """Settings for all tests."""
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -12,6 +14,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it
 # An example's first call may import a library, and the machine may be busy.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
+
+
+@pytest.fixture(autouse=True)
+def program_on_path(monkeypatch):
+    """As for a user who activated the environment: commands to type are printed by name."""
+    folder = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", os.pathsep.join([folder, os.environ.get("PATH", "")]))
 
 
 @pytest.fixture(scope="session")

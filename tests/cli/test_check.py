@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.main import main
+from ucluster_tune.data.manifest import sha256_of
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 QUICKSTART = SPACES / "quickstart.yaml"
@@ -49,11 +50,11 @@ def test_a_sound_file_shows_its_plan_and_what_to_type_next():
         "maximize clustering_accuracy of the validation jets",
         "0.81 (arXiv:2010.07106",
         "9, of 30 epochs at most",
-        "36 to 270 in all",
+        "45 to 270 in all",
         "2 Horovod workers, 2 CPUs, 0 GPUs",
         "loss.clustering_weight",
         "0.1 to 100, logarithmic",
-        "whole numbers 5 to 20",
+        "whole numbers 5 to 12",
     ):
         assert words in text
     assert result.stdout.endswith(
@@ -181,6 +182,7 @@ def test_a_value_that_is_not_finite_is_found_before_any_trial(study_file, tmp_pa
     for entry in manifest["files"]:
         if entry["path"] == file.name:
             entry["n_bytes"] = file.stat().st_size
+            entry["sha256"] = sha256_of(file)
     (jets / "manifest.json").write_text(json.dumps(manifest))
     result = check(study_file("data: {path: damaged}"))
     assert result.exit_code == 1

@@ -92,7 +92,7 @@ def test_a_missing_extra_is_named_before_anything_is_made(tmp_path, monkeypatch,
     monkeypatch.setitem(sys.modules, library, None)
     result = simulate("--out", tmp_path / "jets")
     assert isinstance(result.exception, MachineError)
-    assert "uv sync --extra simulate" in str(result.exception)
+    assert "`make install`" in str(result.exception)
     assert list(tmp_path.iterdir()) == []
 
 
