@@ -25,23 +25,23 @@ with embedded_ray(1):
 @pytest.fixture
 def session():
     """A process that holds Ray until it gets a line."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", SESSION],
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    children = psutil.Process(process.pid).children(recursive=True)
-    assert len(children) > 4
-    yield process, children
-    process.kill()
-    for child in children:
-        if is_alive(child):
-            child.kill()
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert len(children) > 4
+        yield process, children
+        process.kill()
+        for child in children:
+            if is_alive(child):
+                child.kill()
 
 
 def left_over(processes, timeout_s):
