@@ -4,6 +4,7 @@ Order matters: first the journal, which is the truth, then all that can be rebui
 """
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from ucluster_tune.training.record import RECORD_FIELDS
 from ucluster_tune.trial.single import study_of_one
 
 _LOGGER = logging.getLogger(__name__)
+_LEAST_FREE_BYTES = 1 << 20
 DrawPictures = Callable[[Path, Path], list[Path]]
 
 
@@ -152,6 +154,10 @@ class StudyDriver(tune.Callback):
         """Take in that a trial failed."""
         del iteration, trials, info
         self._end_trial(trial.config["trial_id"], "failed", failure_cause(trial))
+        if shutil.disk_usage(self.paths.root).free < _LEAST_FREE_BYTES:
+            raise StudyError(  # or every trial to come fails for the same cause
+                f"{self.paths.root}: the disk is full: make room, all up to here is kept"
+            )
 
     def end_running_trials(self, cause: str) -> None:
         """Mark all trials that still run as interrupted."""
