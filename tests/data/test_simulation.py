@@ -280,7 +280,7 @@ def test_constituents_are_stored_in_descending_pt():
 
 def test_a_missing_library_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "fastjet", None)
-    with pytest.raises(MachineError, match=r"fastjet is missing.*uv sync --extra simulate.*pip"):
+    with pytest.raises(MachineError, match=r"fastjet is missing.*make install.*pip"):
         load_generator_library("fastjet")
 
 
