@@ -2,10 +2,13 @@
 
 import gc
 import os
+import threading
+import time
 import warnings
 
 import psutil
 import pytest
+import ray
 
 from tests import small_study
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig, StudyConfig
@@ -77,7 +80,13 @@ def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):
 def test_start_that_takes_too_long_is_given_up_and_says_for_what(
     ray_on_two_cpus, jets_parquet, tmp_path
 ):
-    """The last test here: what was given up may still start, and takes its CPUs."""
+    threads_before = threading.active_count()
     workers = workers_of(jets_parquet, tmp_path, start_timeout_s=0.1)
     with pytest.raises(TrialError, match=r"waited 0\.1 s for the worker processes to start"):
         workers.start()
+    assert worker_processes() == []
+    assert threading.active_count() == threads_before
+    deadline = time.monotonic() + 20  # Ray counts a moment later
+    while ray.available_resources().get("CPU") != 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert ray.available_resources()["CPU"] == 2

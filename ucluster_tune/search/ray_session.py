@@ -16,6 +16,8 @@ _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    # A thread that comes too late must get an error, not a Ray of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
     # On the loopback interface alone, which also lasts when a laptop changes its network; Ray
     # offers that under this name, and replaces 127.0.0.1 by another address otherwise.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",

@@ -23,6 +23,7 @@ _LOGGER = logging.getLogger(__name__)
 _START_ATTEMPTS = 3
 _BACK_OFF_S = 2.0
 _KILL_TIMEOUT_S = 20.0
+_POLL_S = 0.2
 _CAUSE_TIMEOUT_S = 5.0
 Result = TypeVar("Result")
 
@@ -53,6 +54,7 @@ class HorovodWorkers:
             resources.gpus_per_worker > 0,
         )
         self._executor: RayExecutor | None = None
+        self._start: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the workers; several groups on a node can race in the rendezvous: tried again.
@@ -100,20 +102,39 @@ class HorovodWorkers:
         executor, self._executor = self._executor, None
         if executor is None:
             return
-        actors = list(executor.adapter.workers)
-        for actor in actors:
-            ray.kill(actor, no_restart=True)
-        rendezvous = getattr(getattr(executor.adapter, "coordinator", None), "rendezvous", None)
+        actors = self._kill_actors(executor)
+        adapter = getattr(executor, "adapter", None)
+        rendezvous = getattr(getattr(adapter, "coordinator", None), "rendezvous", None)
         if rendezvous is not None:
             _stop(rendezvous)
-        executor.shutdown()
+        if adapter is not None:
+            executor.shutdown()
         _wait_until_dead(actors)
+
+    def _kill_actors(self, executor: RayExecutor) -> list[Any]:
+        """Kill what was started, and what a start that was given up still adds until it ends."""
+        start, self._start = self._start, None
+        deadline = time.monotonic() + _KILL_TIMEOUT_S
+        while True:
+            starts = start is not None and start.is_alive()
+            strategy = getattr(
+                getattr(executor, "adapter", None), "strategy", None
+            )  # knows them first
+            actors = list(getattr(strategy, "workers", None) or [])
+            for actor in actors:
+                ray.kill(actor, no_restart=True)
+            if start is None or not starts:
+                return actors
+            if time.monotonic() > deadline:
+                _LOGGER.warning("workers still start after they were killed")
+                return actors
+            start.join(_POLL_S)
 
     def _start_once(self) -> None:
         resources = self._resources
         limit_s = resources.start_timeout_s
         executor = RayExecutor(
-            RayExecutor.create_settings(timeout_s=int(limit_s)),
+            RayExecutor.create_settings(int(limit_s), placement_group_timeout_s=int(limit_s) + 1),
             num_workers=resources.workers_per_trial,
             cpus_per_worker=resources.cpus_per_worker,
             use_gpu=resources.gpus_per_worker > 0,
@@ -126,16 +147,30 @@ class HorovodWorkers:
             "TF_CPP_MIN_LOG_LEVEL": "2",
             "OMP_NUM_THREADS": str(self._arguments[2]),
         }
-        _within(
-            limit_s,
-            "the worker processes to start",
-            lambda: executor.start(extra_env_vars=environment),
-        )
+        self._wait_for_start(lambda: executor.start(extra_env_vars=environment), limit_s)
         references = [
             actor.start_executable.remote(TrainingWorker, list(self._arguments))
             for actor in executor.adapter.workers
         ]
         _collect(references, limit_s, "the workers to find each other and read their jets")
+
+    def _wait_for_start(self, function: Callable[[], None], limit_s: float) -> None:
+        """Call `function`, but wait for it no longer than the limit."""
+        failures: list[BaseException] = []
+
+        def call() -> None:
+            try:
+                function()
+            except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
+                failures.append(error)
+
+        self._start = threading.Thread(target=call, daemon=True)
+        self._start.start()
+        self._start.join(limit_s)
+        if self._start.is_alive():
+            raise _WaitError(f"waited {limit_s:g} s for the worker processes to start")
+        if failures:
+            raise _StartError(f"the workers could not be started: {failures[0]}") from failures[0]
 
     def _on_all(
         self, function: Callable[[TrainingWorker], Result], limit_s: float, what: str
@@ -206,25 +241,6 @@ def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
     except ray.exceptions.RayError as error:
         return TrialError(f"worker {rank} gave no answer: {error}")
     return None
-
-
-def _within(limit_s: float, what: str, function: Callable[[], None]) -> None:
-    """Call `function`, but wait for it no longer than the limit."""
-    failures: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            function()
-        except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
-            failures.append(error)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    thread.join(limit_s)
-    if thread.is_alive():
-        raise _WaitError(f"waited {limit_s:g} s for {what}")
-    if failures:
-        raise _StartError(f"the workers could not be started: {failures[0]}") from failures[0]
 
 
 def _stop(rendezvous: Any) -> None:
