@@ -50,7 +50,7 @@ def workers_of(jets, folder, **resources):
 def worker_processes():
     children = psutil.Process().children(recursive=True)
     alive = [process for process in children if small_study.is_alive(process)]
-    return [p for p in alive if "HorovodWorker" in " ".join(p.cmdline())]
+    return [p for p in alive if "HorovodWorker" in small_study.command_line(p)]
 
 
 def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
