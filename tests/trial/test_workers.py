@@ -71,7 +71,7 @@ def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
 def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):
     workers = workers_of(jets_parquet, tmp_path, epoch_timeout_s=0.05)
     workers.start()
-    assert workers.epochs_done() == 0
+    assert workers.restored() is None
     with pytest.raises(TrialError, match=r"waited 0\.05 s for an epoch; no answer of workers"):
         workers.run_epoch()
     assert worker_processes() == []

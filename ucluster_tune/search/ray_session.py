@@ -24,6 +24,8 @@ _ENVIRONMENT = {
     # Tune's own tables and log files: ours are better informed.
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A trial that failed ends with a result that has no accuracy.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # A search ends in its own order at Ctrl-C.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The journal is what a search goes on from; Tune's copy is written as rarely as can be.
