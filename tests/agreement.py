@@ -29,7 +29,7 @@ def assert_all_agrees(studies: Path, name: str) -> StudyRecord:
     assert record.state != "running"
     assert not record.running
     _assert_journal(paths.record)
-    _assert_mlflow(record)
+    assert_mlflow_agrees(record)
     _assert_optuna(record, paths.optuna_db)
     for trial in record.trials.values():
         epochs = [epoch["epoch"] for epoch in trial.records]
@@ -48,7 +48,8 @@ def _assert_journal(path: Path) -> None:
     assert len(epochs) == len(set(epochs))
 
 
-def _assert_mlflow(record: StudyRecord) -> None:
+def assert_mlflow_agrees(record: StudyRecord) -> None:
+    """Compares MLflow with the record: one run a trial, each epoch once, true states."""
     client = mlflow.MlflowClient(tracking_uri=record.tracking_uri)
     parent = client.get_run(record.run_id)
     assert parent.info.status == _STATUS[record.state], parent.info.status

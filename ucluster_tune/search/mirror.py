@@ -20,6 +20,7 @@ from ucluster_tune.search.tracking import Tracker, TrialRun
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 5.0, 60.0
+_LAST_TRIES = 3
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class MlflowMirror:
             self._condition.notify()
 
     def close(self, timeout_s: float) -> bool:
-        """Send what is left, and return whether MLflow has all; one that is away gets one try."""
+        """Send what is left, and return whether MLflow has all; one that is away is tried anew."""
         with self._condition:
             self._is_closing = True
             self._condition.notify()
@@ -109,16 +110,15 @@ class MlflowMirror:
         return self._tracker is not None and not self._changed
 
     def _work(self) -> None:
-        back_off_s = _FIRST_BACK_OFF_S
+        back_off_s, n_last_failures = _FIRST_BACK_OFF_S, 0
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._is_closing or not self._is_up_to_date)
-                is_last_try = self._is_closing
                 if self._is_up_to_date:
                     return
             try:
                 self._work_once()
-                back_off_s = _FIRST_BACK_OFF_S
+                back_off_s, n_last_failures = _FIRST_BACK_OFF_S, 0
                 continue
             except StudyError as error:
                 self.last_failure = str(error)
@@ -128,11 +128,12 @@ class MlflowMirror:
                 _LOGGER.exception("MLflow is behind the record")
             # What a store took before it failed is not known: it is compared again.
             self._tracker = None
-            if is_last_try:
-                return
             with self._condition:
-                self._condition.wait_for(lambda: self._is_closing, back_off_s)
-            back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
+                n_last_failures += self._is_closing
+                if n_last_failures >= _LAST_TRIES:
+                    return
+                if not self._condition.wait_for(lambda: self._is_closing, back_off_s):
+                    back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
 
     def _work_once(self) -> None:
         if self._tracker is None:

@@ -68,7 +68,7 @@ def run_study(
         stack.enter_context(log_to_study(paths))
         setting.say(f"Starting Ray on this machine ({setting.machine.n_cpus} CPUs) and MLflow")
         tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
-        stack.enter_context(embedded_ray(setting.machine.n_cpus))
+        ray = stack.enter_context(embedded_ray(setting.machine.n_cpus))
         baseline = mass_baseline(config, dataset, "validation")
         tracker = tracker_of()
         checksum = dataset.manifest.dataset_checksum
@@ -90,7 +90,7 @@ def run_study(
         journal.append(started)
         tracker.log_artifacts(run_id, paths.study_yaml)
         session = Session(config, paths, dataset, journal, StudyRecord(started), setting, tracker)
-        session.drive(n_concurrent)
+        session.drive(n_concurrent, ray)
     return session.driver.record
 
 
@@ -130,7 +130,7 @@ def resume_study(
         paths.stop_request.unlink(missing_ok=True)
         stack.enter_context(log_to_study(paths))
         setting.say(f"Starting Ray on this machine ({setting.machine.n_cpus} CPUs)")
-        stack.enter_context(embedded_ray(setting.machine.n_cpus))
+        ray = stack.enter_context(embedded_ray(setting.machine.n_cpus))
         journal = stack.enter_context(StudyJournal(paths.record))
         resumed = StudyResumed(code_version=__version__, host=socket.gethostname())
         record.apply(resumed)
@@ -140,7 +140,7 @@ def resume_study(
             replace_file(paths.study_yaml, dump_config(config))
         setting.say(_what_goes_on(record))
         session = Session(config, paths, dataset, journal, record, setting, None)
-        session.drive(n_concurrent)
+        session.drive(n_concurrent, ray)
     return record
 
 

@@ -18,6 +18,7 @@ from ucluster_tune.search.knowledge import judged_epochs
 from ucluster_tune.search.mirror import Bookkeeping
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
+from ucluster_tune.search.ray_session import EmbeddedRay
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.study_folder import write_best
 from ucluster_tune.search.tracked_study import (
@@ -96,7 +97,7 @@ class Session:
         self.mirror = study_mirror(config, books, setting.folder, tracker)
         self.driver.trial_changed = self.mirror.trial_changed
 
-    def drive(self, n_concurrent: int) -> None:
+    def drive(self, n_concurrent: int, ray: EmbeddedRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
         driver, say = self.driver, self._setting.say
         driver.tell_start()
@@ -105,7 +106,7 @@ class Session:
         cause: str | None = None
         try:
             history = judged_epochs(read_events(driver.paths.record), driver.config.objective)
-            run_trials(driver.config, driver, history, n_concurrent, say)
+            run_trials(driver.config, driver, history, n_concurrent, say, ray.refuse_dead)
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, self._dataset, self._setting.machine, say)

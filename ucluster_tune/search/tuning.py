@@ -31,6 +31,7 @@ def run_trials(
     history: Iterable[JudgedEpoch],
     n_concurrent: int,
     say: Say,
+    refuse_dead_ray: Callable[[], None],
 ) -> None:
     """Let Tune run all trials, or until the first signal or wish to stop.
 
@@ -40,8 +41,10 @@ def run_trials(
         history: the epochs so far, in the order in which they ended.
         n_concurrent: trials at a time.
         say: shows one line.
+        refuse_dead_ray: raises MachineError when there is no Ray any more.
 
     Raises:
+        MachineError: Ray ended.
         KeyboardInterrupt: at the second signal, or where `stop` says at once.
     """
     record, paths = driver.record, driver.paths
@@ -80,7 +83,7 @@ def run_trials(
             name=paths.ray.name,
             storage_path=str(paths.root),
             callbacks=[driver],
-            stop=_StopAtSignal(driver, say),
+            stop=_StopAtSignal(driver, say, refuse_dead_ray),
             failure_config=tune.FailureConfig(max_failures=config.failures.max_retries),
             verbose=0,
         ),
@@ -96,8 +99,8 @@ def run_trials(
 class _StopAtSignal(tune.Stopper):
     """Ends the search once it is asked to; running epochs are finished, and recorded, first."""
 
-    def __init__(self, driver: StudyDriver, say: Say) -> None:
-        self._driver, self._say = driver, say
+    def __init__(self, driver: StudyDriver, say: Say, refuse_dead_ray: Callable[[], None]) -> None:
+        self._driver, self._say, self._refuse_dead_ray = driver, say, refuse_dead_ray
         self._has_told = False
         self._look_at = 0.0
 
@@ -109,6 +112,7 @@ class _StopAtSignal(tune.Stopper):
         """Return whether the search ends now; Tune asks several times a second."""
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY_S
+            self._refuse_dead_ray()
             request = read_stop_request(self._driver.paths)
             if request == "now":
                 raise KeyboardInterrupt
