@@ -4,6 +4,7 @@ import pytest
 
 from tests import small_study
 from tests.agreement import assert_all_agrees
+from tests.soak import kill_and_resume
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.status import read_study
 
@@ -82,3 +83,11 @@ def test_death_of_the_raylet_ends_the_search_and_it_can_be_resumed(search):
     assert again.end() == 0
     record = assert_all_agrees(search.studies, "small")
     assert [trial.outcome for trial in record.trials.values()] == ["complete"] * 2
+
+
+def test_study_whose_driver_is_killed_again_and_again_ends_as_if_it_never_was(
+    tmp_path, jets_parquet
+):
+    """The short form of `python -m tests.soak`."""
+    record = kill_and_resume(tmp_path, jets_parquet, n_kills=2, n_trials=3, seed=4)
+    assert record.n_sessions >= 2
