@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.data_convert import convert
+from ucluster_tune.cli.data_describe import describe
 from ucluster_tune.cli.jet_options import (
     SPLITS,
     ClassList,
@@ -18,10 +19,11 @@ from ucluster_tune.cli.jet_options import (
 
 @click.group()
 def data() -> None:
-    """Make data sets of jets."""
+    """Make data sets of jets, and look into them."""
 
 
 data.add_command(convert)
+data.add_command(describe)
 
 
 @data.command()

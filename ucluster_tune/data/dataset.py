@@ -20,6 +20,7 @@ from ucluster_tune.data.schema import (
     FORMAT_VERSION,
     JET_CLASS,
     MASS_GEV,
+    MAX_ROW_GROUP_SIZE,
     SPLITS,
     jets_schema,
 )
@@ -208,14 +209,33 @@ def _scan_file(
                 f" changed; {_MEND}"
             )
         with pq.ParquetFile(path) as file:
-            check_columns(path, file.schema_arrow)
+            check_parquet(path, file)
             for index in range(file.num_row_groups):
                 table = file.read_row_group(index, [JET_CLASS, MASS_GEV])
                 yield RowGroup(path, index, _count_selected(path, table, config, class_names))
 
 
-def check_columns(path: Path, schema: pa.Schema) -> None:
-    """Refuse a file that lacks a column, has one of another type, or is of a newer format."""
+def check_parquet(path: Path, file: pq.ParquetFile) -> None:
+    """Refuse a file of which nothing should be read.
+
+    Raises:
+        DataError: a column is missing or of another type, the format is newer, or a row group
+            declares more values than it may have: repeated ones take next to no bytes in a file,
+            and all their room in memory.
+    """
+    _check_columns(path, file.schema_arrow)
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        most = max(group.column(column).num_values for column in range(group.num_columns))
+        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
+            raise DataError(
+                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
+                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
+                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
+            )
+
+
+def _check_columns(path: Path, schema: pa.Schema) -> None:
     version = (schema.metadata or {}).get(FORMAT_KEY, b"1")
     if not version.isdigit() or int(version) > FORMAT_VERSION:
         raise DataError(
