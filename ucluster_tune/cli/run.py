@@ -6,7 +6,9 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
 from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study_rules import warnings_for
 
 _EXIT_CODES = {"complete": 0, "interrupted": 130}
@@ -29,6 +31,7 @@ _EXIT_CODES = {"complete": 0, "interrupted": 130}
     multiple=True,
     help="Change a value of the file; may be given several times.",
 )
+@yes_option
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.pass_context
 def run(
@@ -37,6 +40,7 @@ def run(
     name: str | None,
     trials: int | None,
     overrides: tuple[str, ...],
+    yes: bool,
     studies_dir: str | None,
 ) -> None:
     """Run the search that FILE describes.
@@ -49,6 +53,8 @@ def run(
     config = load_study_config(file, [*overrides, *options])
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
+    concurrent_trials(config, this_machine())  # refused before gigabytes are fetched for it
+    config = with_prepared_data(config, yes)
 
     from ucluster_tune.search.paths import StudiesFolder, studies_folder
     from ucluster_tune.search.ray_session import prepare_environment
