@@ -35,7 +35,7 @@ def test_files_arrive_and_the_next_command_is_told(zenodo, tmp_path):
     assert first.startswith(f"{tmp_path}/my jets/train.tar: 256000 bytes, md5 ")
     assert second.endswith(", as in the record")
     assert last == f"Next: ucluster-tune data convert '{tmp_path}/my jets' --out data/NAME"
-    told = "LHC jets (10.5281/zenodo.3602254): 2 of 2 files, 0.000286 GB"
+    told = "LHC jets (10.5281/zenodo.3602254): 2 of 2 files, 286 kB"
     assert told in result.stderr
     assert "train.tar" in result.stderr
 

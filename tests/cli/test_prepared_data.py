@@ -76,7 +76,7 @@ def test_without_yes_and_a_terminal_nothing_is_fetched(zenodo, tmp_path, cache):
     ):
         result = typed(*command)
         assert result.exit_code == 1
-        assert f"{RECORD}: 1 files (LHC jets), 0.000" in result.stderr
+        assert f"{RECORD}: LHC jets, 1 file of " in result.stderr
         assert "add --yes to agree to that" in result.stderr
     assert zenodo.ranges == []
     assert sorted(path.name for path in tmp_path.iterdir()) == [

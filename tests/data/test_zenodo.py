@@ -181,8 +181,12 @@ def test_a_busy_server_is_waited_for_as_it_asks(zenodo, tmp_path, monkeypatch):
     waited: list[float] = []
     monkeypatch.setattr(threading.Event, "wait", fake_wait(waited))
     zenodo.faults = [answers(429, Retry_After="7"), answers(503), answers(502, Retry_After="soon")]
-    download(tmp_path, "train*")
+    said: list[str] = []
+    download(tmp_path, "train*", say=said.append)
     assert content(tmp_path) == {"train.tar.gz": FILES["train.tar.gz"]}
+    assert said == [
+        f"{zenodo.address}/files/train.tar.gz: the server is busy (HTTP 429); trying again in 7 s"
+    ]
     assert waited[0] == 7
     assert all(0 < seconds <= 0.01 for seconds in waited[1:])
     assert len(waited) == 3
@@ -304,7 +308,7 @@ def test_a_record_that_is_not_there_is_said(zenodo):
 def test_too_little_space_is_said_before_anything_is_fetched(zenodo, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)._replace(free=1_299_999)
     monkeypatch.setattr(module, "disk_usage", lambda path: usage)
-    with pytest.raises(MachineError, match=r"0\.0013 GB are to be fetched, and 0\.0013"):
+    with pytest.raises(MachineError, match=r"1\.3 MB are to be fetched, and 1\.3 MB are free"):
         download(tmp_path)
     assert zenodo.ranges == []
     (tmp_path / ".train.tar.gz.part").write_bytes(FILES["train.tar.gz"][:10])

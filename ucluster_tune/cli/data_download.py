@@ -43,6 +43,7 @@ def download(record: str, folder: Path, patterns: tuple[str, ...], at_a_time: in
     RECORD is its number, its DOI or its address. After a break the same command goes on where it
     stopped; files that are there are checked and kept.
     """
+    from ucluster_tune.data.download import in_words
     from ucluster_tune.data.zenodo import (
         chosen_files,
         download_files,
@@ -50,12 +51,13 @@ def download(record: str, folder: Path, patterns: tuple[str, ...], at_a_time: in
         record_number,
     )
 
-    found = read_record(record_number(record))
+    number = record_number(record)
+    found = read_record(number, say=lambda line: click.echo(line, err=True))
     files = chosen_files(found, patterns)
     n_bytes = sum(file.n_bytes for file in files)
     click.echo(
         f"{found.title or 'Zenodo record'} ({found.doi or found.number}):"
-        f" {len(files)} of {len(found.files)} files, {n_bytes / 1e9:.3g} GB",
+        f" {len(files)} of {len(found.files)} files, {in_words(n_bytes)}",
         err=True,
     )
     with progress_bar(in_bytes=True) as progress:
@@ -65,6 +67,7 @@ def download(record: str, folder: Path, patterns: tuple[str, ...], at_a_time: in
             folder,
             at_a_time=at_a_time,
             on_bytes=lambda name, n_new: progress.advance(tasks[name], n_new),
+            say=lambda line: progress.console.print(line, markup=False, highlight=False),
         )
     for file in files:
         click.echo(f"{folder / file.name}: {file.n_bytes} bytes, md5 {file.md5}, as in the record")

@@ -29,7 +29,7 @@ def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
 
     preparation = plan_preparation(study.data)
     if not preparation.is_ready:
-        size = size_of(preparation)
+        size = size_of(preparation, say=lambda line: click.echo(line, err=True))
         click.echo(f"{study.data.path}: {size.told()}", err=True)
         click.echo(
             f"Once, before the first trial: {preparation.told()}; the data set takes about as much"
@@ -75,7 +75,7 @@ def _prepare(preparation: "Preparation", size: "Size", name: str) -> None:
             size,
             command=shlex.join(command),
             on_task=on_task,
-            say=lambda line: click.echo(line, err=True),
+            say=lambda line: progress.console.print(line, markup=False, highlight=False),
         )
     if conversion is not None:
         n_jets = sum(file.n_jets for file in conversion.manifest.files)

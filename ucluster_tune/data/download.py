@@ -24,6 +24,7 @@ from ucluster_tune import __version__
 from ucluster_tune.errors import DataError, MachineError
 
 OnBytes = Callable[[str, int], None]
+Say = Callable[[str], None]
 Result = TypeVar("Result")
 
 _CHUNK_BYTES: Final = 1 << 18
@@ -85,14 +86,28 @@ class _Cancelled(Exception):  # noqa: N818 no error: another file failed, or Ctr
     """Fetching was given up from outside."""
 
 
-def fetch_document(url: str, patience: Patience) -> tuple[bytes, int]:
-    """Return what is at an address, up to 16 MB, and the HTTP status.
+def in_words(n_bytes: int) -> str:
+    """Return a size as people say it.
+
+    >>> in_words(2_893_000_000), in_words(300)
+    ('2.89 GB', '300 bytes')
+    """
+    for factor, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if n_bytes >= factor:
+            return f"{n_bytes / factor:.3g} {unit}"
+    return f"{n_bytes} bytes"
+
+
+def fetch_document(
+    url: str, patience: Patience, say: Say = lambda line: None
+) -> tuple[bytes, int]:
+    """Return what is at an address, up to 16 MB, and the HTTP status; waits are told to `say`.
 
     Raises:
         DataError: it is longer.
         MachineError: the server cannot be reached.
     """
-    fetcher = _Fetcher(patience, threading.Event())
+    fetcher = _Fetcher(patience, threading.Event(), say)
 
     def attempt() -> tuple[bytes, int]:
         with fetcher.get(url, {"Accept": "application/json"}) as response:
@@ -114,6 +129,7 @@ def fetch_files(
     *,
     at_a_time: int,
     on_bytes: OnBytes = lambda name, n_bytes: None,
+    say: Say = lambda line: None,
     patience: Patience | None = None,
 ) -> None:
     """Fetch files into a folder, several at a time; those that are there already are kept.
@@ -124,6 +140,7 @@ def fetch_files(
         at_a_time: connections.
         on_bytes: called, from several threads, with a file's name and its new bytes; less than
             zero where it starts over.
+        say: called, from several threads, with a line on each wait of a second or more.
         patience: with the server.
 
     Raises:
@@ -131,7 +148,7 @@ def fetch_files(
         MachineError: the server cannot be reached, or the folder not written to.
     """
     cancelled = threading.Event()
-    fetchers = [_Fetcher(patience or Patience(), cancelled) for _ in files]
+    fetchers = [_Fetcher(patience or Patience(), cancelled, say) for _ in files]
     with ThreadPoolExecutor(at_a_time) as pool:
         tasks = [
             pool.submit(fetcher.fetch, file, folder, on_bytes)
@@ -172,8 +189,8 @@ def _size(path: Path) -> int:
 class _Fetcher:
     """Fetches one file after the other over one session."""
 
-    def __init__(self, patience: Patience, cancelled: threading.Event) -> None:
-        self._patience, self._cancelled = patience, cancelled
+    def __init__(self, patience: Patience, cancelled: threading.Event, say: Say) -> None:
+        self._patience, self._cancelled, self._say = patience, cancelled, say
         self._response: requests.Response | None = None
         self._session = requests.Session()
         # A compressed answer has another length and other ranges.
@@ -216,6 +233,7 @@ class _Fetcher:
             after=count,
             stop=lambda state: n_tries >= self._patience.tries,
             wait=pause_s,
+            before_sleep=lambda state: self._tell_pause(what, state),
             sleep=self._sleep,
             reraise=True,
         )
@@ -355,6 +373,12 @@ class _Fetcher:
                 if self._cancelled.is_set():
                     raise _Cancelled
         return digest.hexdigest()
+
+    def _tell_pause(self, what: str, state: tenacity.RetryCallState) -> None:
+        seconds = state.next_action.sleep if state.next_action else 0.0
+        if seconds >= 1 and state.outcome is not None:
+            reason = state.outcome.exception()
+            self._say(f"{what}: {reason}; trying again in {seconds:.0f} s")
 
     def _sleep(self, seconds: float) -> None:
         if self._cancelled.wait(seconds):

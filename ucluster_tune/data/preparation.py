@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.config.zenodo_names import zenodo_number
-from ucluster_tune.data.download import Patience, n_bytes_left
+from ucluster_tune.data.download import Patience, Say, in_words, n_bytes_left
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset
 from ucluster_tune.data.hls4ml.sources import find_source_files, is_source
@@ -77,12 +77,10 @@ class Size:
     def told(self) -> str:
         """The sizes, in words."""
         if self.record is None:
-            return f"{self.n_bytes / 1e9:.3g} GB of HDF5 are to be read"
-        title = f" ({self.record.title})" if self.record.title else ""
-        return (
-            f"{len(self.record.files)} files{title}, {self.n_bytes / 1e9:.3g} GB, of which"
-            f" {self.n_bytes_to_fetch / 1e9:.3g} GB are to be fetched"
-        )
+            return f"{in_words(self.n_bytes)} of HDF5 are to be read"
+        n_files, title = len(self.record.files), self.record.title or "Zenodo record"
+        files = f"{n_files} file{'s' * (n_files != 1)} of {in_words(self.n_bytes)}"
+        return f"{title}, {files}; {in_words(self.n_bytes_to_fetch)} are to be fetched"
 
 
 def cache_folder() -> Path:
@@ -113,7 +111,9 @@ def plan_preparation(config: DataConfig) -> Preparation:
     return _from_cache(config, cache_folder() / f"{path.name}-{_fingerprint(path)}", files=path)
 
 
-def size_of(preparation: Preparation, patience: Patience | None = None) -> Size:
+def size_of(
+    preparation: Preparation, patience: Patience | None = None, say: Say = lambda line: None
+) -> Size:
     """Return how large it is; asks Zenodo for a record.
 
     Raises:
@@ -124,7 +124,7 @@ def size_of(preparation: Preparation, patience: Patience | None = None) -> Size:
     if preparation.record is None:
         n_bytes = sum(file.n_bytes for file in find_source_files(preparation.files))
         return Size(None, n_bytes, 0)
-    record = read_record(preparation.record, patience)
+    record = read_record(preparation.record, patience, say)
     return Size(record, record.n_bytes, n_bytes_left(record.files, preparation.files))
 
 
@@ -134,7 +134,7 @@ def prepare(
     *,
     command: str,
     on_task: Callable[[str, int], Callable[[int], None]],
-    say: Callable[[str], None],
+    say: Say,
     patience: Patience | None = None,
 ) -> Conversion | None:
     """Fetch and convert; return what came of it, None where another process was faster.
@@ -161,7 +161,7 @@ def prepare(
         with lock.acquire(timeout=_LOCK_LIMIT_S, poll_interval=0.2):
             if (preparation.dataset / MANIFEST_NAME).exists():
                 return None
-            return _fetch_and_convert(preparation, size, command, on_task, patience)
+            return _fetch_and_convert(preparation, size, command, on_task, say, patience)
     except Timeout as error:
         raise MachineError(
             f"{folder}: another process has prepared these jets for {_LOCK_LIMIT_S / 3600:g}"
@@ -189,6 +189,7 @@ def _fetch_and_convert(
     size: Size,
     command: str,
     on_task: Callable[[str, int], Callable[[int], None]],
+    say: Say,
     patience: Patience | None,
 ) -> Conversion:
     origin = None
@@ -200,6 +201,7 @@ def _fetch_and_convert(
             size.record.files,
             preparation.files,
             on_bytes=lambda name, n_bytes: counters[name](n_bytes),
+            say=say,
             patience=patience,
         )
     return convert_dataset(

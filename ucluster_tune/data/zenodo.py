@@ -17,8 +17,10 @@ from ucluster_tune.data.download import (
     OnBytes,
     Patience,
     RemoteFile,
+    Say,
     fetch_document,
     fetch_files,
+    in_words,
     n_bytes_left,
 )
 from ucluster_tune.errors import DataError, MachineError
@@ -72,12 +74,15 @@ class _Record(BaseModel):
     files: list[_File] = []
 
 
-def read_record(number: str, patience: Patience | None = None) -> ZenodoRecord:
+def read_record(
+    number: str, patience: Patience | None = None, say: Say = lambda line: None
+) -> ZenodoRecord:
     """Return what Zenodo says of a record; downloads none of its files.
 
     Args:
         number: of the record; that of all versions gives the newest.
         patience: with the server.
+        say: called with a line on each wait of a second or more.
 
     Raises:
         DataError: there is no such record, or none that can be understood, or it has no files.
@@ -85,7 +90,7 @@ def read_record(number: str, patience: Patience | None = None) -> ZenodoRecord:
     """
     base = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
     url = f"{base.rstrip('/')}/api/records/{number}"
-    body, status = fetch_document(url, patience or Patience())
+    body, status = fetch_document(url, patience or Patience(), say)
     if status in (404, 410):
         raise DataError(f"Zenodo has no record {number} ({url}); check the number")
     if status != 200:
@@ -149,6 +154,7 @@ def download_files(
     *,
     at_a_time: int = 4,
     on_bytes: OnBytes = lambda name, n_bytes: None,
+    say: Say = lambda line: None,
     patience: Patience | None = None,
 ) -> None:
     """Fetch files of a record into a folder, going on where an earlier try stopped.
@@ -167,15 +173,20 @@ def download_files(
     n_left = n_bytes_left(files, folder)
     if n_left > n_free:
         raise MachineError(
-            f"{folder}: {n_left / 1e9:.3g} GB are to be fetched, and {n_free / 1e9:.3g} GB are"
-            " free; free some space, or choose a folder on another disk"
+            f"{folder}: {in_words(n_left)} are to be fetched, and {in_words(n_free)} are free;"
+            " free some space, or choose a folder on another disk"
         )
     lock = FileLock(folder / _LOCK_NAME)
     try:
         with lock.acquire(timeout=0):
             try:
                 fetch_files(
-                    files, folder, at_a_time=at_a_time, on_bytes=on_bytes, patience=patience
+                    files,
+                    folder,
+                    at_a_time=at_a_time,
+                    on_bytes=on_bytes,
+                    say=say,
+                    patience=patience,
                 )
             finally:
                 (folder / _LOCK_NAME).unlink(missing_ok=True)
