@@ -7,12 +7,14 @@ name of our own.
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
@@ -27,6 +29,7 @@ _ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MEND: Final = "download or copy it again from where it came"
 _MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
 _COPY_BYTES: Final = 1 << 20
+_MAX_GLANCE: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,8 @@ def is_source(path: Path) -> bool:
     """Tell, by a glance, whether a path is HDF5, an archive, or a folder with such files."""
     try:
         if path.is_dir():
-            return any(_kind_by_name(file) for file in _visible_files(path))
+            some = islice(_visible_files(path), _MAX_GLANCE)  # it might be a whole disk
+            return any(_kind_by_name(file) for file in some)
         return path.is_file() and (_kind_by_name(path) is not None or _starts_as_hdf5(path))
     except OSError:
         return False
@@ -125,10 +129,14 @@ def check_hdf5_files(files: tuple[SourceFile, ...]) -> None:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
-            yield path
+    """Yield all files below a folder; links to files that are gone are among them."""
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder passed over in silence would be jets that are missing
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def _kind_by_name(path: Path) -> str | None:
@@ -154,7 +162,9 @@ def _source_file(path: Path) -> SourceFile:
 
 
 def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
-    files = tuple(_source_file(path) for path in _visible_files(folder) if _kind_by_name(path))
+    files = tuple(
+        _source_file(path) for path in sorted(_visible_files(folder)) if _kind_by_name(path)
+    )
     if not files:
         ending = (
             "; it is a parquet data set already: name it as data.path"
