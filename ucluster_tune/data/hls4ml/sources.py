@@ -27,6 +27,7 @@ OnBytes = Callable[[int], None]
 _HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
 _ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MEND: Final = "download or copy it again from where it came"
+_NAME_ONE: Final = "name an HLS4ML HDF5 file, a folder of them, or their tar from Zenodo"
 _MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
 _COPY_BYTES: Final = 1 << 20
 _MAX_GLANCE: Final = 10_000
@@ -79,9 +80,7 @@ def find_source_files(source: Path) -> tuple[SourceFile, ...]:
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
     kind = "this is neither a file nor a folder" if source.exists() else "no such file or folder"
-    raise DataError(
-        f"{source}: {kind}; name an HLS4ML HDF5 file, a folder of them, or their tar from Zenodo"
-    )
+    raise DataError(f"{source}: {kind}; {_NAME_ONE}")
 
 
 def is_source(path: Path) -> bool:
@@ -157,8 +156,9 @@ def _source_file(path: Path) -> SourceFile:
     kind = _kind_by_name(path)
     if kind == "archive":
         return SourceFile(path, True, n_bytes)
-    what = "damaged: it does not start as HDF5 does" if kind else "no HDF5 file and no tar"
-    raise DataError(f"{path}: {what}; {_MEND}")
+    if kind:
+        raise DataError(f"{path}: damaged: it does not start as HDF5 does; {_MEND}")
+    raise DataError(f"{path}: no HDF5 file and no tar; {_NAME_ONE}")
 
 
 def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
