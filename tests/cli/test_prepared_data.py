@@ -86,9 +86,15 @@ def test_without_yes_and_a_terminal_nothing_is_fetched(zenodo, tmp_path, cache):
     ]
 
 
-def test_a_search_too_large_for_this_machine_is_refused_before(zenodo, tmp_path):
+def test_a_search_that_cannot_be_is_refused_before_anything_is_fetched(zenodo, tmp_path):
     result = typed("run", JETS, "--set", "resources.cpus_per_worker=1000", "--yes")
     assert result.exit_code == 1
+    assert "a trial takes 4000 CPUs" in result.stderr
+    (tmp_path / "studies" / "study").mkdir(parents=True)
+    file = study_file(tmp_path, RECORD)
+    result = typed("run", file, "--studies-dir", tmp_path / "studies", "--yes")
+    assert result.exit_code == 1
+    assert "study study exists already" in result.stderr
     assert zenodo.requests == []
 
 

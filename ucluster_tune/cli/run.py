@@ -2,16 +2,21 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
+from ucluster_tune.cli.searching import show_search
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.plan import concurrent_trials
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 
-_EXIT_CODES = {"complete": 0, "interrupted": 130}
+if TYPE_CHECKING:
+    from ucluster_tune.search.record import StudyRecord
+    from ucluster_tune.search.session import SearchSetting
 
 
 @click.command(
@@ -31,6 +36,9 @@ _EXIT_CODES = {"complete": 0, "interrupted": 130}
     multiple=True,
     help="Change a value of the file; may be given several times.",
 )
+@click.option(
+    "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
+)
 @yes_option
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.pass_context
@@ -40,48 +48,36 @@ def run(
     name: str | None,
     trials: int | None,
     overrides: tuple[str, ...],
+    warm_start: str | None,
     yes: bool,
     studies_dir: str | None,
 ) -> None:
     """Run the search that FILE describes.
 
     Shows a table of the trials while they run. Ctrl-C finishes the running epochs and ends in
-    order; a second one ends at once.
+    order; a second one ends at once. `ucluster-tune resume` carries it on.
     """
     options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
     options += [] if trials is None else [f"budget.n_trials={trials}"]
     config = load_study_config(file, [*overrides, *options])
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
-    concurrent_trials(config, this_machine())  # refused before gigabytes are fetched for it
+    _refuse_early(config, studies_dir)
     config = with_prepared_data(config, yes)
 
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.runner import run_study
+
+        return run_study(config, setting, warm_start)
+
+    ctx.exit(show_search(search, studies_dir))
+
+
+def _refuse_early(config: StudyConfig, studies_dir: str | None) -> None:
+    """Raise what a search would be refused for, before gigabytes of jets are fetched for it."""
     from ucluster_tune.search.paths import StudiesFolder, studies_folder
-    from ucluster_tune.search.ray_session import prepare_environment
+    from ucluster_tune.search.study_folder import refuse_existing
 
-    prepare_environment()
-    from rich.console import Console
-
-    from ucluster_tune.report.live import LiveTable
-    from ucluster_tune.report.pictures import draw_trial_pictures
-    from ucluster_tune.report.study_tables import final_summary
-    from ucluster_tune.search.runner import SearchSetting, run_study
-
-    folder = StudiesFolder(studies_folder(studies_dir))
-    table = LiveTable()
-    try:
-        record = run_study(
-            config,
-            SearchSetting(
-                folder=folder,
-                machine=this_machine(),
-                observers=[table],
-                draw_pictures=draw_trial_pictures,
-                say=lambda line: click.echo(line, err=True),
-            ),
-        )
-    finally:
-        table.close()
-    assert config.name is not None
-    Console(highlight=False).print(final_summary(record, config, folder.study(config.name)))
-    ctx.exit(_EXIT_CODES.get(record.state, 1))
+    assert config.name is not None, "load_study_config names every study"
+    refuse_existing(StudiesFolder(studies_folder(studies_dir)).study(config.name))
+    concurrent_trials(config, this_machine())
