@@ -20,6 +20,7 @@ from ucluster_tune.data.schema import (
     FORMAT_VERSION,
     JET_CLASS,
     MASS_GEV,
+    MAX_ROW_GROUP_SIZE,
     SPLITS,
     jets_schema,
 )
@@ -91,7 +92,7 @@ class JetDataset:
         """Return mass [GeV] and class of all selected jets of `split`, and no features."""
         masses, classes = [], []
         for group in self.row_groups[split]:
-            with _reading(group.path), pq.ParquetFile(group.path) as file:
+            with reading(group.path), pq.ParquetFile(group.path) as file:
                 table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV])
             table = table.filter(_selection(table, self.config, self.class_names))
             masses.append(table[MASS_GEV].to_numpy())
@@ -110,32 +111,10 @@ class JetDataset:
 
     def _read_selected(self, group: RowGroup) -> pa.Table:
         """Return the selected jets of a row group, checked."""
-        with _reading(group.path), pq.ParquetFile(group.path) as file:
+        with reading(group.path), pq.ParquetFile(group.path) as file:
             table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV, *FEATURE_NAMES])
         table = table.filter(_selection(table, self.config, self.class_names))
-        where = f"{group.path}, row group {group.index}"
-        counts = pc.list_value_length(table[FEATURE_NAMES[0]])
-        n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
-        if n_without:
-            raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
-        longest = pc.max(counts).as_py() or 0
-        if longest > MAX_CONSTITUENTS:
-            raise DataError(
-                f"{where}: a jet has {longest} constituents, the format allows"
-                f" {MAX_CONSTITUENTS}; {_MEND}"
-            )
-        for name in FEATURE_NAMES:
-            if pc.list_value_length(table[name]) != counts:
-                raise DataError(
-                    f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
-                    f" constituents for a jet; {_MEND}"
-                )
-            values = _flat(table[name])
-            n_bad = int(np.count_nonzero(~np.isfinite(values)))
-            if n_bad:
-                raise DataError(
-                    f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}"
-                )
+        check_lists(table, f"{group.path}, row group {group.index}")
         return table
 
 
@@ -180,6 +159,34 @@ def open_checked_dataset(config: DataConfig, world_size: int) -> JetDataset:
     return dataset
 
 
+def check_lists(table: pa.Table, where: str) -> None:
+    """Refuse lists of constituents that are empty, too long, unequal or not finite.
+
+    Raises:
+        DataError: naming `where` the table comes from, and the column.
+    """
+    counts = pc.list_value_length(table[FEATURE_NAMES[0]])
+    n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
+    if n_without:
+        raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
+    longest = pc.max(counts).as_py() or 0
+    if longest > MAX_CONSTITUENTS:
+        raise DataError(
+            f"{where}: a jet has {longest} constituents, the format allows"
+            f" {MAX_CONSTITUENTS}; {_MEND}"
+        )
+    for name in FEATURE_NAMES:
+        if pc.list_value_length(table[name]) != counts:
+            raise DataError(
+                f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
+                f" constituents for a jet; {_MEND}"
+            )
+        values = flat(table[name])
+        n_bad = int(np.count_nonzero(~np.isfinite(values)))
+        if n_bad:
+            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+
+
 def _kept_classes(config: DataConfig, manifest: Manifest, folder: Path) -> tuple[str, ...]:
     wanted = config.classes if config.classes is not None else manifest.classes
     absent = [name for name in wanted if name not in manifest.classes]
@@ -194,7 +201,7 @@ def _kept_classes(config: DataConfig, manifest: Manifest, folder: Path) -> tuple
 def _scan_file(
     path: Path, n_bytes: int, config: DataConfig, class_names: Sequence[str]
 ) -> Iterator[RowGroup]:
-    with _reading(path):
+    with reading(path):
         found = path.stat().st_size
         if found != n_bytes:
             raise DataError(
@@ -202,10 +209,30 @@ def _scan_file(
                 f" changed; {_MEND}"
             )
         with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow)
+            check_parquet(path, file)
             for index in range(file.num_row_groups):
                 table = file.read_row_group(index, [JET_CLASS, MASS_GEV])
                 yield RowGroup(path, index, _count_selected(path, table, config, class_names))
+
+
+def check_parquet(path: Path, file: pq.ParquetFile) -> None:
+    """Refuse a file of which nothing should be read.
+
+    Raises:
+        DataError: a column is missing or of another type, the format is newer, or a row group
+            declares more values than it may have: repeated ones take next to no bytes in a file,
+            and all their room in memory.
+    """
+    _check_columns(path, file.schema_arrow)
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        most = max(group.column(column).num_values for column in range(group.num_columns))
+        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
+            raise DataError(
+                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
+                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
+                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
+            )
 
 
 def _check_columns(path: Path, schema: pa.Schema) -> None:
@@ -282,7 +309,7 @@ def _refuse_empty(dataset: JetDataset, split: str) -> None:
 
 
 def _pack(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
-    features = np.stack([_flat(table[name]) for name in FEATURE_NAMES], axis=1)
+    features = np.stack([flat(table[name]) for name in FEATURE_NAMES], axis=1)
     return pack_lists(
         features.astype(np.float32),
         pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
@@ -296,13 +323,13 @@ def _class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
     return np.asarray(index.to_numpy(), np.int64)
 
 
-def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """Return all constituents of all jets, one after the other; NaN for a missing value."""
     return np.asarray(pc.list_flatten(column).to_numpy())
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turn errors of the file system and of Arrow into a `DataError` that names the file."""
     try:
         yield
