@@ -1,13 +1,11 @@
 """Data made by the published code; it is beside the checkout, not in it."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "shared" / "reference"
-MISSING = f"no data of the published code in {FOLDER.name}/ beside the checkout"
+from tests.published_data import FOLDER, MISSING
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,10 @@ COMMANDS = {
         "ucluster_tune.cli.status:status",
         "Show how study NAME stands.",
     ),
+    "weights": (
+        "ucluster_tune.cli.weights:weights",
+        "Import published weights; export a model to them.",
+    ),
     "ui": ("ucluster_tune.cli.ui:ui", "Open the MLflow UI on the studies."),
 }
 
