@@ -1,32 +1,30 @@
 """Reading a parquet data set: what it holds after the selection, and each rank's share of it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.manifest import Manifest, read_manifest, verify_files
-from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
-from ucluster_tune.data.schema import (
-    FORMAT_KEY,
-    FORMAT_VERSION,
-    JET_CLASS,
-    MASS_GEV,
-    SPLITS,
-    jets_schema,
-)
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets
+from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
 from ucluster_tune.data.sharding import share_row_groups
+from ucluster_tune.data.tables import (
+    JET_COLUMNS,
+    MEND,
+    check_columns,
+    check_constituents,
+    class_index,
+    pack_table,
+    reading,
+)
 from ucluster_tune.errors import DataError
-
-_MEND = "copy the data set again from where it came, or make it again"
 
 
 @dataclass(frozen=True)
@@ -85,17 +83,17 @@ class JetDataset:
             self._read_selected(groups[piece.row_group]).slice(piece.start, piece.n_jets)
             for piece in share
         ]
-        return _pack(pa.concat_tables(tables), self.class_names)
+        return pack_table(pa.concat_tables(tables), self.class_names)
 
     def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of all selected jets of `split`, and no features."""
         masses, classes = [], []
         for group in self.row_groups[split]:
-            with _reading(group.path), pq.ParquetFile(group.path) as file:
+            with reading(group.path), pq.ParquetFile(group.path) as file:
                 table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV])
             table = table.filter(_selection(table, self.config, self.class_names))
             masses.append(table[MASS_GEV].to_numpy())
-            classes.append(_class_index(table, self.class_names))
+            classes.append(class_index(table, self.class_names))
         return np.concatenate(masses), np.concatenate(classes)
 
     def check_values(self) -> None:
@@ -110,32 +108,10 @@ class JetDataset:
 
     def _read_selected(self, group: RowGroup) -> pa.Table:
         """Return the selected jets of a row group, checked."""
-        with _reading(group.path), pq.ParquetFile(group.path) as file:
-            table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV, *FEATURE_NAMES])
+        with reading(group.path), pq.ParquetFile(group.path) as file:
+            table = file.read_row_group(group.index, JET_COLUMNS)
         table = table.filter(_selection(table, self.config, self.class_names))
-        where = f"{group.path}, row group {group.index}"
-        counts = pc.list_value_length(table[FEATURE_NAMES[0]])
-        n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
-        if n_without:
-            raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
-        longest = pc.max(counts).as_py() or 0
-        if longest > MAX_CONSTITUENTS:
-            raise DataError(
-                f"{where}: a jet has {longest} constituents, the format allows"
-                f" {MAX_CONSTITUENTS}; {_MEND}"
-            )
-        for name in FEATURE_NAMES:
-            if pc.list_value_length(table[name]) != counts:
-                raise DataError(
-                    f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
-                    f" constituents for a jet; {_MEND}"
-                )
-            values = _flat(table[name])
-            n_bad = int(np.count_nonzero(~np.isfinite(values)))
-            if n_bad:
-                raise DataError(
-                    f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}"
-                )
+        check_constituents(table, f"{group.path}, row group {group.index}")
         return table
 
 
@@ -194,45 +170,18 @@ def _kept_classes(config: DataConfig, manifest: Manifest, folder: Path) -> tuple
 def _scan_file(
     path: Path, n_bytes: int, config: DataConfig, class_names: Sequence[str]
 ) -> Iterator[RowGroup]:
-    with _reading(path):
+    with reading(path):
         found = path.stat().st_size
         if found != n_bytes:
             raise DataError(
                 f"{path}: has {found} bytes, the manifest says {n_bytes}: it was cut short or"
-                f" changed; {_MEND}"
+                f" changed; {MEND}"
             )
         with pq.ParquetFile(path) as file:
-            _check_columns(path, file.schema_arrow)
+            check_columns(path, file.schema_arrow)
             for index in range(file.num_row_groups):
                 table = file.read_row_group(index, [JET_CLASS, MASS_GEV])
                 yield RowGroup(path, index, _count_selected(path, table, config, class_names))
-
-
-def _check_columns(path: Path, schema: pa.Schema) -> None:
-    version = (schema.metadata or {}).get(FORMAT_KEY, b"1")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
-        raise DataError(
-            f"{path}: format version {version.decode(errors='replace')} is newer than"
-            f" {FORMAT_VERSION}, the newest that this version of ucluster-tune reads;"
-            " upgrade ucluster-tune"
-        )
-    for field in jets_schema():
-        index = schema.get_field_index(field.name)
-        if index < 0:
-            raise DataError(
-                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {_MEND}"
-            )
-        found = schema.field(index).type
-        if not _same_kind(found, field.type):
-            raise DataError(
-                f"{path}: column {field.name} holds {found}, the format says {field.type}; {_MEND}"
-            )
-
-
-def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_list(wanted):
-        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
-    return bool(found == wanted)
 
 
 def _count_selected(
@@ -240,7 +189,7 @@ def _count_selected(
 ) -> dict[str, int]:
     masses = table[MASS_GEV].to_numpy()
     if not np.isfinite(masses).all():
-        raise DataError(f"{path}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+        raise DataError(f"{path}, column {MASS_GEV}: values are NaN or infinite; {MEND}")
     if table[JET_CLASS].null_count:
         raise DataError(
             f"{path}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
@@ -279,38 +228,3 @@ def _refuse_empty(dataset: JetDataset, split: str) -> None:
             f"{config.path}: no {split} jets of class {', '.join(empty)} with {window};"
             " leave the class out of data.classes, widen the mass window, or add jets"
         )
-
-
-def _pack(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
-    features = np.stack([_flat(table[name]) for name in FEATURE_NAMES], axis=1)
-    return pack_lists(
-        features.astype(np.float32),
-        pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
-        table[MASS_GEV].to_numpy(),
-        _class_index(table, class_names),
-    )
-
-
-def _class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
-    index = pc.index_in(table[JET_CLASS], pa.array(class_names))
-    return np.asarray(index.to_numpy(), np.int64)
-
-
-def _flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Return all constituents of all jets, one after the other; NaN for a missing value."""
-    return np.asarray(pc.list_flatten(column).to_numpy())
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Turn errors of the file system and of Arrow into a `DataError` that names the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing, though the manifest lists it; {_MEND}") from error
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: cannot be read: {error.strerror}; {_MEND}") from error
-        # Arrow has an OSError of its own for contents that it cannot make out.
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{path}: not a readable parquet file: {reason}; {_MEND}") from error
