@@ -29,6 +29,10 @@ COMMANDS = {
         "ucluster_tune.cli.status:status",
         "Show how study NAME stands.",
     ),
+    "predict": (
+        "ucluster_tune.cli.predict:predict",
+        "Write the cluster of every jet, in the order of DATA.",
+    ),
     "weights": (
         "ucluster_tune.cli.weights:weights",
         "Import published weights; export a model to them.",

@@ -1,0 +1,51 @@
+"""What `predict` and `evaluate` share: a model, and the processes to predict with."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ucluster_tune.cli.check import this_machine
+
+if TYPE_CHECKING:
+    from ucluster_tune.data.jet_stream import JetSource
+    from ucluster_tune.training.prediction import Prediction
+    from ucluster_tune.training.saved_model import SavedModel
+
+# Not imported from ucluster_tune.data and .training, which would load Arrow and TensorFlow for a
+# mere --help; tests hold them to the values there.
+SPLITS = ("train", "validation", "test")
+DEFAULT_BATCH = 128
+
+
+def load_model(path: Path) -> "SavedModel":
+    """Returns the model at a path, in whichever form; see `open_model`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ucluster_tune.search.best_model import model_folder
+    from ucluster_tune.trial.models import open_model
+
+    return open_model(model_folder(path))
+
+
+@contextmanager
+def predictions(
+    model: "SavedModel", source: "JetSource", n_workers: int, batch_size: int
+) -> "Iterator[Iterator[Prediction]]":
+    """Gives the predictions of all jets of a source in order; processes end with the block."""
+    from ucluster_tune.search.ray_session import embedded_ray, prepare_environment
+
+    prepare_environment()
+    from ucluster_tune.trial.prediction import predict_here, predict_with_workers
+
+    n_cpus = this_machine().n_cpus
+    with ExitStack() as stack:
+        if n_workers == 1:
+            found = predict_here(model, source, batch_size)
+        else:
+            # More workers than cores are allowed: they share them.
+            stack.enter_context(embedded_ray(max(n_cpus, n_workers)))
+            found = predict_with_workers(
+                model, source, batch_size, n_workers, max(1, n_cpus // n_workers)
+            )
+        yield stack.enter_context(closing(found))  # type: ignore[type-var]
