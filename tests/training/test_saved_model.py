@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.training.small_training import MODEL
+from ucluster_tune.data.selection import Selection
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.training.archive import write_archive
 from ucluster_tune.training.saved_model import (
     OptimizerState,
     SavedModel,
-    Selection,
     read_model,
     write_model,
 )

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from tests.training.small_training import MODEL, small_config
+from ucluster_tune.data.selection import Selection
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.training.checkpoint import Checkpoint, write_checkpoint
-from ucluster_tune.training.saved_model import Selection, write_model
+from ucluster_tune.training.saved_model import write_model
 from ucluster_tune.trial.files import TrialFiles
 from ucluster_tune.trial.models import open_model
 

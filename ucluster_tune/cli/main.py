@@ -33,6 +33,10 @@ COMMANDS = {
         "ucluster_tune.cli.predict:predict",
         "Write the cluster of every jet, in the order of DATA.",
     ),
+    "evaluate": (
+        "ucluster_tune.cli.evaluate:evaluate",
+        "Measure a model's clusters against the classes of jets.",
+    ),
     "weights": (
         "ucluster_tune.cli.weights:weights",
         "Import published weights; export a model to them.",

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.predicting import DEFAULT_BATCH, SPLITS, load_model, predictions
+from ucluster_tune.cli.predicting import (
+    DEFAULT_BATCH,
+    SPLITS,
+    load_model,
+    open_source,
+    predictions,
+)
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
@@ -61,11 +67,10 @@ def predict(
     each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on, and
     distance_0 and so on, the squared distance to each centroid.
     """
-    from ucluster_tune.data.jet_stream import open_parquet
     from ucluster_tune.data.predictions import refuse_existing
 
     refuse_existing(out)
-    source = open_parquet(data, split)
+    source = open_source(data, split)
     counts = _write(load_model(model_dir), source, out, workers, batch_size)
     sizes = ", ".join(f"{cluster}: {n_jets:,}" for cluster, n_jets in enumerate(counts))
     click.echo(f"{out}: {sum(counts):,} jets of {source.description}")

@@ -28,6 +28,21 @@ def load_model(path: Path) -> "SavedModel":
     return open_model(model_folder(path))
 
 
+def open_source(path: Path, split: str | None) -> "JetSource":
+    """Returns the jets at a path, of one split or of all."""
+    from ucluster_tune.data.jet_stream import open_parquet
+
+    return open_parquet(path, split)
+
+
+def training_source(path: Path) -> "JetSource | None":
+    """Returns the training jets beside those at a path; None where there are none."""
+    from ucluster_tune.data.jet_stream import open_parquet
+    from ucluster_tune.data.manifest import read_manifest
+
+    return open_parquet(path, "train") if read_manifest(path).n_jets("train") else None
+
+
 @contextmanager
 def predictions(
     model: "SavedModel", source: "JetSource", n_workers: int, batch_size: int

@@ -10,18 +10,20 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Final, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.manifest import read_manifest
-from ucluster_tune.data.packed import PackedJets
-from ucluster_tune.data.schema import SPLITS
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets
+from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
 from ucluster_tune.data.tables import (
     JET_COLUMNS,
     MEND,
     check_columns,
     check_constituents,
+    class_index,
     pack_table,
     reading,
 )
@@ -49,6 +51,13 @@ class JetSource(Protocol):
 
         Raises:
             DataError: a value is not finite, or the file changed since it was opened.
+        """
+
+    def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
+        """Return mass [GeV] and class of the jets of a block, without reading features.
+
+        Raises:
+            DataError: a mass is not finite, or the file changed since it was opened.
         """
 
 
@@ -101,6 +110,20 @@ class ParquetJets:
                 f" {self.block_sizes[index]}; {MEND}"
             )
 
+    def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
+        """Return mass [GeV] and class of the jets of a row group; see `JetSource`."""
+        path, row_group = self.row_groups[index]
+        with reading(path), pq.ParquetFile(path) as file:
+            table = file.read_row_group(row_group, [JET_CLASS, MASS_GEV])
+        mass_gev = table[MASS_GEV].to_numpy()
+        n_bad = int(np.count_nonzero(~np.isfinite(mass_gev)))
+        if n_bad:
+            raise DataError(
+                f"{path}, row group {row_group}, column {MASS_GEV}: {n_bad} values are NaN or"
+                f" infinite; {MEND}"
+            )
+        return mass_gev, class_index(table, CLASS_NAMES)
+
 
 def open_parquet(folder: Path, split: str | None = None) -> ParquetJets:
     """Return the jets of a data set, labelled or not.
@@ -149,6 +172,13 @@ def read_chunk(source: JetSource, chunk: Chunk) -> Iterator[PackedJets]:
     """Yield the jets of a chunk in order."""
     for index in range(chunk.first, chunk.stop):
         yield from source.read_block(index)
+
+
+def read_labels(source: JetSource) -> tuple[FloatArray, IntArray]:
+    """Return mass [GeV] and class of all jets of a source, in order."""
+    blocks = [source.read_block_labels(index) for index in range(len(source.block_sizes))]
+    masses, classes = zip(*blocks, strict=True)
+    return np.concatenate(masses), np.concatenate(classes)
 
 
 def _row_group_sizes(path: Path, n_bytes: int) -> list[int]:

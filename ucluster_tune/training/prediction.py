@@ -52,9 +52,16 @@ class Predictor:
         self._search = FirstNeighborSearch(model.config)
         self._n_neighbors = model.config.n_neighbors
         self._batch_size = batch_size
+        self._nothing = Prediction(
+            cluster=np.zeros(0, np.int64),
+            embedding=np.zeros((0, model.config.embedding_dim), np.float32),
+            distances=np.zeros((0, model.config.n_clusters), np.float32),
+            mass_gev=np.zeros(0, np.float32),
+            jet_class=np.zeros(0, np.int64),
+        )
 
     def predict(self, pieces: Iterable[PackedJets], first_jet: int = 0) -> Prediction:
-        """Return the clusters of all jets of `pieces`, at least one, one after the other.
+        """Return the clusters of all jets of `pieces`, one after the other.
 
         Args:
             pieces: of neighbouring jets.
@@ -70,6 +77,8 @@ class Predictor:
                 chosen = np.arange(start, min(start + self._batch_size, len(jets)))
                 parts.append(self._predict_batch(searched, chosen, first_jet))
                 first_jet += len(chosen)
+        if not parts:
+            return self._nothing
         return Prediction(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
     def _predict_batch(self, jets: PackedJets, chosen: IntArray, first_jet: int) -> Prediction:

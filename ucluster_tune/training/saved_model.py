@@ -11,7 +11,7 @@ import json
 import os
 import secrets
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, TrialConfig
+from ucluster_tune.data.selection import Selection
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.training.archive import FloatArray, read_archive, write_archive
 from ucluster_tune.training.checkpoint import Checkpoint
@@ -31,20 +32,6 @@ MAX_STEPS: Final = 10**9
 _MAX_JSON_BYTES: Final = 1 << 20
 _VECTORS: Final = ("parameters", "averages")
 _MOMENTS: Final = ("first_moment", "second_moment")
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which jets a model was made for; the published window where nothing is known.
-
-    Attributes:
-        mass_min_gev, mass_max_gev: jets strictly between them.
-        classes: null where any were taken.
-    """
-
-    mass_min_gev: float = DataConfig.model_fields["mass_min_gev"].default
-    mass_max_gev: float = DataConfig.model_fields["mass_max_gev"].default
-    classes: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -81,7 +68,7 @@ class SavedModel:
     parameters: FloatArray
     averages: FloatArray
     origin: str
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     optimizer: OptimizerState | None = None
 
 
