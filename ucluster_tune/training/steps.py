@@ -37,11 +37,17 @@ class StepResult(NamedTuple):
         focal_loss: mean over the jets of all workers.
         clustering_loss: likewise.
         embedding: float32 [jet, dim] of this worker's jets, with the batch's moments.
+        cluster_jets: float32 [cluster]; jets of all workers nearest to each centroid.
+        embedding_mean: float32 [dim]; over the jets of all workers.
+        embedding_square: float32 [dim]; mean of the squares.
     """
 
     focal_loss: tf.Tensor
     clustering_loss: tf.Tensor
     embedding: tf.Tensor
+    cluster_jets: tf.Tensor
+    embedding_mean: tf.Tensor
+    embedding_square: tf.Tensor
 
 
 class NetworkState:
@@ -107,17 +113,33 @@ class NetworkSteps:
 
         # One message a step: sums over this worker's jets, and how many they are.
         n_jets = tf.cast(tf.shape(embedding)[0], embedding.dtype)
-        message = tf.concat([gradient, moments * n_jets, [focal, clustering, n_jets]], axis=0)
-        message = self._group.sum_tensor(message, name="step")
-        means = message / message[-1]
-        gradient, moments, losses = tf.split(
-            means, [network.parameters.size, network.averages.size, 3]
+        parts = [
+            gradient,
+            moments * n_jets,
+            _jets_by_cluster(embedding, parameters[CENTROIDS]),
+            tf.reduce_sum(embedding, axis=0),
+            tf.reduce_sum(tf.square(embedding), axis=0),
+            [focal, clustering, n_jets],
+        ]
+        message = self._group.sum_tensor(tf.concat(parts, axis=0), name="step")
+        model = self._config.model
+        gradient, moments, shares, mean, square, losses = tf.split(
+            message / message[-1],
+            [
+                network.parameters.size,
+                network.averages.size,
+                model.n_clusters,
+                model.embedding_dim,
+                model.embedding_dim,
+                3,
+            ],
         )
         adam_update(
             state.parameters, state.adam, gradient, scalars.step_size, self._config.training
         )
         state.averages.assign_add(scalars.batch_norm_momentum * (moments - state.averages))
-        return StepResult(losses[0], losses[1], embedding)
+        cluster_jets = tf.round(shares * message[-1])
+        return StepResult(losses[0], losses[1], embedding, cluster_jets, mean, square)
 
     def _infer(self, batch: PackedBatch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return embedding [jet, dim], logits [jet, mass bin], distances [jet, cluster]."""
@@ -125,3 +147,9 @@ class NetworkSteps:
         averages = self._network.averages.unpack(self._state.averages)
         embedding, logits = self._network.in_inference(parameters, averages, batch)
         return embedding, logits, squared_distances(embedding, parameters[CENTROIDS])
+
+
+def _jets_by_cluster(embedding: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
+    """Return [cluster]: how many jets are nearest to each centroid."""
+    nearest = tf.argmin(squared_distances(embedding, centroids), axis=1)
+    return tf.reduce_sum(tf.one_hot(nearest, centroids.shape[0], dtype=embedding.dtype), axis=0)
