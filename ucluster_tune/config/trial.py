@@ -103,6 +103,9 @@ class ModelConfig(Section):
     padding_distance: PositiveFloat = Field(
         1000.0, description="added to the first squared distance for each padded end"
     )
+    synchronized_batch_norm: bool = Field(
+        False, description="batch-norm moments of all workers' jets, not of each worker's own"
+    )
 
 
 class LossConfig(Section):

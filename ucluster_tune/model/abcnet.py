@@ -18,7 +18,9 @@ from ucluster_tune.model.normalization import (
     BatchNormalization,
     Normalization,
     StoredNormalization,
+    SumOverGroup,
     normalized_relu,
+    of_this_worker,
 )
 from ucluster_tune.model.parameters import FloatArray, Shape, VectorLayout, layout_of
 
@@ -40,14 +42,26 @@ class Abcnet:
     averages: VectorLayout
 
     def in_training(
-        self, parameters: Mapping[str, tf.Tensor], batch: PackedBatch
+        self,
+        parameters: Mapping[str, tf.Tensor],
+        batch: PackedBatch,
+        sum_over_group: SumOverGroup = of_this_worker,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return embedding [jet, dim], logits [jet, mass bin] and batch moments [averages.size].
+
+        Args:
+            parameters: all weights by name.
+            batch: of this worker.
+            sum_over_group: over the workers, for `config.synchronized_batch_norm`.
 
         Moments of the layers that act on nothing are those of their stored start: mean 0,
         variance 1.
         """
-        normalization = BatchNormalization(parameters, self.config.batch_norm_epsilon)
+        normalization = BatchNormalization(
+            parameters,
+            self.config.batch_norm_epsilon,
+            sum_over_group if self.config.synchronized_batch_norm else of_this_worker,
+        )
         embedding = self._embed(parameters, batch, normalization)
         logits = self._mass_bin_logits(parameters, embedding, normalization)
         start = self.averages.unpack(tf.constant(self.initial_averages(), embedding.dtype))

@@ -103,7 +103,9 @@ class NetworkSteps:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)
             parameters = network.parameters.unpack(state.parameters)
-            embedding, logits, moments = network.in_training(parameters, batch)
+            embedding, logits, moments = network.in_training(
+                parameters, batch, self._group.sum_tensor
+            )
             focal = focal_loss_sum(logits, batch.mass_bin, loss)
             clustering = clustering_loss_sum(
                 embedding, parameters[CENTROIDS], scalars.inverse_temperature
