@@ -25,6 +25,7 @@ OWNERS = {
     "optuna": ("search",),
     "mlflow": ("search", "cli.ui"),
     "pyarrow": ("data",),
+    "h5py": ("data.hls4ml",),
     "fastjet": ("data.simulation",),
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),

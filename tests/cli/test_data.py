@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from ucluster_tune.cli import data as cli
+from ucluster_tune.cli import jet_options
 from ucluster_tune.data import features, schema
 from ucluster_tune.data.manifest import read_manifest, verify_files
 from ucluster_tune.data.simulation.settings import SimulationSettings
@@ -142,8 +143,8 @@ def test_splits_with_fraction_zero_get_no_file(tmp_path):
 
 
 def test_help_and_defaults_are_those_of_the_layers_below():
-    assert cli.CLASS_NAMES == features.CLASS_NAMES
-    assert cli.SPLITS == schema.SPLITS
+    assert jet_options.CLASS_NAMES == features.CLASS_NAMES
+    assert jet_options.SPLITS == schema.SPLITS
     defaults = {option.name: option.default for option in cli.simulate.params}
     settings = SimulationSettings()
     assert defaults["fractions"] == ",".join(str(fraction) for fraction in DEFAULT_FRACTIONS)
@@ -158,7 +159,7 @@ def test_help_and_defaults_are_those_of_the_layers_below():
 def test_help_loads_no_library_of_weight():
     code = (
         "import sys, ucluster_tune.cli.data\n"
-        "heavy = {'numpy', 'pyarrow', 'pydantic', 'rich', 'pythia8mc', 'fastjet', 'tensorflow'}\n"
+        "heavy = {'numpy', 'pyarrow', 'pydantic', 'rich', 'h5py', 'requests', 'pythia8mc'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(

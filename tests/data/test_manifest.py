@@ -77,11 +77,13 @@ def test_empty_folder_is_called_empty(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_hdf5_is_said_to_be_unsupported(tmp_path):
+def test_hdf5_is_told_how_to_become_a_data_set(tmp_path):
     file = tmp_path / "jetImage.h5"
     file.write_bytes(b"\x89HDF\r\n\x1a\n and more")
     for path in (file, tmp_path):
-        with pytest.raises(DataError, match=r"HDF5 file.*not supported yet"):
+        with pytest.raises(
+            DataError, match=r"HDF5 file.*`ucluster-tune data convert SOURCE --out DIR`"
+        ):
             read_manifest(path)
 
 

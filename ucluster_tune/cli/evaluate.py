@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data import ClassList, FiniteRange
+from ucluster_tune.cli.jet_options import ClassList, FiniteRange
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,

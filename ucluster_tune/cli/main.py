@@ -17,7 +17,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 # In order of use: name, where the command is, its line of help.
 COMMANDS = {
-    "data": ("ucluster_tune.cli.data:data", "Make data sets of jets."),
+    "data": ("ucluster_tune.cli.data:data", "Make data sets of jets, and look into them."),
     "check": ("ucluster_tune.cli.check:check", "Check a search-space file and show the plan."),
     "train": ("ucluster_tune.cli.train:train", "Train one configuration, without a search."),
     "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),

@@ -14,21 +14,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ucluster_tune.data.features import CLASS_NAMES
-from ucluster_tune.data.manifest import read_manifest
-from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
-from ucluster_tune.data.tables import (
-    JET_COLUMNS,
-    MEND,
-    check_columns,
-    check_constituents,
+from ucluster_tune.data.dataset import (
+    check_lists,
+    check_parquet,
     class_index,
     pack_table,
     reading,
 )
+from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
+from ucluster_tune.data.manifest import read_manifest
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets
+from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
 from ucluster_tune.errors import DataError
 
+_MEND: Final = "copy the data set again from where it came, or make it again"
 _JETS_AT_A_TIME: Final = 2048
 _CHUNK_JETS: Final = 8192
 
@@ -97,17 +96,19 @@ class ParquetJets:
         n_read = 0
         with reading(path), pq.ParquetFile(path) as file:
             batches = file.iter_batches(
-                _JETS_AT_A_TIME, row_groups=[row_group], columns=list(JET_COLUMNS)
+                _JETS_AT_A_TIME,
+                row_groups=[row_group],
+                columns=[JET_CLASS, MASS_GEV, *FEATURE_NAMES],
             )
             for batch in batches:
                 table = pa.Table.from_batches([batch])
-                check_constituents(table, f"{path}, row group {row_group}")
+                check_lists(table, f"{path}, row group {row_group}")
                 n_read += len(batch)
                 yield pack_table(table, CLASS_NAMES)
         if n_read != self.block_sizes[index]:
             raise DataError(
                 f"{path}, row group {row_group}: {n_read} jets in place of"
-                f" {self.block_sizes[index]}; {MEND}"
+                f" {self.block_sizes[index]}; {_MEND}"
             )
 
     def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
@@ -120,7 +121,7 @@ class ParquetJets:
         if n_bad:
             raise DataError(
                 f"{path}, row group {row_group}, column {MASS_GEV}: {n_bad} values are NaN or"
-                f" infinite; {MEND}"
+                f" infinite; {_MEND}"
             )
         return mass_gev, class_index(table, CLASS_NAMES)
 
@@ -144,7 +145,7 @@ def open_parquet(folder: Path, split: str | None = None) -> ParquetJets:
         found = _row_group_sizes(path, file.n_bytes)
         if sum(found) != file.n_jets:
             raise DataError(
-                f"{path}: holds {sum(found)} jets, the manifest says {file.n_jets}; {MEND}"
+                f"{path}: holds {sum(found)} jets, the manifest says {file.n_jets}; {_MEND}"
             )
         row_groups += [(path, index) for index in range(len(found))]
         sizes += found
@@ -187,9 +188,9 @@ def _row_group_sizes(path: Path, n_bytes: int) -> list[int]:
         if found != n_bytes:
             raise DataError(
                 f"{path}: has {found} bytes, the manifest says {n_bytes}: it was cut short or"
-                f" changed; {MEND}"
+                f" changed; {_MEND}"
             )
         with pq.ParquetFile(path) as file:
-            check_columns(path, file.schema_arrow)
+            check_parquet(path, file)
             metadata = file.metadata
             return [metadata.row_group(index).num_rows for index in range(file.num_row_groups)]

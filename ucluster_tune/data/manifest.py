@@ -19,6 +19,7 @@ MANIFEST_NAME: Final = "manifest.json"
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
 _MAKE_ONE: Final = "make one with `ucluster-tune data simulate --out DIR`"
+_CONVERT: Final = "make a data set of it with `ucluster-tune data convert SOURCE --out DIR`"
 _MEND: Final = "copy the data set again from where it came, or make it again"
 
 
@@ -146,14 +147,15 @@ def _find_manifest(folder: Path) -> Path:
         if path.is_file():
             return path
         if folder.is_file():
-            what = "an HDF5 file, which is not supported yet" if _is_hdf5(folder) else "a file"
+            if _is_hdf5(folder):
+                raise DataError(f"{folder}: this is an HDF5 file; {_CONVERT}")
             raise DataError(
-                f"{folder}: this is {what}; a data set is a folder with {MANIFEST_NAME}:"
+                f"{folder}: this is a file; a data set is a folder with {MANIFEST_NAME}:"
                 f" {_MAKE_ONE}"
             )
         if not folder.exists():
             raise DataError(f"{folder}: no such folder; check data.path, or {_MAKE_ONE}")
-        raise DataError(f"{folder}: no {MANIFEST_NAME}{_what_is_there(folder)}; {_MAKE_ONE}")
+        raise DataError(f"{folder}: no {MANIFEST_NAME}{_what_is_there(folder)}")
     except OSError as error:
         raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
 
@@ -190,7 +192,7 @@ def _what_is_there(folder: Path) -> str:
     """A remark on a folder without manifest, for the error message."""
     suffixes = {path.suffix.lower() for path in folder.iterdir()}
     if suffixes & _HDF5_SUFFIXES:
-        return ", but HDF5 files, which are not supported yet"
+        return f", but HDF5 files; {_CONVERT}"
     if ".parquet" in suffixes:
-        return ", though there are parquet files: the data set is not complete"
-    return "" if suffixes else " (the folder is empty)"
+        return f", though there are parquet files: the data set is not complete; {_MEND}"
+    return f"; {_MAKE_ONE}" if suffixes else f" (the folder is empty); {_MAKE_ONE}"

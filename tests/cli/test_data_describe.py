@@ -1,0 +1,103 @@
+"""`ucluster-tune data describe`, as typed."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from tests.hls4ml_files import made_up_file
+from tests.small_datasets import write_jets
+from ucluster_tune.cli.main import main
+from ucluster_tune.data.manifest import read_manifest
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def describe(*arguments):
+    command = ["data", "describe", *map(str, arguments)]
+    return CliRunner().invoke(main, command, env={"COLUMNS": "120"})
+
+
+@pytest.fixture
+def jets(tmp_path):
+    return write_jets(tmp_path / "my jets")
+
+
+def test_tables_for_people(jets):
+    result = describe(jets)
+    assert result.exit_code == 0, result.stderr
+    lines = [" ".join(line.replace("│", " ").split()) for line in result.stdout.splitlines()]
+    assert "Whole yes, all checksums hold" in lines
+    size = (jets / "train-00000.parquet").stat().st_size / 1e6
+    assert f"train 20 20 20 60 4 {size:.1f}" in lines
+    assert any(line.startswith("top ") and line.count(".") == 7 for line in lines)
+    assert any(line.startswith("cos_theta_rel ") for line in lines)
+    assert lines[-1].endswith(f"--set data.path='{jets}'")
+    assert "checking and reading" in result.stderr
+
+
+def test_json_for_scripts(jets):
+    result = describe(jets, "--json")
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["is_whole"] is True
+    assert document["faults"] == []
+    assert document["checksum"] == read_manifest(jets).dataset_checksum
+    assert document["splits"]["test"]["jets"] == {"w": 10, "z": 10, "t": 10}
+    assert set(document["mass_gev"]["w"]) == {"min", "q05", "q25", "q50", "q75", "q95", "max"}
+    assert len(document["features"]) == 8
+
+
+def test_a_damaged_data_set_is_described_as_far_as_it_goes_and_fails(jets, tmp_path):
+    file = jets / "train-00000.parquet"
+    data = bytearray(file.read_bytes())
+    data[100] ^= 1
+    file.write_bytes(data)
+    plot = tmp_path / "jets.png"
+    for options in ([], ["--json"], ["--plot", plot]):
+        result = describe(jets, *options)
+        assert result.exit_code == 1
+        assert f"Error: {jets}: not whole\n{file}: altered: sha256 is" in result.stderr
+        assert "Next:" not in result.stdout
+        assert not plot.exists()
+    assert "no: 1 fault" in describe(jets).stdout
+    document = json.loads(describe(jets, "--json").stdout)
+    assert document["is_whole"] is False
+    assert "altered" in document["faults"][0]
+
+
+def test_spectra_are_drawn(jets, tmp_path):
+    plot = tmp_path / "jets.png"
+    result = describe(jets, "--plot", plot)
+    assert result.exit_code == 0, result.stderr
+    assert f"Spectra: {plot}" in result.stdout
+    assert plot.read_bytes().startswith(PNG)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["jets.png", "my jets"]
+
+
+def test_a_picture_that_cannot_be_written_is_an_error(jets, tmp_path):
+    result = describe(jets, "--plot", tmp_path / "nowhere" / "jets.png")
+    assert result.exit_code == 1
+    assert "cannot write the picture: No such file or directory" in result.stderr
+    result = describe(jets, "--plot", tmp_path / "jets.pdf")
+    assert result.exit_code == 2
+    assert "must end in .png" in result.stderr
+
+
+def test_what_is_no_data_set_is_one_error(tmp_path):
+    made_up_file(3).write(tmp_path / "jets.h5")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("hello")
+    for name, fault in (
+        ("nowhere", "no such folder"),
+        ("jets.h5", "this is an HDF5 file; make a data set of it with"),
+        ("empty", "the folder is empty"),
+        ("text", "this is a file"),
+        (".", "but HDF5 files; make a data set of it with"),
+    ):
+        result = describe(tmp_path / name)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        (line,) = result.stderr.splitlines()
+        assert line.startswith("Error: ")
+        assert fault in line

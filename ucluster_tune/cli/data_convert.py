@@ -1,0 +1,132 @@
+"""`ucluster-tune data convert`: HLS4ML HDF5 files to a parquet data set."""
+
+import math
+import shlex
+from pathlib import Path
+
+import click
+
+from ucluster_tune.cli.jet_options import (
+    SPLITS,
+    ClassList,
+    FiniteRange,
+    Fractions,
+    progress_bar,
+)
+
+
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune data convert hls4ml_LHCjet_100p_train.tar.gz --out data/hls4ml
+    """
+)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder to make; it must not exist yet, or be empty.",
+)
+@click.option(
+    "--classes",
+    type=ClassList(),
+    default="w,z,t",
+    show_default=True,
+    help="Jet classes to keep: some of g,q,w,z,t (gluon, light quark, W, Z, top).",
+)
+@click.option(
+    "--mass-min",
+    type=FiniteRange(),
+    metavar="GEV",
+    help="Leave out jets with this mass or less.  [default: none; a search selects again]",
+)
+@click.option(
+    "--mass-max",
+    type=FiniteRange(),
+    metavar="GEV",
+    help="Leave out jets with this mass or more.  [default: none; a search selects again]",
+)
+@click.option(
+    "--fractions",
+    type=Fractions(),
+    default="0.64,0.16,0.2",
+    show_default=True,
+    help="Shares of train, validation and test; each jet is dealt by lot.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    default=1,
+    show_default=True,
+    help="Decides which jet goes into which split; the selection does not change that.",
+)
+@click.option(
+    "--row-group-size",
+    type=click.IntRange(1, 1_000_000),
+    default=1024,
+    show_default=True,
+    help="Jets in a row group, the piece that one worker reads.",
+)
+@click.option(
+    "--max-bad-jets",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Jets with values that are not finite to leave out, before giving up.",
+)
+def convert(
+    *,
+    source: Path,
+    out: Path,
+    classes: tuple[str, ...],
+    mass_min: float | None,
+    mass_max: float | None,
+    fractions: tuple[float, ...],
+    seed: int,
+    row_group_size: int,
+    max_bad_jets: int,
+) -> None:
+    """Convert HLS4ML LHC jets from HDF5 to a parquet data set.
+
+    SOURCE is an HDF5 file of the Zenodo record 10.5281/zenodo.3602254, a folder of such files
+    or of the record's archives, or one archive (.tar, .tar.gz). Memory does not grow with it.
+    """
+    low = -math.inf if mass_min is None else mass_min
+    high = math.inf if mass_max is None else mass_max
+    if low >= high:
+        raise click.BadParameter(
+            f"{low:g} must be below --mass-max, {high:g}", param_hint="'--mass-min'"
+        )
+
+    from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+
+    command = [
+        *("ucluster-tune", "data", "convert", str(source), "--out", str(out)),
+        *("--classes", ",".join(classes)),
+        *([] if mass_min is None else ["--mass-min", str(mass_min)]),
+        *([] if mass_max is None else ["--mass-max", str(mass_max)]),
+        *("--fractions", ",".join(str(fraction) for fraction in fractions)),
+        *("--seed", str(seed)),
+        *("--row-group-size", str(row_group_size)),
+        *("--max-bad-jets", str(max_bad_jets)),
+    ]
+    with progress_bar(in_bytes=True) as progress:
+        task = progress.add_task("converting jets", total=None)
+        conversion = convert_dataset(
+            source,
+            out,
+            Selection(classes, low, high, fractions, seed, max_bad_jets),
+            command=shlex.join(command),
+            row_group_size=row_group_size,
+            on_size=lambda n_bytes: progress.update(task, total=n_bytes),
+            on_bytes=lambda n_bytes: progress.advance(task, n_bytes),
+        )
+    manifest = conversion.manifest
+    sizes = ", ".join(f"{manifest.n_jets(split)} {split}" for split in SPLITS)
+    click.echo(f"{out}: {sizes} jets of classes {', '.join(manifest.classes)}")
+    reasons = "".join(f", {n} {reason}" for reason, n in conversion.left_out.items())
+    left_out = f"; left out:{reasons[1:]}" if reasons else ""
+    click.echo(f"{conversion.n_jets} jets were read{left_out}")
+    click.echo(f"Next: ucluster-tune data describe {shlex.quote(str(out))}")

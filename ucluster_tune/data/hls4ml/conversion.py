@@ -1,0 +1,316 @@
+"""From HLS4ML HDF5 files to a parquet data set, whatever their size, in flat memory.
+
+Each jet's split and place in it are random numbers of the seed, the name of its file and its row
+there: they depend neither on the pieces in which files are read, nor on the selection.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import JsonValue
+
+from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
+from ucluster_tune.data.hls4ml.jets import JetBlock, check_file, constituent_lists, read_blocks
+from ucluster_tune.data.hls4ml.layout import (
+    CLASS_COLUMNS,
+    FEATURE_COLUMNS,
+    JETS,
+    MASS_COLUMN,
+)
+from ucluster_tune.data.hls4ml.sources import (
+    Hdf5File,
+    SourceFile,
+    check_hdf5_files,
+    find_source_files,
+    hdf5_files,
+)
+from ucluster_tune.data.manifest import Manifest
+from ucluster_tune.data.mixing import JetMixer, Keys
+from ucluster_tune.data.schema import SPLITS, jets_table
+from ucluster_tune.data.writer import DatasetWriter
+from ucluster_tune.errors import DataError
+
+DEFAULT_ROW_GROUP_SIZE: Final = 1024
+
+_JETS_IN_MEMORY: Final = 16_384  # some 30 MB of features
+_JETS_AT_A_TIME: Final = 2048
+_SPLIT: Final = "split"
+_SPLIT_STREAM, _ORDER_STREAM = 0, 1
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which jets are converted, and how they are dealt to the splits.
+
+    Attributes:
+        classes: some of CLASS_NAMES.
+        mass_min_gev: jets at or below are left out; -inf keeps all.
+        mass_max_gev: jets at or above are left out.
+        fractions: of train, validation and test, with sum 1.
+        seed: decides which jet goes where.
+        max_bad_jets: jets with values that are not finite to leave out, before giving up.
+    """
+
+    classes: Sequence[str]
+    mass_min_gev: float
+    mass_max_gev: float
+    fractions: Sequence[float]
+    seed: int
+    max_bad_jets: int = 0
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What came of a conversion.
+
+    Attributes:
+        manifest: of the data set.
+        n_jets: read.
+        left_out: reason to number of jets.
+    """
+
+    manifest: Manifest
+    n_jets: int
+    left_out: dict[str, int]
+
+
+def convert_dataset(
+    source: Path,
+    directory: Path,
+    selection: Selection,
+    *,
+    command: str,
+    origin: str | None = None,
+    row_group_size: int = DEFAULT_ROW_GROUP_SIZE,
+    on_size: Callable[[int], None] = lambda n_bytes: None,
+    on_bytes: Callable[[int], None] = lambda n_bytes: None,
+) -> Conversion:
+    """Convert HLS4ML HDF5 files to a data set in a new folder.
+
+    Equal files and selections make equal data sets, whether the files lie in a folder or in
+    archives.
+
+    Args:
+        source: an HDF5 file, a folder of them, or their tar.
+        directory: a folder that does not exist or is empty.
+        selection: which jets, and their splits.
+        command: the command that is recorded.
+        origin: where the files come from, such as a DOI; by default the name of `source`.
+        row_group_size: jets in a row group.
+        on_size: called once with the number of bytes that will be read.
+        on_bytes: called with the number of bytes read since the last call.
+
+    Raises:
+        DataError: a file is damaged or no HLS4ML file, a value is not finite, or a split comes
+            out empty.
+        MachineError: no space, no permission.
+    """
+    files = find_source_files(source)
+    on_size(sum(file.n_bytes for file in files))
+    converter = _Converter(selection)
+    with DatasetWriter(directory, row_group_size=row_group_size) as writer:
+        check_hdf5_files(files)
+        with writer.scratch() as scratch:
+            _convert(files, converter, writer, scratch, on_bytes)
+        _refuse_empty(writer, selection, converter)
+        settings: dict[str, JsonValue] = {
+            **_recorded(selection),
+            "row_group_size": row_group_size,
+            "files": [{"name": f.path.name, "n_bytes": f.n_bytes} for f in files],
+            "columns": dict(zip(FEATURE_NAMES, FEATURE_COLUMNS, strict=True)),
+            "n_jets_read": converter.n_jets,
+            "left_out": dict(converter.left_out),
+        }
+        manifest = writer.finish(
+            name=directory.resolve().name,
+            source=f"HLS4ML LHC jets: {origin or source.resolve().name}",
+            command=command,
+            settings=settings,
+        )
+    return Conversion(manifest, converter.n_jets, dict(converter.left_out))
+
+
+def _convert(
+    files: tuple[SourceFile, ...],
+    converter: "_Converter",
+    writer: DatasetWriter,
+    scratch: Path,
+    on_bytes: Callable[[int], None],
+) -> None:
+    """Read, select, mix and write all jets."""
+    member_folder, mixing_folder = scratch / "member", scratch / "mixing"
+    member_folder.mkdir()
+    mixing_folder.mkdir()
+    with JetMixer(mixing_folder, _JETS_IN_MEMORY) as mixer:
+        for file, block in _blocks(files, member_folder, on_bytes):
+            converter.take(file, block, mixer)
+        for table in mixer.tables():
+            for index, split in enumerate(SPLITS):
+                part = table.filter(pc.equal(table[_SPLIT], index))
+                if part.num_rows:
+                    writer.write(split, part.drop_columns([_SPLIT]))
+
+
+def _recorded(selection: Selection) -> dict[str, JsonValue]:
+    """Return the selection as plain JSON, which has no infinity."""
+    bounds = (selection.mass_min_gev, selection.mass_max_gev)
+    low, high = (value if np.isfinite(value) else None for value in bounds)
+    return {
+        "classes": list(selection.classes),
+        "mass_min_gev": low,
+        "mass_max_gev": high,
+        "fractions": list(selection.fractions),
+        "seed": selection.seed,
+        "max_bad_jets": selection.max_bad_jets,
+    }
+
+
+def _blocks(
+    files: tuple[SourceFile, ...], scratch: Path, on_bytes: Callable[[int], None]
+) -> Iterator[tuple[Hdf5File, JetBlock]]:
+    """Yield small blocks of all files; progress inside of a file is counted in its jets."""
+    is_archive = files[0].is_archive
+    for file in hdf5_files(files, scratch, on_bytes):
+        found = check_file(file.path, file.label)
+        if found.classes is None:
+            raise DataError(
+                f"{file.label}: {JETS} has no columns {', '.join(CLASS_COLUMNS)}: a search needs"
+                " labelled jets to measure its accuracy"
+            )
+        n_jets = found.n_jets
+        n_bytes = 0 if is_archive else file.path.stat().st_size
+        n_done = 0
+        for block in read_blocks(file.path, file.label):
+            yield from ((file, part) for part in _parts(block))
+            n_now = n_bytes * (block.start + len(block)) // n_jets
+            on_bytes(n_now - n_done)
+            n_done = n_now
+
+
+def _parts(block: JetBlock) -> Iterator[JetBlock]:
+    for start in range(0, len(block), _JETS_AT_A_TIME):
+        piece = slice(start, start + _JETS_AT_A_TIME)
+        yield JetBlock(
+            block.start + start,
+            block.mass_gev[piece],
+            block.class_index[piece],
+            block.columns[piece],
+        )
+
+
+class _Converter:
+    """Selects jets, draws their split and their place, and keeps count."""
+
+    def __init__(self, selection: Selection) -> None:
+        self.n_jets = 0
+        self.left_out: Counter[str] = Counter()
+        self._selection = selection
+        self._file: Hdf5File | None = None
+        self._n_files: Counter[str] = Counter()
+
+    def take(self, file: Hdf5File, block: JetBlock, mixer: JetMixer) -> None:
+        """Hand the selected jets of a block to the mixer."""
+        if file is not self._file:
+            self._begin(file)
+        self.n_jets += len(block)
+        split, keys = self._draw(len(block))
+        is_kept = self._is_selected(block)
+        counts, features = constituent_lists(block.columns[is_kept])
+        rows = np.flatnonzero(is_kept)
+        is_good = self._is_good(file, block.start + rows, block.mass_gev[rows], counts, features)
+        rows = rows[is_good]
+        table = jets_table(
+            np.array(CLASS_NAMES)[block.class_index[rows]].tolist(),
+            block.mass_gev[rows],
+            counts[is_good],
+            features[np.repeat(is_good, counts)],
+        )
+        mixer.add(table.append_column(_SPLIT, pa.array(split[rows])), keys[rows])
+
+    def _begin(self, file: Hdf5File) -> None:
+        """Start the random numbers of a file: those of its name, not of its place."""
+        self._file = file
+        # Files of one name in different folders get different numbers.
+        name = f"{file.name}\0{self._n_files[file.name]}"
+        self._n_files[file.name] += 1
+        words = np.frombuffer(hashlib.sha256(name.encode()).digest(), np.uint32).tolist()
+        seeds = [
+            np.random.SeedSequence(self._selection.seed, spawn_key=(stream, *words))
+            for stream in (_SPLIT_STREAM, _ORDER_STREAM)
+        ]
+        self._splits, self._order = (np.random.PCG64(seed) for seed in seeds)
+
+    def _draw(self, n_jets: int) -> tuple[npt.NDArray[np.int8], Keys]:
+        """Return the split and the key of the next jets; raw numbers never change with NumPy."""
+        uniform = (self._splits.random_raw(n_jets) >> np.uint64(11)) * 2.0**-53
+        borders = np.cumsum(self._selection.fractions)[:-1]
+        split = np.searchsorted(borders, uniform, side="right").astype(np.int8)
+        return split, np.asarray(self._order.random_raw(n_jets), np.uint64)
+
+    def _is_selected(self, block: JetBlock) -> npt.NDArray[np.bool_]:
+        selection, mass = self._selection, block.mass_gev
+        wanted = [CLASS_NAMES.index(name) for name in selection.classes]
+        is_wanted = np.isin(block.class_index, wanted)
+        # A mass that is NaN is selected, to be found bad.
+        is_outside = (mass <= selection.mass_min_gev) | (mass >= selection.mass_max_gev)
+        is_outside &= np.isfinite(mass)
+        is_kept: npt.NDArray[np.bool_] = is_wanted & ~is_outside
+        self._leave_out("of another class", int((~is_wanted).sum()))
+        self._leave_out("outside the mass range", int((is_wanted & is_outside).sum()))
+        return is_kept
+
+    def _is_good(
+        self,
+        file: Hdf5File,
+        numbers: npt.NDArray[np.int64],
+        mass_gev: npt.NDArray[np.float32],
+        counts: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float32],
+    ) -> npt.NDArray[np.bool_]:
+        """Return which of the selected jets, with these numbers in the file, can be used."""
+        jet = np.repeat(np.arange(len(counts)), counts)
+        is_bad_value = ~np.isfinite(features)
+        is_bad = ~np.isfinite(mass_gev)
+        is_bad[jet[is_bad_value.any(axis=1)]] = True
+        is_empty = (counts == 0) & ~is_bad
+        self._leave_out("without constituents", int(is_empty.sum()))
+        self._leave_out("with values that are not finite", int(is_bad.sum()))
+        if self.left_out["with values that are not finite"] > self._selection.max_bad_jets:
+            first = int(np.flatnonzero(is_bad)[0])
+            faulty = is_bad_value[jet == first].any(axis=0)
+            columns = [n for n, bad in zip(FEATURE_COLUMNS, faulty, strict=True) if bad]
+            columns += [] if np.isfinite(mass_gev[first]) else [MASS_COLUMN]
+            raise DataError(
+                f"{file.label}: jet {numbers[first]} has values in {', '.join(columns)} that are"
+                " NaN, infinite or without a logarithm; download or copy the file again, or"
+                " leave such jets out with --max-bad-jets"
+            )
+        is_good: npt.NDArray[np.bool_] = ~is_bad & ~is_empty
+        return is_good
+
+    def _leave_out(self, reason: str, n_jets: int) -> None:
+        if n_jets:
+            self.left_out[reason] += n_jets
+
+
+def _refuse_empty(writer: DatasetWriter, selection: Selection, converter: _Converter) -> None:
+    read = f"{converter.n_jets} jets were read"
+    if converter.left_out:
+        reasons = [f"{n} {reason}" for reason, n in converter.left_out.items()]
+        read += f", {', '.join(reasons)}"
+    for name in selection.classes:
+        for split, fraction in zip(SPLITS, selection.fractions, strict=True):
+            if fraction > 0 and not writer.counts(split).get(name):
+                raise DataError(
+                    f"no {split} jets of class {name}: {read}; name other classes with"
+                    " --classes, widen the mass range, give that split a larger share with"
+                    " --fractions, or convert more files"
+                )

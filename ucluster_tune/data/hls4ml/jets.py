@@ -1,0 +1,131 @@
+"""Jets from an HLS4ML HDF5 file, block by block, with the features that the network reads."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.hls4ml.layout import (
+    CONSTITUENTS,
+    FEATURE_COLUMNS,
+    JETS,
+    PT_COLUMN,
+    Layout,
+    find_layout,
+    opened,
+)
+from ucluster_tune.errors import DataError
+
+Bools = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.floating[Any]]
+
+NO_CLASS: Final = -1
+"""Of a jet without truth, or whose truth is none of the five classes."""
+
+_PT: Final = FEATURE_COLUMNS.index(PT_COLUMN)
+_LOGARITHMS: Final = tuple(
+    index for index, name in enumerate(FEATURE_NAMES) if name.startswith("ln_")
+)
+
+
+@dataclass(frozen=True)
+class JetBlock:
+    """Neighbouring jets of a file, as they stand in it.
+
+    Attributes:
+        start: number of the first one in the file.
+        mass_gev: float32 [jet].
+        class_index: int8 [jet] into CLASS_NAMES, or NO_CLASS.
+        columns: float [jet, constituent, column], those of FEATURE_COLUMNS.
+    """
+
+    start: int
+    mass_gev: npt.NDArray[np.float32]
+    class_index: npt.NDArray[np.int8]
+    columns: Numbers
+
+    def __len__(self) -> int:
+        return len(self.mass_gev)
+
+
+def check_file(path: Path, label: str) -> Layout:
+    """Return the layout of a file; `label` names it in errors.
+
+    Raises:
+        DataError: it is damaged, or no HLS4ML file.
+    """
+    with opened(path, label) as file:
+        return find_layout(file, label)
+
+
+def read_blocks(path: Path, label: str) -> Iterator[JetBlock]:
+    """Yield all jets of a file in order; memory does not grow with the file.
+
+    Raises:
+        DataError: it is damaged, no HLS4ML file, or its truth is not one class a jet.
+    """
+    with opened(path, label) as file:
+        layout = find_layout(file, label)
+        jets, constituents = file[JETS], file[CONSTITUENTS]
+        for start in range(0, layout.n_jets, layout.rows_per_read):
+            rows = slice(start, min(start + layout.rows_per_read, layout.n_jets))
+            yield _block(start, jets[rows], constituents[rows], layout, label)
+
+
+def constituent_lists(columns: Numbers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Return constituents without padding, in descending pt, at most MAX_CONSTITUENTS a jet.
+
+    Features are the columns as they stand, or their natural logarithm where the name of the
+    feature says so. Padding is a constituent with pt = 0.
+
+    Args:
+        columns: float [jet, constituent, column], those of FEATURE_COLUMNS.
+
+    Returns:
+        int64 [jet], the number of constituents; float32 [constituent, feature], those of the
+        first jet, then those of the second and so on. A value that has no logarithm is NaN.
+
+    >>> columns = np.zeros((1, 3, 8))
+    >>> columns[0, :2] = [[0.1, 0, 0.25, 0.1, 1, 0.5, 1, 1], [0, 0.1, 0.75, 0.1, 3, 0.5, 3, 1]]
+    >>> counts, features = constituent_lists(columns)
+    >>> counts.tolist(), [round(float(x), 3) for x in features[0]]
+    ([2], [0.0, 0.1, -0.288, 0.1, 1.099, -0.693, 1.099, 1.0])
+    """
+    pt = columns[:, :, _PT]
+    if (np.diff(pt, axis=1) > 0).any():
+        order = np.argsort(-pt, axis=1, kind="stable")
+        columns = np.take_along_axis(columns, order[:, :, np.newaxis], axis=1)
+    columns = columns[:, :MAX_CONSTITUENTS]
+    is_real = columns[:, :, _PT] != 0  # NaN and negative ones are found to be bad later
+    features = columns[is_real].astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        features[:, _LOGARITHMS] = np.log(features[:, _LOGARITHMS])
+        return is_real.sum(axis=1, dtype=np.int64), features.astype(np.float32)
+
+
+def _block(
+    start: int, jets: Numbers, constituents: Numbers, layout: Layout, label: str
+) -> JetBlock:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite
+        mass_gev = jets[:, layout.mass].astype(np.float32)
+    if layout.classes is None:
+        class_index = np.full(len(jets), NO_CLASS, np.int8)
+    else:
+        class_index = _class_index(start, jets[:, layout.classes], label)
+    return JetBlock(start, mass_gev, class_index, constituents[:, :, layout.features])
+
+
+def _class_index(start: int, truth: Numbers, label: str) -> npt.NDArray[np.int8]:
+    """Return the class of each jet from one column for each class, which hold 0 or 1."""
+    is_bad = ~((truth == 0) | (truth == 1)).all(axis=1) | (truth.sum(axis=1) > 1)
+    if is_bad.any():
+        index = int(np.flatnonzero(is_bad)[0])
+        raise DataError(
+            f"{label}: the truth of jet {start + index} is {truth[index].tolist()} for"
+            f" {', '.join(CLASS_NAMES)}; one may be 1, the others 0"
+        )
+    return np.where(truth.any(axis=1), truth.argmax(axis=1), NO_CLASS).astype(np.int8)

@@ -1,0 +1,225 @@
+"""What an HLS4ML HDF5 file holds, found by name and checked before anything is read from it.
+
+A file is a stranger's: links to other files, data that is declared but not there, and chunks that
+unpack to more than memory holds are refused.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import h5py
+import numpy as np
+
+from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.errors import DataError
+
+JETS: Final = "jets"
+CONSTITUENTS: Final = "jetConstituentList"
+JET_NAMES: Final = "jetFeatureNames"
+CONSTITUENT_NAMES: Final = "particleFeatureNames"
+
+MASS_COLUMN: Final = "j_mass"
+CLASS_COLUMNS: Final = tuple(f"j_{name}" for name in CLASS_NAMES)
+PT_COLUMN: Final = "j1_pt"
+FEATURE_COLUMNS: Final = (
+    "j1_etarel",
+    "j1_phirel",
+    "j1_ptrel",
+    "j1_deltaR",
+    "j1_e",
+    "j1_erel",
+    "j1_pt",
+    "j1_costhetarel",
+)
+"""One for each of FEATURE_NAMES, in their order; some are stored as logarithms."""
+
+HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+
+_MEND: Final = "download or copy it again from where it came"
+_MAX_NAMES: Final = 1000
+_MAX_SLOTS: Final = 2000  # constituents of a jet; the published files have 30 to 150
+_MAX_CHUNK_BYTES: Final = 256 << 20
+_MAX_COMPRESSION: Final = 1100  # deflate, the strongest filter that these files use, ends at 1032
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where in a file's arrays the wanted columns are.
+
+    Attributes:
+        n_jets: rows of both arrays.
+        n_slots: constituents that a jet has room for.
+        mass: column of the jets' mass.
+        classes: column of each of CLASS_NAMES; None where the file has no truth.
+        features: column of each of FEATURE_COLUMNS.
+        rows_per_read: jets to read at a time; a multiple of the chunks, so that none is
+            unpacked twice.
+    """
+
+    n_jets: int
+    n_slots: int
+    mass: int
+    classes: tuple[int, ...] | None
+    features: tuple[int, ...]
+    rows_per_read: int
+
+
+def is_hdf5(start: bytes) -> bool:
+    """Tell whether a file that starts so is HDF5.
+
+    >>> is_hdf5(HDF5_SIGNATURE + b"..."), is_hdf5(b"PAR1")
+    (True, False)
+    """
+    return start.startswith(HDF5_SIGNATURE)
+
+
+@contextmanager
+def opened(path: Path, label: str) -> Iterator[h5py.File]:
+    """Give the open HDF5 file; whatever goes wrong with it is a `DataError` naming `label`."""
+    try:
+        with h5py.File(path, "r", locking=False) as file:
+            yield file
+    except DataError:
+        raise
+    except FileNotFoundError as error:
+        raise DataError(f"{label}: no such file") from error
+    except MemoryError as error:
+        raise DataError(f"{label}: too large for this machine's memory; {_MEND}") from error
+    # h5py raises all of these for damaged files
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{label}: a damaged HDF5 file: {reason}; {_MEND}") from error
+
+
+def find_layout(file: h5py.File, label: str) -> Layout:
+    """Return where the columns are, once names, shapes, types and sizes were checked.
+
+    Columns are looked up by name. The published files name 17 columns of constituents and have
+    16: names without a column are no fault unless they are wanted.
+
+    Raises:
+        DataError: something is missing, of a wrong shape or type, or not what it claims to be.
+    """
+    jets = _dataset(file, JETS, label)
+    constituents = _dataset(file, CONSTITUENTS, label)
+    _check_numbers(jets, ("jet", "column"), label)
+    _check_numbers(constituents, ("jet", "constituent", "column"), label)
+    if jets.shape[0] != constituents.shape[0]:
+        raise DataError(
+            f"{label}: {JETS} has {jets.shape[0]} jets and {CONSTITUENTS}"
+            f" {constituents.shape[0]}; {_MEND}"
+        )
+    if constituents.shape[1] > _MAX_SLOTS:
+        raise DataError(
+            f"{label}: {CONSTITUENTS} has room for {constituents.shape[1]} constituents a jet,"
+            f" at most {_MAX_SLOTS} can be read; {_MEND}"
+        )
+    jet_names = _names(file, JET_NAMES, label)
+    constituent_names = _names(file, CONSTITUENT_NAMES, label)
+    has_truth = any(name in jet_names for name in CLASS_COLUMNS)
+
+    def of_jets(name: str) -> int:
+        return _column(name, jet_names, jets, JET_NAMES, label)
+
+    return Layout(
+        n_jets=jets.shape[0],
+        n_slots=constituents.shape[1],
+        mass=of_jets(MASS_COLUMN),
+        classes=tuple(map(of_jets, CLASS_COLUMNS)) if has_truth else None,
+        features=tuple(
+            _column(name, constituent_names, constituents, CONSTITUENT_NAMES, label)
+            for name in FEATURE_COLUMNS
+        ),
+        rows_per_read=_rows_per_read(constituents),
+    )
+
+
+def _dataset(file: h5py.File, name: str, label: str) -> h5py.Dataset:
+    """Return a data set that is stored in this very file."""
+    link = file.get(name, getlink=True)
+    if link is None:
+        there = ", ".join(list(file)[:20]) or "nothing"
+        raise DataError(
+            f"{label}: no {name}; it has {there}. HLS4ML LHC-jet files have {JETS},"
+            f" {CONSTITUENTS}, {JET_NAMES} and {CONSTITUENT_NAMES}"
+        )
+    found = file[name] if isinstance(link, h5py.HardLink) else None
+    if not isinstance(found, h5py.Dataset):
+        raise DataError(f"{label}: {name} is a group or a link, it must be a data set; {_MEND}")
+    if found.is_virtual or found.external:
+        raise DataError(f"{label}: {name} lies in other files, which are not read; {_MEND}")
+    return found
+
+
+def _check_numbers(dataset: h5py.Dataset, axes: Sequence[str], label: str) -> None:
+    name = str(dataset.name).lstrip("/")
+    if dataset.dtype.kind not in "fiu":
+        raise DataError(f"{label}: {name} holds {dataset.dtype}, it must be numbers; {_MEND}")
+    shape = dataset.shape
+    if shape is None or len(shape) != len(axes):
+        raise DataError(f"{label}: {name} must be [{', '.join(axes)}], got {shape}; {_MEND}")
+    if shape[-1] > _MAX_NAMES:
+        raise DataError(
+            f"{label}: {name} has {shape[-1]} columns, at most {_MAX_NAMES} can be read; {_MEND}"
+        )
+    n_stored = dataset.id.get_storage_size()
+    n_declared = int(np.prod([dataset.dtype.itemsize, *shape], dtype=object))
+    if n_declared > _MAX_COMPRESSION * n_stored:
+        raise DataError(
+            f"{label}: {name} {list(shape)} would be {n_declared} bytes, but only"
+            f" {n_stored} are in the file; {_MEND}"
+        )
+    n_chunk = int(np.prod([dataset.dtype.itemsize, *(dataset.chunks or ())], dtype=object))
+    if n_chunk > _MAX_CHUNK_BYTES:
+        raise DataError(
+            f"{label}: {name} is packed in chunks {list(dataset.chunks)} of {n_chunk} bytes, at"
+            f" most {_MAX_CHUNK_BYTES} can be read;"
+            f" repack it: `h5repack -l {name}:CHUNK={'x'.join(['100', *map(str, shape[1:])])}`"
+        )
+
+
+def _names(file: h5py.File, dataset_name: str, label: str) -> list[str]:
+    """Return names of columns, which are bytes or text."""
+    dataset = _dataset(file, dataset_name, label)
+    shape, kind = dataset.shape, dataset.dtype.kind
+    is_text = kind in "SU" or h5py.check_string_dtype(dataset.dtype) is not None
+    if not is_text or shape is None or len(shape) != 1 or shape[0] > _MAX_NAMES:
+        raise DataError(
+            f"{label}: {dataset_name} must be a list of at most {_MAX_NAMES} names,"
+            f" got {dataset.dtype} {shape}; {_MEND}"
+        )
+    if dataset.dtype.itemsize > _MAX_NAMES:
+        raise DataError(
+            f"{label}: {dataset_name} has names of {dataset.dtype.itemsize} bytes; {_MEND}"
+        )
+    return [
+        name.decode(errors="replace") if isinstance(name, bytes) else str(name)
+        for name in dataset[()].tolist()
+    ]
+
+
+def _column(
+    name: str, names: Sequence[str], dataset: h5py.Dataset, names_of: str, label: str
+) -> int:
+    count = names.count(name)
+    if count != 1:
+        fault = f"names no column {name}" if count == 0 else f"names {name} {count} times"
+        raise DataError(f"{label}: {names_of} {fault}; it has {', '.join(names)[:500]}")
+    index, n_columns = names.index(name), dataset.shape[-1]
+    if index >= n_columns:
+        raise DataError(
+            f"{label}: {names_of} names {name} as number {index + 1}, but there are only"
+            f" {n_columns} columns; {_MEND}"
+        )
+    return index
+
+
+def _rows_per_read(constituents: h5py.Dataset) -> int:
+    """Return a number of jets that takes some 16 MiB, in whole chunks."""
+    row_bytes = max(1, int(constituents.dtype.itemsize * np.prod(constituents.shape[1:])))
+    rows = max(1, (16 << 20) // row_bytes)
+    chunk_rows = int(constituents.chunks[0]) if constituents.chunks else 1
+    return max(chunk_rows, rows // chunk_rows * chunk_rows)

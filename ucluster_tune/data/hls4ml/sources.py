@@ -1,0 +1,292 @@
+"""Finds HLS4ML HDF5 files: one file, a folder of them, or the archives that Zenodo has.
+
+Archives are read once from front to end, and one member at a time lies unpacked on disk, under a
+name of our own.
+"""
+
+import bz2
+import gzip
+import lzma
+import shutil
+import tarfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any, Final, cast
+
+from ucluster_tune.data.hls4ml.jets import check_file
+from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE, is_hdf5
+from ucluster_tune.errors import DataError, MachineError
+
+OnBytes = Callable[[int], None]
+
+_HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
+_ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_MEND: Final = "download or copy it again from where it came"
+_MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
+_COPY_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """An HDF5 file, or an archive of them.
+
+    Attributes:
+        path: where it is.
+        is_archive: which of both.
+        n_bytes: its size.
+    """
+
+    path: Path
+    is_archive: bool
+    n_bytes: int
+
+
+@dataclass(frozen=True)
+class Hdf5File:
+    """One HDF5 file that can be opened.
+
+    Attributes:
+        path: where it is; of an archive's member, only until the next one is asked for.
+        name: its own name, without folders, the same inside and outside of an archive.
+        label: what errors call it.
+    """
+
+    path: Path
+    name: str
+    label: str
+
+
+def find_source_files(source: Path) -> tuple[SourceFile, ...]:
+    """Return the HDF5 files or archives that `source` names: one file, or a folder of them.
+
+    A folder is searched to any depth, without hidden files.
+
+    Raises:
+        DataError: nothing is there, or something else, or both HDF5 files and archives, which
+            may hold the same jets.
+    """
+    try:
+        if source.is_file():
+            return (_source_file(source),)
+        if source.is_dir():
+            return _files_of_folder(source)
+    except OSError as error:
+        raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
+    kind = "this is neither a file nor a folder" if source.exists() else "no such file or folder"
+    raise DataError(
+        f"{source}: {kind}; name an HLS4ML HDF5 file, a folder of them, or their tar from Zenodo"
+    )
+
+
+def is_source(path: Path) -> bool:
+    """Tell, by a glance, whether a path is HDF5, an archive, or a folder with such files."""
+    try:
+        if path.is_dir():
+            return any(_kind_by_name(file) for file in _visible_files(path))
+        return path.is_file() and (_kind_by_name(path) is not None or _starts_as_hdf5(path))
+    except OSError:
+        return False
+
+
+def hdf5_files(
+    files: tuple[SourceFile, ...], scratch: Path, on_bytes: OnBytes
+) -> Iterator[Hdf5File]:
+    """Yield all HDF5 files, those of archives unpacked one by one.
+
+    Args:
+        files: as found by `find_source_files`.
+        scratch: empty folder for one unpacked file.
+        on_bytes: called with the number of bytes of `files` read since the last call; for HDF5
+            files outside of archives the caller counts.
+
+    Raises:
+        DataError: an archive is damaged, or not harmless.
+        MachineError: no space to unpack a file.
+    """
+    for file in files:
+        if file.is_archive:
+            yield from _members(file, scratch, on_bytes)
+        else:
+            yield Hdf5File(file.path, file.path.name, str(file.path))
+
+
+def check_hdf5_files(files: tuple[SourceFile, ...]) -> None:
+    """Look at all files that are not in archives, so that a wrong one is found at once.
+
+    Raises:
+        DataError: one is damaged or no HLS4ML file.
+    """
+    for file in files:
+        if not file.is_archive:
+            check_file(file.path, str(file.path))
+
+
+def _visible_files(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
+
+
+def _kind_by_name(path: Path) -> str | None:
+    if path.suffix.lower() in _HDF5_SUFFIXES:
+        return "HDF5"
+    return "archive" if path.name.lower().endswith(_ARCHIVE_SUFFIXES) else None
+
+
+def _starts_as_hdf5(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return is_hdf5(stream.read(len(HDF5_SIGNATURE)))
+
+
+def _source_file(path: Path) -> SourceFile:
+    n_bytes = path.stat().st_size
+    if _starts_as_hdf5(path):
+        return SourceFile(path, False, n_bytes)
+    kind = _kind_by_name(path)
+    if kind == "archive":
+        return SourceFile(path, True, n_bytes)
+    what = "damaged: it does not start as HDF5 does" if kind else "no HDF5 file and no tar"
+    raise DataError(f"{path}: {what}; {_MEND}")
+
+
+def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
+    files = tuple(_source_file(path) for path in _visible_files(folder) if _kind_by_name(path))
+    if not files:
+        ending = (
+            "; it is a parquet data set already: name it as data.path"
+            if (folder / "manifest.json").is_file()
+            else ""
+        )
+        raise DataError(f"{folder}: no HDF5 files and no tar in this folder{ending}")
+    if len({file.is_archive for file in files}) > 1:
+        archive = next(file.path for file in files if file.is_archive)
+        raise DataError(
+            f"{folder}: has HDF5 files and archives ({archive.name}), which may hold the same"
+            " jets; name one of them, or a folder that has one kind"
+        )
+    return files
+
+
+class _HarmlessTarInfo(tarfile.TarInfo):
+    """A member whose extended headers, which tarfile reads whole, are of a sane size."""
+
+    def _proc_member(self, tar: tarfile.TarFile) -> Any:
+        extended = (
+            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+        )
+        if self.type in extended and self.size > _MAX_HEADER_BYTES:
+            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
+        return super()._proc_member(tar)  # type: ignore[misc]  # the hook that tarfile documents
+
+
+class _Watched:
+    """A stream that remembers whether it ended in zeros, as an archive that is whole does."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.tail = b""
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        if data:
+            self.tail = (self.tail + data)[-tarfile.BLOCKSIZE :]
+        return data
+
+
+def _members(file: SourceFile, scratch: Path, on_bytes: OnBytes) -> Iterator[Hdf5File]:
+    label = str(file.path)
+    n_found = n_read = 0
+    with _archive_errors(label), file.path.open("rb") as raw, _unpacked(raw, label) as stream:
+        watched = _Watched(stream)
+        readable = cast(IO[bytes], watched)  # read() is all that "r|" needs
+        with tarfile.open(fileobj=readable, mode="r|", tarinfo=_HarmlessTarInfo) as tar:
+            for member in tar:
+                path = _unpack(tar, member, scratch, label)
+                if path is None:
+                    continue
+                n_found += 1
+                name = PurePosixPath(member.name).name
+                yield Hdf5File(path, name, f"{label}: {member.name}")
+                path.unlink()
+                on_bytes(raw.tell() - n_read)
+                n_read = raw.tell()
+            while watched.read(_COPY_BYTES):
+                pass  # the checksum of a compressed archive is at its end
+        if watched.tail.strip(b"\0"):
+            raise tarfile.ReadError("it was cut short")
+        on_bytes(raw.tell() - n_read)
+    if not n_found:
+        raise DataError(f"{label}: no HDF5 files in this archive")
+
+
+def _unpack(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, scratch: Path, label: str
+) -> Path | None:
+    """Return a member as a file of our own; None for folders and other things than HDF5."""
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts:
+        raise DataError(f"{label}: {member.name!r} leads out of the archive; it is not unpacked")
+    is_wanted = name.suffix.lower() in _HDF5_SUFFIXES and not name.name.startswith(".")
+    if not is_wanted:
+        return None
+    if not member.isreg() or member.issparse():
+        raise DataError(f"{label}: {member.name} is a link or no plain file; {_MEND}")
+    n_free = shutil.disk_usage(scratch).free
+    if member.size > n_free:
+        raise MachineError(
+            f"{label}: {member.name} has {member.size} bytes, and {n_free} are free at"
+            f" {scratch.parent}; free some space, or choose a folder on another disk"
+        )
+    stream = tar.extractfile(member)
+    assert stream is not None  # a plain file
+    start = stream.read(len(HDF5_SIGNATURE))
+    if not is_hdf5(start):
+        raise DataError(f"{label}: {member.name} does not start as HDF5 does; {_MEND}")
+    path = scratch / "member.h5"
+    data = start
+    with path.open("wb") as out:
+        while data:
+            try:
+                out.write(data)
+                out.flush()
+            except OSError as error:
+                raise MachineError(
+                    f"{path}: {member.name} of {label} cannot be unpacked: {error.strerror};"
+                    " free some space, or choose a folder on another disk"
+                ) from error
+            data = stream.read(_COPY_BYTES)
+    return path
+
+
+@contextmanager
+def _unpacked(raw: IO[bytes], label: str) -> Iterator[IO[bytes]]:
+    """Give the stream of an archive as it was before compression.
+
+    tarfile would do this too, but takes a compressed archive that was cut short for whole.
+    """
+    start = raw.read(6)
+    raw.seek(0)
+    with ExitStack() as stack:
+        stream: Any = raw
+        if start.startswith(b"\x1f\x8b"):
+            stream = stack.enter_context(gzip.GzipFile(fileobj=raw))
+        elif start.startswith(b"BZh"):
+            stream = stack.enter_context(bz2.BZ2File(raw))
+        elif start == b"\xfd7zXZ\0":
+            stream = stack.enter_context(lzma.LZMAFile(raw))
+        yield stream
+
+
+@contextmanager
+def _archive_errors(label: str) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
+        raise DataError(f"{label}: a damaged archive: {error}; {_MEND}") from error
+    except OSError as error:
+        raise DataError(f"{label}: cannot be read: {error.strerror or error}") from error
