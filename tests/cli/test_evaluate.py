@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from tests import small_study
+from tests.hls4ml_files import made_up_file
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from tests.training.test_prediction import make_model
 from ucluster_tune.cli.main import main
@@ -129,6 +130,24 @@ def test_the_models_own_selection_is_the_default(jets, tmp_path):
     assert document["jets"]["passed"] == 40
     wider = numbers(tmp_path / "narrow", jets, "--mass-min", 0, "--classes", "w,z,t")
     assert wider["jets"]["passed"] == 60
+
+
+def test_hdf5_is_selected_as_published_and_says_how_many_jets_passed(model, tmp_path):
+    file = made_up_file(60, classes=("w", "z", "t", "q"))
+    file.jet_column("j_mass")[:12] = 250.0
+    path = file.write(tmp_path / "jets.h5")
+    document = numbers(model, path, "--classes", "w,z,t")
+    assert document["selection"]["text"] == "w, z, t with 10 < mass < 200 GeV"
+    assert document["jets"]["passed"] == 36
+    assert document["jets"]["outside_mass_window"] == 12
+    assert document["jets"]["other_class"] == 12
+    assert (
+        document["chosen_on"] == "chosen on each half of these jets and measured on the other half"
+    )
+    assert (
+        "36 of 60 pass w, z, t with 10 < mass < 200 GeV"
+        in run(model, path, "--classes", "w,z,t").stdout
+    )
 
 
 @pytest.mark.parametrize("name", ["confusion.png", "confusion.pdf", "confusion.svg"])

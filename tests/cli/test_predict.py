@@ -6,11 +6,13 @@ import pytest
 from click.testing import CliRunner
 
 from tests import small_study
+from tests.hls4ml_files import write_folder
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from tests.training.test_prediction import make_model
 from ucluster_tune.cli import predicting
 from ucluster_tune.cli.main import main
+from ucluster_tune.data.hls4ml.stream import open_hls4ml
 from ucluster_tune.data.packed import pack_padded
 from ucluster_tune.data.schema import SPLITS, jets_table
 from ucluster_tune.training import prediction
@@ -91,6 +93,23 @@ def test_published_weights_give_the_published_numbers(tmp_path):
         numbers = np.stack([found[f"{name}_{k}"].to_numpy() for k in range(3)], axis=1)
         assert np.abs(numbers - wanted).max() < bound * np.abs(wanted).max(), name
     assert np.array_equal(found["cluster"].to_numpy(), published.squared_distance.argmin(axis=1))
+
+
+def test_hdf5_files_are_predicted_jet_by_jet(model, tmp_path):
+    """The same jets as a parquet data set give the same rows, whatever their class and mass."""
+    folder = write_folder(tmp_path / "jets", n_files=2, n_jets=25, classes=("g", "undef", "t"))
+    _, found = predicted(model, folder, out=tmp_path / "clusters.parquet")
+    assert found["jet"].to_pylist() == list(range(50))
+    (jets,) = open_hls4ml(folder / "jetImage_1_100p.h5").read_block(0)
+    wanted = prediction.Predictor(make_model()).predict([jets])
+    assert found["embedding_1"].to_numpy()[25:] == pytest.approx(wanted.embedding[:, 1], abs=1e-5)
+
+
+def test_hdf5_files_have_no_splits(model, tmp_path):
+    folder = write_folder(tmp_path / "jets", n_files=1, n_jets=5)
+    result = run(model, folder, "--out", tmp_path / "clusters.parquet", "--split", "test")
+    assert result.exit_code == 2
+    assert "HDF5 files have no splits" in result.stderr
 
 
 @pytest.mark.slow

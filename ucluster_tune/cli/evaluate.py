@@ -51,7 +51,7 @@ class PictureFile(click.Path):
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
-    help="Jets to measure on.  [default: test]",
+    help="Jets of a data set to measure on.  [default: test]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
 @click.option(
@@ -114,14 +114,14 @@ def evaluate(
     """Measure a model's clusters against the classes of jets.
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set with labels. For comparison, the same numbers
-    are told of k-means on the jet mass and of the two best mass thresholds, chosen on training
-    jets.
+    a checkpoint file. DATA is a parquet data set, or HLS4ML HDF5: a file or a folder of files.
+    For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
+    thresholds, chosen on training jets.
     """
     from ucluster_tune.data.selection import select_labels
     from ucluster_tune.report.evaluation import evaluation_document
 
-    source = open_source(data, split or "test")
+    source = open_source(data, split, default_split="test")
     model = load_model(model_dir)
     selection = _selection(model, mass_min, mass_max, classes)
     labels = select_labels(source, selection)

@@ -63,9 +63,10 @@ def predict(
     """Write the cluster of every jet, in the order of DATA.
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set, with labels or without. FILE gets one row for
-    each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on, and
-    distance_0 and so on, the squared distance to each centroid.
+    a checkpoint file. DATA is a parquet data set, or HLS4ML HDF5: a file or a folder of files;
+    with labels or without. FILE gets one row for each jet, none is left out: jet (its number,
+    from 0), cluster, embedding_0 and so on, and distance_0 and so on, the squared distance to
+    each centroid.
     """
     from ucluster_tune.data.predictions import refuse_existing
 

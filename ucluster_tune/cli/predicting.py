@@ -6,6 +6,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from ucluster_tune.cli.check import this_machine
 
 if TYPE_CHECKING:
@@ -28,19 +30,40 @@ def load_model(path: Path) -> "SavedModel":
     return open_model(model_folder(path))
 
 
-def open_source(path: Path, split: str | None) -> "JetSource":
-    """Returns the jets at a path, of one split or of all."""
+def open_source(path: Path, split: str | None, default_split: str | None = None) -> "JetSource":
+    """Returns the jets at a path: of a split of a parquet data set, or of HLS4ML HDF5 files.
+
+    Args:
+        path: of the data set, a file or a folder of files.
+        split: as asked for.
+        default_split: of a data set, where none is asked for; None for all.
+    """
+    if _is_hls4ml(path):
+        from ucluster_tune.data.hls4ml.stream import open_hls4ml
+
+        if split is not None:
+            raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
+        return open_hls4ml(path)
     from ucluster_tune.data.jet_stream import open_parquet
 
-    return open_parquet(path, split)
+    return open_parquet(path, split or default_split)
 
 
 def training_source(path: Path) -> "JetSource | None":
     """Returns the training jets beside those at a path; None where there are none."""
+    if _is_hls4ml(path):
+        return None
     from ucluster_tune.data.jet_stream import open_parquet
     from ucluster_tune.data.manifest import read_manifest
 
     return open_parquet(path, "train") if read_manifest(path).n_jets("train") else None
+
+
+def _is_hls4ml(path: Path) -> bool:
+    from ucluster_tune.data.hls4ml.sources import is_source
+    from ucluster_tune.data.manifest import MANIFEST_NAME
+
+    return not (path / MANIFEST_NAME).is_file() and is_source(path)
 
 
 @contextmanager
