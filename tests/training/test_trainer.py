@@ -123,6 +123,44 @@ def test_a_loss_that_is_not_finite_ends_training_with_its_place(jets_folder):
     assert issubclass(NonFiniteLossError, TrainingError)
 
 
+def config_with_options(folder):
+    """Every option beyond the published recipe at once."""
+    config = small_config(folder, learning_rate_schedule="cosine", learning_rate_warmup_jets=48)
+    model = {
+        "synchronized_batch_norm": True,
+        "mask_padding_in_pool": True,
+        "mask_padding_in_neighbors": True,
+        "n_attention_heads": 2,
+        "width_factor": 1.5,
+        "dropout": 0.2,
+    }
+    loss = {"centroid_separation_weight": 3.0, "mass_bin_smoothing": 0.1}
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update=model),
+            "loss": config.loss.model_copy(update=loss),
+        }
+    )
+
+
+def test_all_options_together_train_and_go_on_as_if_never_stopped(jets_folder, tmp_path):
+    config = config_with_options(jets_folder)
+    records, checkpoints = train(make_trainer(config, OneWorker()), 4)
+    rates = [record.learning_rate for record in records]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(1e-5), "the cosine's floor"
+    for record in records[2:]:
+        least = record.focal_loss + 10.0 * record.clustering_loss
+        assert least < record.total_loss < least + 3.0, "the separation loss lies in (0, 1)"
+    assert records[0].total_loss == pytest.approx(records[0].focal_loss)
+    write_checkpoint(checkpoints[1], tmp_path / "epoch.ckpt")
+    trainer = make_trainer(config, OneWorker())
+    trainer.restore(read_checkpoint(tmp_path / "epoch.ckpt"))
+    _, more = train(trainer, 2)
+    for name in VECTORS:
+        assert np.array_equal(getattr(more[-1], name), getattr(checkpoints[-1], name)), name
+
+
 def with_arrays(checkpoint, **changes):
     """A checkpoint with some of its named arrays replaced; `/` in a name is written `__`."""
     layout = build_abcnet(MODEL).parameters

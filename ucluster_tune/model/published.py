@@ -127,6 +127,18 @@ def config_from_published(shapes: Mapping[str, Shape], n_neighbors: int) -> Mode
     return config
 
 
+def refuse_unpublished(config: ModelConfig) -> None:
+    """Raise ModelError for a network that the published code cannot be."""
+    published = ModelConfig()
+    options = ("mask_padding_in_pool", "mask_padding_in_neighbors", "n_attention_heads")
+    changed = [name for name in options if getattr(config, name) != getattr(published, name)]
+    if changed:
+        raise ModelError(
+            f"the model has {', '.join(f'{n}: {getattr(config, n)}' for n in changed)}, which the"
+            " published code has not: it would give other numbers with these weights"
+        )
+
+
 def vectors_from_published(
     network: Abcnet, read: Callable[[str], npt.NDArray[np.float32]]
 ) -> tuple[FloatArray, FloatArray]:

@@ -19,6 +19,7 @@ from ucluster_tune.model.published import (
     config_from_published,
     published_arrays,
     published_name,
+    refuse_unpublished,
     vector_from_published,
     vectors_from_published,
 )
@@ -132,7 +133,9 @@ def write_published(model: SavedModel, path: Path) -> int:
 
     Raises:
         CheckpointError: it is there already, or the place cannot be written.
+        ModelError: the network is one that the published code cannot be.
     """
+    refuse_unpublished(model.config)
     variables = _variables(model)
     target = path.absolute()
     refuse_existing(target)

@@ -103,10 +103,10 @@ class Trainer:
 
         losses, embeddings, health = [], [], []
         for step, jets in enumerate(batches, start=1):
-            focal, clustering, embedding, state = self._step(
+            step_losses, embedding, state = self._step(
                 epoch, step, jets, clustering_weight, inverse_temperature
             )
-            losses.append((focal, clustering))
+            losses.append(step_losses)
             embeddings.append(embedding)
             health.append(state)
             if on_step is not None:
@@ -117,15 +117,19 @@ class Trainer:
             self._set_centroids(np.concatenate(embeddings), epoch)
         self.epoch = epoch
         self.last_evaluation = self.evaluate(self._validation_jets)
-        focal, clustering = np.mean(losses, axis=0)
-        clustering = 0.0 if in_pretraining else clustering
+        focal, clustering, separation = np.mean(losses, axis=0)
+        clustering, separation = (0.0, 0.0) if in_pretraining else (clustering, separation)
         return EpochRecord(
             epoch=epoch,
             phase="pretraining" if in_pretraining else "clustering",
             focal_loss=float(focal),
             clustering_loss=float(clustering),
-            total_loss=float(loss.focal_weight * focal + clustering_weight * clustering),
-            learning_rate=learning_rate_after(self._n_jets, training),
+            total_loss=float(
+                loss.focal_weight * focal
+                + clustering_weight * clustering
+                + loss.centroid_separation_weight * separation
+            ),
+            learning_rate=self._learning_rate(),
             inverse_temperature=inverse_temperature,
             jets_per_second=self._dataset.n_jets("train") / training_seconds,
             seconds=time.perf_counter() - started,
@@ -198,9 +202,13 @@ class Trainer:
         jets: IntArray,
         clustering_weight: float,
         inverse_temperature: float,
-    ) -> tuple[float, float, npt.NDArray[np.float32], StepHealth]:
+    ) -> tuple[tuple[float, float, float], npt.NDArray[np.float32], StepHealth]:
+        """Return the three losses, this worker's embedding and what is told of its health."""
         training = self.config.training
-        learning_rate = learning_rate_after(self._n_jets, training)
+        learning_rate = self._learning_rate()
+        if self.config.model.dropout > 0:
+            draw = self._n_steps * self._group.world_size + self._group.rank
+            self._state.dropout_seed.assign([training.seed, draw % 2**31])
         result = self._steps.train(
             self._batch(self._training_jets, jets),
             StepScalars(
@@ -233,7 +241,14 @@ class Trainer:
                 f" {epoch}, step {step}, at learning rate {learning_rate:g}: nothing in the"
                 " network can change any more; try a lower learning rate or other loss weights"
             )
-        return focal, clustering, result.embedding.numpy(), state
+        losses = focal, clustering, float(result.separation_loss)
+        return losses, result.embedding.numpy(), state
+
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the next step."""
+        training = self.config.training
+        n_steps = training.n_epochs * self._steps_per_epoch
+        return learning_rate_after(self._n_jets, training, n_steps * training.global_batch_size)
 
     def _set_centroids(self, embedding: npt.NDArray[np.float32], epoch: int) -> None:
         """Set the centroids by k-means, as published after the last pretraining epoch.
