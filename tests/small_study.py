@@ -145,7 +145,7 @@ class RunningCommand:
 
     def workers(self) -> list[psutil.Process]:
         """The processes of Horovod workers."""
-        return [p for p in self.note_processes() if "HorovodWorker" in " ".join(p.cmdline())]
+        return [p for p in self.note_processes() if "HorovodWorker" in command_line(p)]
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the whole process group, as Ctrl-C does."""
@@ -172,12 +172,16 @@ class RunningCommand:
 
 def processes_mentioning(text: str) -> list[psutil.Process]:
     """The living processes, but for this one, that have `text` in their command line."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if text in " ".join(process.cmdline()) and process.pid != os.getpid():
-                found.append(process)
+    found = [p for p in psutil.process_iter() if p.pid != os.getpid() and text in command_line(p)]
     return [process for process in found if is_alive(process)]
+
+
+def command_line(process: psutil.Process) -> str:
+    """The command line, empty for a process that has just ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def is_alive(process: psutil.Process) -> bool:

@@ -80,7 +80,7 @@ def test_the_real_mlflow_shows_the_latest_study_and_ends_with_its_command(tmp_pa
     tracker = Tracker.open(TrackingConfig(), tmp_path)
     run = tracker.start_study("jets", {}, {})
     trial = tracker.start_trial(run, "0001", {"training.learning_rate": 1e-3})
-    tracker.log_epoch(trial, epoch("0001", 1, 0.5).record, 0.81)
+    tracker.log_epochs(trial, [(epoch("0001", 1, 0.5).record, 1)], 0.81)
     write_study(tmp_path, "old")
     write_study(tmp_path, "jets", experiment_id=tracker.experiment_id, trial_run=trial)
 

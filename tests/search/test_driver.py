@@ -8,31 +8,11 @@ from ray import cloudpickle
 from ray.exceptions import RayTaskError
 
 from tests.study_events import epoch, started, study_config
-from ucluster_tune.errors import TrialError
+from ucluster_tune.errors import StudyError, TrialError
 from ucluster_tune.search.driver import StudyDriver, failure_cause
-from ucluster_tune.search.journal import StudyJournal, read_record
+from ucluster_tune.search.journal import StudyJournal, read_events, read_record
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.record import StudyRecord
-
-
-class Runs:
-    """In place of an MLflow server: remembers what it is told."""
-
-    def __init__(self):
-        self.ended = {}
-        self.epochs = []
-
-    def start_trial(self, _study_run, trial_id, _hyperparameters):
-        return f"run-{trial_id}"
-
-    def log_epoch(self, run_id, record, _reference_accuracy):
-        self.epochs.append((run_id, record["epoch"]))
-
-    def log_artifacts(self, *_paths, **_options):
-        pass
-
-    def end_trial(self, run_id, outcome, cause):
-        self.ended[run_id] = (outcome, cause)
 
 
 @pytest.fixture
@@ -44,28 +24,36 @@ def driver(tmp_path):
     with StudyJournal(paths.record) as journal:
         first = started(config)
         journal.append(first)
-        runs: Any = Runs()
-        driver: Any = StudyDriver(
-            config, paths, journal, StudyRecord(first), runs, [], no_pictures
-        )
+        driver: Any = StudyDriver(config, paths, journal, StudyRecord(first), [])
+        driver.news = []
+        driver.trial_changed = driver.news.append
         assert driver.begin_trial("0001", {"training.learning_rate": 0.5}) is not None
         driver.on_trial_start(0, [], TRIAL)
-        driver.runs = runs
         yield driver
 
 
 RATE = {"type": "float", "low": 1e-4, "high": 1.0}
-TRIAL: Any = SimpleNamespace(config={"trial_id": "0001"})
+TRIAL: Any = SimpleNamespace(config={"trial_id": "0001"}, last_result={})
 
 
-def no_pictures(_evaluation, _folder):
-    return []
+def tune_trial(trial_id, **result):
+    return SimpleNamespace(config={"trial_id": trial_id}, last_result=result)
+
+
+def report(driver, number, accuracy=None, **extra):
+    record = epoch("0001", number, 0.1 * number if accuracy is None else accuracy).record
+    record |= {"inverse_temperature": 0.0, "done": False, "trial_id": "tune's"}
+    driver.on_trial_result(0, [], TRIAL, record | extra)
 
 
 def run_epochs(driver, n_epochs):
     for number in range(1, n_epochs + 1):
-        record = epoch("0001", number, 0.1 * number).record | {"inverse_temperature": 0.0}
-        driver.on_trial_result(0, [], TRIAL, record | {"done": False, "trial_id": "tune's"})
+        report(driver, number)
+
+
+def epochs_in_journal(driver):
+    events = read_events(driver.paths.record)
+    return [event.record["epoch"] for event in events if event.event == "epoch"]
 
 
 @pytest.mark.parametrize(
@@ -85,8 +73,8 @@ def test_end_of_a_trial_is_told_by_its_epochs(driver, n_epochs, is_interrupted, 
     driver.on_trial_complete(0, [], TRIAL)
     assert not driver.is_in_epoch
     assert driver.record.trials["0001"].outcome == outcome
-    assert driver.runs.ended["run-0001"][0] == outcome
-    assert driver.runs.epochs == [("run-0001", number) for number in range(1, n_epochs + 1)]
+    assert epochs_in_journal(driver) == list(range(1, n_epochs + 1))
+    assert driver.news == ["0001"] * (n_epochs + 2)
     assert read_record(driver.paths.record).trials["0001"].outcome == outcome
 
 
@@ -107,7 +95,89 @@ def test_illegal_hyperparameters_fail_their_trial_alone(driver):
 def test_running_trials_are_interrupted_at_the_end(driver):
     driver.end_running_trials("why")
     driver.end_running_trials("again")
-    assert driver.runs.ended == {"run-0001": ("interrupted", "why")}
+    assert driver.record.trials["0001"].cause == "why"
+
+
+def test_epoch_that_the_record_has_is_not_taken_in_again(driver):
+    run_epochs(driver, 3)
+    report(driver, 3, jets_per_second=5.0, restored_epoch=3)
+    report(driver, 2, clustering_accuracy=float("nan"))  # differs: what came after goes too
+    assert epochs_in_journal(driver) == [1, 2, 3, 2]
+    assert driver.record.trials["0001"].restored_epochs == [3]
+    assert driver.record.trials["0001"].epochs == 2
+    report(driver, 2, clustering_accuracy=float("nan"), seconds=0.1)
+    assert epochs_in_journal(driver) == [1, 2, 3, 2]
+
+
+def test_workers_started_again_are_told_with_cause_and_epoch(driver):
+    run_epochs(driver, 3)
+    report(driver, 2, restored_epoch=2, retries=["worker 1 died"])
+    trial = read_record(driver.paths.record).trials["0001"]
+    assert trial.retry_causes == ["worker 1 died"]
+    assert (trial.restored_epochs, trial.n_epochs_again) == ([2], 1)
+    assert trial.outcome == "running"
+
+
+def test_failure_told_as_a_result_fails_the_trial_with_kind_and_cause(driver):
+    run_epochs(driver, 2)
+    last = {"failure": "loss is not finite", "failure_kind": "training", "retries": []}
+    driver.on_trial_result(0, [], TRIAL, last)
+    driver.on_trial_complete(0, [], tune_trial("0001", **last))
+    trial = driver.record.trials["0001"]
+    assert (trial.outcome, trial.kind, trial.cause) == ("failed", "training", "loss is not finite")
+    assert not driver.is_interrupted
+
+
+def fail(driver, number, kind, cause):
+    trial_id = f"{number:04d}"
+    if trial_id not in driver.record.trials:
+        driver.begin_trial(trial_id, {"training.learning_rate": 0.5})
+    last = {"failure": cause, "failure_kind": kind}
+    driver.on_trial_complete(0, [], tune_trial(trial_id, **last))
+
+
+def test_search_stops_after_failures_in_a_row_for_the_same_cause(driver):
+    fail(driver, 1, "data", "file 1 is gone")
+    fail(driver, 2, "training", "loss is not finite in epoch 3")
+    fail(driver, 3, "training", "loss is not finite in epoch 7")
+    assert not driver.is_interrupted
+    fail(driver, 4, "training", "loss is not finite in epoch 1")
+    assert driver.is_interrupted
+    assert driver.stop_cause.startswith("3 trials in a row failed for the same cause: loss is not")
+
+
+def test_trial_that_ends_well_ends_a_row_of_failures(driver):
+    fail(driver, 2, "training", "loss")
+    fail(driver, 3, "training", "loss")
+    run_epochs(driver, 6)
+    driver.on_trial_complete(0, [], TRIAL)
+    fail(driver, 4, "training", "loss")
+    assert not driver.is_interrupted
+
+
+def test_checkpoint_that_cannot_be_written_ends_the_search_and_no_trial_fails(driver):
+    with pytest.raises(StudyError, match="the disk is full"):
+        fail(driver, 1, "checkpoint", "epoch-0003.ckpt: cannot be written: the disk is full")
+    assert driver.record.trials["0001"].outcome == "interrupted"
+
+
+def test_trial_whose_process_was_lost_runs_on(driver, tmp_path):
+    run_epochs(driver, 2)
+    trial = failed_trial(tmp_path, None)
+    trial.config = {"trial_id": "0001"}
+    driver.on_trial_recover(0, [], trial)
+    assert not driver.is_in_epoch
+    assert driver.record.trials["0001"].outcome == "running"
+    assert "a traceback" in driver.record.trials["0001"].retry_causes[0]
+
+
+def test_budget_ends_with_its_number_or_with_its_time(driver):
+    assert driver.may_begin(3)
+    assert not driver.may_begin(4)
+    driver.record.until = "2999-01-01T00:00:00+00:00"
+    assert driver.may_begin(1000)
+    driver.record.until = "2000-01-01T00:00:00+00:00"
+    assert not driver.may_begin(0)
 
 
 def failed_trial(folder, error):

@@ -13,6 +13,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 
 from tests import small_study
+from tests.agreement import assert_all_agrees
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.paths import StudiesFolder
@@ -80,11 +81,11 @@ def troubled(jets_parquet, tmp_path_factory):
     search = small_study.RunningCommand(folder, "run", file, "--studies-dir", folder / "studies")
     try:
         search.wait_for("trial 0001 epoch 2/")
-        search.workers()[-1].kill()
+        before = search.workers()
+        before[-1].kill()
         killed = time.monotonic()
-        search.wait_for("trial 0001 failed")
-        seconds_to_failure = time.monotonic() - killed
-        after_failure = search.workers()
+        search.wait_for("trial 0001 went on from its checkpoint")
+        seconds_to_recovery = time.monotonic() - killed
         search.wait_for("trial 0004 epoch 2/")
         search.send(signal.SIGINT)
         interrupted = time.monotonic()
@@ -93,8 +94,8 @@ def troubled(jets_parquet, tmp_path_factory):
             exit_code=exit_code,
             stdout=search.out.read_text(),
             stderr=search.err.read_text(),
-            seconds_to_failure=seconds_to_failure,
-            after_failure=after_failure,
+            seconds_to_recovery=seconds_to_recovery,
+            before=before,
             seconds_to_end=time.monotonic() - interrupted,
             left_over=search.left_over(timeout_s=0),
             paths=StudiesFolder(folder / "studies").study("troubled"),
@@ -112,12 +113,18 @@ def test_trials_were_those_that_the_seed_gives(troubled):
     assert asked == TRIALS
 
 
-def test_death_of_a_worker_ends_its_trial_at_once(troubled):
+def test_trial_goes_on_from_its_checkpoint_when_a_worker_dies(troubled):
     trial = troubled.record.trials["0001"]
-    assert trial.outcome == "failed"
-    assert re.fullmatch(r"worker [01] died: its process [^\n]*", trial.cause)
-    assert troubled.seconds_to_failure < 15
-    assert len(troubled.after_failure) < 2, "the other worker is gone too"
+    (cause,) = trial.retry_causes
+    assert re.fullmatch(r"worker [01] died: its process [^\n]*", cause)
+    assert trial.restored_epochs[0] >= 2
+    assert (trial.outcome, trial.epochs, trial.n_epochs_again) == ("complete", LONG, 0)
+    assert troubled.seconds_to_recovery < 60
+    assert not any(small_study.is_alive(worker) for worker in troubled.before)
+
+
+def test_all_agrees_after_it(troubled):
+    assert_all_agrees(troubled.paths.root.parent, "troubled")
 
 
 def test_error_of_a_worker_is_told_as_it_is(troubled):
@@ -153,7 +160,6 @@ def test_interrupted_trial_keeps_its_last_epoch(troubled):
 
 def test_failures_are_told_in_the_summary(troubled):
     assert troubled.stdout.startswith("Study troubled  ‖ interrupted")
-    assert "trial 0001 failed: worker " in troubled.stdout
     assert "trial 0002 failed: loss is not finite" in troubled.stdout
     assert "k-means on the jet mass, validation jets" in troubled.stdout
     assert max(map(len, troubled.stdout.splitlines())) <= 80
@@ -162,7 +168,7 @@ def test_failures_are_told_in_the_summary(troubled):
 def test_mlflow_has_the_outcomes(troubled):
     client = MlflowClient(tracking_uri=troubled.record.tracking_uri)
     status = {t.id: client.get_run(t.run_id).info.status for t in troubled.record.trials.values()}
-    assert status == {"0001": "FAILED", "0002": "FAILED", "0003": "FINISHED", "0004": "KILLED"}
+    assert status == {"0001": "FINISHED", "0002": "FAILED", "0003": "FINISHED", "0004": "KILLED"}
     assert client.get_run(troubled.record.run_id).info.status == "KILLED"
     failed = client.get_run(troubled.record.trials["0002"].run_id)
     assert "not finite" in failed.data.tags["ucluster_tune.cause"]
@@ -221,7 +227,9 @@ def small_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_full_disk_ends_the_search_with_one_clear_error(start, small_disk):
+def test_full_disk_ends_the_search_with_one_clear_error_and_it_goes_on_once_there_is_room(
+    start, small_disk
+):
     search, paths = start(small_disk / "studies")
     search.wait_for("trial 0001 epoch 2/")
     with (small_disk / "filling").open("wb", buffering=0) as filling:
@@ -237,4 +245,17 @@ def test_full_disk_ends_the_search_with_one_clear_error(start, small_disk):
     assert errors[0].startswith("Error: ")
     assert re.search("full|No space left", errors[0])
     assert "Traceback" not in search.err.read_text()
-    assert read_study(paths).trials["0001"].epochs >= 2
+    trial = read_study(paths).trials["0001"]
+    assert (trial.outcome, trial.epochs >= 2) == ("interrupted", True)
+    (small_disk / "filling").unlink()
+    again = small_study.RunningCommand(
+        paths.root.parent, "resume", "long", "--studies-dir", paths.root.parent
+    )
+    try:
+        again.wait_for(f"trial 0001 epoch {trial.epochs + 2}/")
+        again.send(signal.SIGINT)
+        assert again.end() == 130
+    finally:
+        again.kill()
+    record = assert_all_agrees(paths.root.parent, "long")
+    assert record.trials["0001"].epochs >= trial.epochs + 2

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 from tests.study_events import study_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search import sampler as sampler_module
+from ucluster_tune.search import dashboard_copy
 from ucluster_tune.search.sampler import StudySampler, build_distributions
 
 SPACE = {
@@ -134,7 +134,7 @@ def test_complete_trial_without_a_score_counts_as_failed(
 def test_file_held_by_another_process_is_caught_up_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(sampler_module, "_BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(dashboard_copy, "_BUSY_TIMEOUT_S", 0.2)
     path = tmp_path / "optuna.db"
     sampler = sampler_of(searched(), database=path)
     sampler.ask("0001")

@@ -9,11 +9,14 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from tests.study_events import epoch, study_config
+from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.knowledge import known_trials
+from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
 from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.trial.trainable import FAILURE
 
 SPACE = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
 
@@ -28,7 +31,11 @@ class Search:
         self.database = folder / "optuna.db"
         self.sampler = StudySampler(self.study, name="jets", database=self.database)
         self.suggestions = OptunaSuggestions(
-            self.sampler, self.study.objective, self.study.budget.n_trials, self.begin
+            self.sampler,
+            self.study.objective,
+            0,
+            lambda n_begun: n_begun < self.study.budget.n_trials,
+            self.begin,
         )
 
     def begin(self, trial_id: str, hyperparameters: dict[str, Any]) -> dict[str, Any] | None:
@@ -92,6 +99,51 @@ def test_errors_interruptions_and_refusals_are_told_as_failed(tmp_path: Path) ->
     search.suggestions.interrupt()
     assert [trial.state.name for trial in search.told()] == ["FAIL"] * 4
     assert search.suggestions.suggest("d") == Searcher.FINISHED
+
+
+def test_failure_told_as_a_result_counts_as_one(tmp_path: Path) -> None:
+    search = Search(tmp_path)
+    search.suggestions.suggest("a")
+    search.suggestions.on_trial_result("a", result(1, 0.3))
+    search.suggestions.on_trial_complete("a", {FAILURE: "loss is not finite", "done": True})
+    assert [trial.state.name for trial in search.told()] == ["FAIL"]
+
+
+def test_interrupted_trials_go_on_before_new_ones_begin(tmp_path: Path) -> None:
+    study = study_config(search_space=SPACE)
+    record = StudyRecord(started(study))
+    rate = {"training.learning_rate": 0.5}
+    for event in (
+        trial_started("0001", **rate),
+        epoch("0001", 1, 0.9),
+        epoch("0001", 2, 0.2),
+        epoch("0001", 3, 0.4),
+        trial_ended("0001", "interrupted", 3),
+    ):
+        record.apply(event)
+    database = tmp_path / "optuna.db"
+    known = known_trials(record, study.objective)
+    sampler = StudySampler(study, name="jets", database=database, known=known)
+    search = OptunaSuggestions(
+        sampler,
+        study.objective,
+        1,
+        lambda n_begun: n_begun < 2,
+        lambda trial_id, _: {"id": trial_id, "trial_config": study.model_dump(mode="json")},
+        interrupted=list(record.trials.values()),
+        resume_trial=lambda trial: {"id": trial.id},
+    )
+    assert [search.suggest(name)["id"] for name in "ab"] == ["0001", "0002"]  # type: ignore[index]
+    assert search.suggest("c") == Searcher.FINISHED
+    search.on_trial_result("a", result(3, 0.4))  # told again: known already
+    for number in (4, 5):
+        search.on_trial_result("a", result(number, 0.3))
+    search.on_trial_complete("a", result(6, 0.35))
+    sampler.close()
+    first, second = optuna.load_study(study_name="jets", storage=f"sqlite:///{database}").trials
+    assert (first.state.name, first.value) == ("COMPLETE", 0.4)
+    assert first.intermediate_values == {1: 0.9, 2: 0.2, 3: 0.4, 4: 0.3, 5: 0.3, 6: 0.35}
+    assert second.state.name == "RUNNING"
 
 
 def test_value_that_is_no_number_is_not_told(tmp_path: Path) -> None:

@@ -105,15 +105,34 @@ def test_a_trial_is_a_child_of_its_study_with_the_studys_tags(
     }
 
 
-def test_a_trial_started_again_keeps_its_one_run(
+def test_runs_of_trials_say_how_they_were_closed(
     tracker: Tracker, client: Any, study: str, trial: str, studies_dir: Path
 ) -> None:
-    tracker.end_trial(trial, "interrupted", "power cut")
+    tracker.end_trial(trial, "interrupted", "power cut", 3)
     again = Tracker.open(TrackingConfig(), studies_dir)
-    assert again.start_trial(study, "0001", {"training.learning_rate": 1e-3}) == trial
-    assert [run.info.run_id for run in children(client, tracker, study)] == [trial]
+    (run,) = again.trials(study)
+    assert (run.run_id, run.trial_id) == (trial, "0001")
+    assert run.says("interrupted", 3)
+    assert not run.says("interrupted", 4)
+    assert not run.says("complete", 3)
+    again.resume_trial(trial)
+    (run,) = again.trials(study)
+    assert not run.says("interrupted", 3)
     assert client.get_run(trial).info.status == "RUNNING"
     assert client.get_run(trial).data.tags["ucluster_tune.outcome"] == "running"
+
+
+def test_a_study_s_run_may_be_there_or_not(tracker: Tracker, study: str) -> None:
+    assert tracker.study_exists(study)
+    assert not tracker.study_exists("0" * 32)
+    tracker.delete(study)
+    assert not tracker.study_exists(study)
+
+
+def test_many_epochs_are_sent_whole(tracker: Tracker, trial: str) -> None:
+    epochs = [(epoch_record(number), 1000 * number) for number in range(1, 151)]
+    tracker.log_epochs(trial, epochs, 0.81)
+    assert tracker.logged_epochs(trial) == [(number, 1000 * number) for number in range(1, 151)]
 
 
 def test_an_epoch_is_one_batch_with_the_epoch_as_step(
@@ -129,7 +148,7 @@ def test_an_epoch_is_one_batch_with_the_epoch_as_step(
         return log_batch(*args, **kwargs)
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
-    tracker.log_epoch(trial, epoch_record(7), 0.81)
+    tracker.log_epochs(trial, [(epoch_record(7), 7)], 0.81)
 
     assert calls == ["log_batch"]
     metrics = client.get_run(trial).data.metrics
@@ -142,7 +161,7 @@ def test_an_epoch_is_one_batch_with_the_epoch_as_step(
 
 def test_an_epoch_sent_again_is_stored_once(tracker: Tracker, client: Any, trial: str) -> None:
     for _ in range(2):
-        tracker.log_epoch(trial, epoch_record(1), 0.81, time_ms=1_700_000_000_000)
+        tracker.log_epochs(trial, [(epoch_record(1), 1_700_000_000_000)], 0.81)
     assert len(client.get_metric_history(trial, "ari")) == 1
 
 
@@ -150,7 +169,7 @@ def test_a_value_that_is_not_finite_is_left_out_and_named(
     tracker: Tracker, client: Any, trial: str
 ) -> None:
     values = {"focal_loss": math.nan, "nmi": math.inf, "clustering_accuracy_batched": None}
-    tracker.log_epoch(trial, epoch_record(3, **values), 0.81)
+    tracker.log_epochs(trial, [(epoch_record(3, **values), 3)], 0.81)
     run = client.get_run(trial)
     assert run.data.metrics["ari"] == 0.2
     assert not {*values, "difference_to_reference"} & set(run.data.metrics)

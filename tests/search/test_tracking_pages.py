@@ -12,7 +12,7 @@ def test_of_many_trials_the_best_are_compared_in_order_of_trial() -> None:
         record.apply(event)
     assert compared_runs(record) == ["run-0001", "run-0002", "run-0003", "run-0004"]
     by_rank = sorted(record.trials.values(), key=lambda trial: trial.rank or (False, 0.0))
-    assert compared_runs(record, 2) == sorted(trial.run_id for trial in by_rank[-2:])
+    assert compared_runs(record, 2) == sorted(f"run-{trial.id}" for trial in by_rank[-2:])
     assert "run-0001" in compared_runs(record, 1)
 
 

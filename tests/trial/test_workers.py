@@ -50,7 +50,7 @@ def workers_of(jets, folder, **resources):
 def worker_processes():
     children = psutil.Process().children(recursive=True)
     alive = [process for process in children if small_study.is_alive(process)]
-    return [p for p in alive if "HorovodWorker" in " ".join(p.cmdline())]
+    return [p for p in alive if "HorovodWorker" in small_study.command_line(p)]
 
 
 def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
@@ -71,7 +71,7 @@ def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
 def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):
     workers = workers_of(jets_parquet, tmp_path, epoch_timeout_s=0.05)
     workers.start()
-    assert workers.epochs_done() == 0
+    assert workers.restored() is None
     with pytest.raises(TrialError, match=r"waited 0\.05 s for an epoch; no answer of workers"):
         workers.run_epoch()
     assert worker_processes() == []

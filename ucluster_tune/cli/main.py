@@ -21,14 +21,13 @@ COMMANDS = {
     "check": ("ucluster_tune.cli.check:check", "Check a search-space file and show the plan."),
     "train": ("ucluster_tune.cli.train:train", "Train one configuration, without a search."),
     "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),
-    "list": (
-        "ucluster_tune.cli.list:list_studies",
-        "List all studies.",
-    ),
-    "status": (
-        "ucluster_tune.cli.status:status",
-        "Show how study NAME stands.",
-    ),
+    "list": ("ucluster_tune.cli.list:list_studies", "List all studies."),
+    "status": ("ucluster_tune.cli.status:status", "Show how study NAME stands."),
+    "stop": ("ucluster_tune.cli.stop:stop", "Stop study NAME."),
+    "resume": ("ucluster_tune.cli.resume:resume", "Carry study NAME on."),
+    "extend": ("ucluster_tune.cli.extend:extend", "Give study NAME more trials."),
+    "repair": ("ucluster_tune.cli.repair:repair", "Rebuild all from the record of study NAME."),
+    "delete": ("ucluster_tune.cli.delete:delete", "Delete study NAME."),
     "predict": (
         "ucluster_tune.cli.predict:predict",
         "Write the cluster of every jet, in the order of DATA.",

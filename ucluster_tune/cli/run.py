@@ -2,14 +2,17 @@
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.searching import show_search
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.study_rules import warnings_for
 
-_EXIT_CODES = {"complete": 0, "interrupted": 130}
+if TYPE_CHECKING:
+    from ucluster_tune.search.record import StudyRecord
+    from ucluster_tune.search.session import SearchSetting
 
 
 @click.command(
@@ -29,6 +32,9 @@ _EXIT_CODES = {"complete": 0, "interrupted": 130}
     multiple=True,
     help="Change a value of the file; may be given several times.",
 )
+@click.option(
+    "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
+)
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.pass_context
 def run(
@@ -37,12 +43,13 @@ def run(
     name: str | None,
     trials: int | None,
     overrides: tuple[str, ...],
+    warm_start: str | None,
     studies_dir: str | None,
 ) -> None:
     """Run the search that FILE describes.
 
     Shows a table of the trials while they run. Ctrl-C finishes the running epochs and ends in
-    order; a second one ends at once.
+    order; a second one ends at once. `ucluster-tune resume` carries it on.
     """
     options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
     options += [] if trials is None else [f"budget.n_trials={trials}"]
@@ -50,32 +57,9 @@ def run(
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
 
-    from ucluster_tune.search.paths import StudiesFolder, studies_folder
-    from ucluster_tune.search.ray_session import prepare_environment
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.runner import run_study
 
-    prepare_environment()
-    from rich.console import Console
+        return run_study(config, setting, warm_start)
 
-    from ucluster_tune.report.live import LiveTable
-    from ucluster_tune.report.pictures import draw_trial_pictures
-    from ucluster_tune.report.study_tables import final_summary
-    from ucluster_tune.search.runner import SearchSetting, run_study
-
-    folder = StudiesFolder(studies_folder(studies_dir))
-    table = LiveTable()
-    try:
-        record = run_study(
-            config,
-            SearchSetting(
-                folder=folder,
-                machine=this_machine(),
-                observers=[table],
-                draw_pictures=draw_trial_pictures,
-                say=lambda line: click.echo(line, err=True),
-            ),
-        )
-    finally:
-        table.close()
-    assert config.name is not None
-    Console(highlight=False).print(final_summary(record, config, folder.study(config.name)))
-    ctx.exit(_EXIT_CODES.get(record.state, 1))
+    ctx.exit(show_search(search, studies_dir))

@@ -48,26 +48,44 @@ def load_study_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
     Raises ConfigurationError with all faults of the file and the overrides.
     """
     file = Path(path)
-    raw, override_faults = apply_overrides(
-        _with_absolute_data(read_yaml_mapping(file), file), overrides
-    )
-    if raw.get("name") is None:
-        raw["name"] = file.stem
-    check = _Check(raw)
+    raw = _with_absolute_data(read_yaml_mapping(file), file)
+    return _checked(str(path), {"name": file.stem}, raw, overrides)
+
+
+def change_config(config: StudyConfig, overrides: Sequence[str]) -> StudyConfig:
+    """Returns the configuration with `path=value` overrides.
+
+    Raises ConfigurationError with all faults of the overrides, alone and with what they meet.
+    """
+    return _checked("--set", {}, _as_raw(config), overrides)
+
+
+def _checked(
+    source: str, defaults: dict[str, Any], raw: Mapping[str, Any], overrides: Sequence[str]
+) -> StudyConfig:
+    changed, override_faults = apply_overrides(raw, overrides)
+    for name, value in defaults.items():
+        if changed.get(name) is None:
+            changed[name] = value
+    check = _Check(changed)
     check.run()
     faults = [*override_faults, *check.faults]
     if faults:
-        raise ConfigurationError(str(path), faults)
+        raise ConfigurationError(source, faults)
     return StudyConfig.model_validate(check.cleaned)
 
 
 def dump_config(config: StudyConfig | TrialConfig) -> str:
     """Returns YAML text that `load_study_config` reads back as an equal configuration."""
+    return format_yaml(_as_raw(config))
+
+
+def _as_raw(config: StudyConfig | TrialConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     for path in getattr(config, "search_space", ()):
         name, _, key = path.partition(".")
         del values[name][key]  # a searched value has no fixed one beside it
-    return format_yaml(values)
+    return values
 
 
 def _with_absolute_data(raw: dict[str, Any], file: Path) -> dict[str, Any]:

@@ -161,6 +161,21 @@ class ResourcesConfig(Section):
     )
 
 
+class FailuresConfig(Section):
+    """What is tried again, and when a search gives up."""
+
+    max_retries: int = Field(
+        3, ge=0, le=1000, description="times that a trial goes on after its workers were lost"
+    )
+    stop_after_same_cause: int | None = Field(
+        3,
+        ge=1,
+        le=100_000,
+        description="so many trials in a row failed for the same cause: the search stops;"
+        " null: never",
+    )
+
+
 class TrackingConfig(Section):
     """Where MLflow keeps the runs."""
 
@@ -196,5 +211,6 @@ class StudyConfig(Section):
     scheduler: SchedulerConfig = SchedulerConfig()
     budget: BudgetConfig = BudgetConfig()
     resources: ResourcesConfig = ResourcesConfig()
+    failures: FailuresConfig = FailuresConfig()
     tracking: TrackingConfig = TrackingConfig()
     reference: ReferenceConfig = ReferenceConfig()

@@ -22,7 +22,14 @@ from ucluster_tune.report.study_tables import (
     outcome_counts,
     plain_table,
 )
-from ucluster_tune.search.events import EpochEnded, Event, TrialEnded, TrialStarted
+from ucluster_tune.search.events import (
+    EpochEnded,
+    Event,
+    TrialEnded,
+    TrialRestored,
+    TrialResumed,
+    TrialStarted,
+)
 from ucluster_tune.search.record import StudyRecord, TrialState
 from ucluster_tune.search.status import elapsed_s, remaining_s
 
@@ -74,6 +81,8 @@ class LiveTable:
             self._live.update(self._view(record))
         elif isinstance(event, TrialStarted):
             self._say(_started_line(record.trials[event.trial]))
+        elif isinstance(event, TrialResumed | TrialRestored):
+            self._say(_goes_on_line(event))
         elif isinstance(event, EpochEnded):
             self._say(_epoch_line(record.trials[event.trial], record))
         elif isinstance(event, TrialEnded):
@@ -204,6 +213,14 @@ def _started_line(trial: TrialState) -> str:
         f"{name}={cells.setting(value)}" for name, value in trial.hyperparameters.items()
     )
     return f"trial {trial.id} started" + (f": {values}" if values else "")
+
+
+def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
+    if isinstance(event, TrialResumed):
+        return f"trial {event.trial} goes on: {event.cause.strip().splitlines()[0]}"
+    if not event.epoch:
+        return f"trial {event.trial} begins again: no checkpoint of it is whole"
+    return f"trial {event.trial} went on from its checkpoint of epoch {event.epoch}"
 
 
 def _epoch_line(trial: TrialState, record: StudyRecord) -> str:

@@ -4,8 +4,10 @@ Order matters: first the journal, which is the truth, then all that can be rebui
 """
 
 import logging
-import shutil
+import math
+import threading
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +17,27 @@ from ray.tune.experiment import Trial
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.errors import ConfigurationError, StudyError, UClusterTuneError
+from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError, UClusterTuneError
 from ucluster_tune.search.events import (
     EpochEnded,
     Event,
     FinalOutcome,
     TrialEnded,
+    TrialRestored,
+    TrialResumed,
     TrialStarted,
     Value,
 )
 from ucluster_tune.search.journal import StudyJournal
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudyPaths, replace_file
-from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.tracking import Tracker
-from ucluster_tune.training.record import RECORD_FIELDS
+from ucluster_tune.search.record import StudyRecord, TrialState
+from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
+from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
 from ucluster_tune.trial.single import study_of_one
+from ucluster_tune.trial.trainable import FAILURE, FAILURE_KIND, RESTORED_EPOCH, RETRIES
 
 _LOGGER = logging.getLogger(__name__)
-_LEAST_FREE_BYTES = 1 << 20
-DrawPictures = Callable[[Path, Path], list[Path]]
 
 
 class StudyDriver(tune.Callback):
@@ -43,11 +46,16 @@ class StudyDriver(tune.Callback):
     Args:
         config: of the study.
         paths: its files.
-        journal: open, with `study_started` in it.
+        journal: open, with all that the record has.
         record: the state that the journal tells.
-        tracker: open.
         observers: told of every event.
-        draw_pictures: draws an evaluation file into a folder, returns the pictures' paths.
+
+    Attributes:
+        trial_changed: told of every trial of which there is news.
+        lock: held while journal and record change; whoever reads the record in another thread
+            takes it.
+        is_interrupted: set by whoever wants the search to end in order.
+        stop_cause: why the search ends by itself before its budget; None where it does not.
     """
 
     def __init__(
@@ -56,20 +64,28 @@ class StudyDriver(tune.Callback):
         paths: StudyPaths,
         journal: StudyJournal,
         record: StudyRecord,
-        tracker: Tracker,
         observers: Sequence[Observer],
-        draw_pictures: DrawPictures,
     ) -> None:
         self.config, self.paths, self.record = config, paths, record
+        self.lock = threading.RLock()
         self.is_interrupted = False
+        self.stop_cause: str | None = None
         self._in_epoch: set[str] = set()
-        self._journal, self._tracker = journal, tracker
-        self._observers, self._draw_pictures = observers, draw_pictures
+        self._journal = journal
+        self._observers = observers
+        self.trial_changed: Callable[[str], None] = lambda _trial_id: None
+        self._failures_in_a_row: list[str] = []
 
     @property
     def is_in_epoch(self) -> bool:
-        """Whether a trial runs whose workers have started."""
+        """Whether a trial runs whose process has started."""
         return bool(self._in_epoch)
+
+    def may_begin(self, n_begun: int) -> bool:
+        """Return whether the budget has another trial, when so many have begun."""
+        if self.record.until is None:
+            return n_begun < self.record.n_trials
+        return datetime.now(timezone.utc) < datetime.fromisoformat(self.record.until)
 
     def tell_start(self) -> None:
         """Tell the observers that the study began."""
@@ -83,39 +99,48 @@ class StudyDriver(tune.Callback):
 
     def note(self, event: Event) -> None:
         """Write an event to the journal, take it into the record, tell the observers."""
-        self._journal.append(event)
-        self.record.apply(event)
-        _LOGGER.info("%s", event.line())
-        for observer in self._observers:
-            observer.on_event(event, self.record)
+        with self.lock:
+            self._journal.append(event)
+            self.record.apply(event)
+            _LOGGER.info("%s", event.line())
+            for observer in self._observers:
+                observer.on_event(event, self.record)
 
     def begin_trial(
         self, trial_id: str, hyperparameters: dict[str, Value]
     ) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""
-        files = self.paths.trial(trial_id)
-        run_id = self._tracker.start_trial(self.record.run_id, trial_id, hyperparameters)
-        self.note(TrialStarted(trial=trial_id, hyperparameters=hyperparameters, run_id=run_id))
+        self._note_of_trial(TrialStarted(trial=trial_id, hyperparameters=hyperparameters))
+        return self._tune_config(self.record.trials[trial_id])
+
+    def resume_trial(self, trial: TrialState) -> dict[str, Any] | None:
+        """Return the same of a trial that was interrupted."""
+        cause = trial.cause or "interrupted"
+        self._note_of_trial(TrialResumed(trial=trial.id, cause=cause))
+        return self._tune_config(trial)
+
+    def _tune_config(self, trial: TrialState) -> dict[str, Any] | None:
+        files = self.paths.trial(trial.id)
         try:
-            config = trial_config(self.config, hyperparameters)
+            config = trial_config(self.config, trial.hyperparameters)
         except ConfigurationError as error:
-            self._end_trial(trial_id, "failed", str(error))
+            self._end_trial(trial.id, "failed", str(error), kind_of(error).name)
             return None
         files.root.mkdir(parents=True, exist_ok=True)
         replace_file(files.config, dump_config(study_of_one(self.config, config)))
-        self._tell_mlflow(self._tracker.log_artifacts, run_id, files.config)
         return {
-            "trial_id": trial_id,
+            "trial_id": trial.id,
             "trial_config": config.model_dump(mode="json"),
             "trial_folder": str(files.root),
             "resources": self.config.resources.model_dump(mode="json"),
             "objective": self.config.objective.model_dump(mode="json"),
+            "failures": self.config.failures.model_dump(mode="json"),
         }
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Take in that a trial's workers have started."""
+        """Take in that a trial's process has started."""
         del iteration, trials, info
         self._in_epoch.add(trial.config["trial_id"])
 
@@ -127,13 +152,19 @@ class StudyDriver(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Take in an epoch."""
+        """Take in an epoch; one that the record has already is not taken in again."""
         del iteration, trials, info
-        trial_id = trial.config["trial_id"]
+        state = self.record.trials[trial.config["trial_id"]]
+        for cause in result.get(RETRIES, ()):
+            self._note_of_trial(TrialResumed(trial=state.id, cause=cause, is_retry=True))
+        restored = result.get(RESTORED_EPOCH)
+        if restored is not None and (restored or state.epochs):
+            self._note_of_trial(TrialRestored(trial=state.id, epoch=restored))
+        if FAILURE in result:
+            return  # told with the trial's end
         epoch = {name: result[name] for name in RECORD_FIELDS}
-        self.note(EpochEnded(trial=trial_id, record=epoch))
-        run_id = self.record.trials[trial_id].run_id
-        self._tell_mlflow(self._tracker.log_epoch, run_id, epoch, self.config.reference.accuracy)
+        if not any(is_same_training(known, epoch) for known in state.records):
+            self._note_of_trial(EpochEnded(trial=state.id, record=epoch))
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -141,23 +172,33 @@ class StudyDriver(tune.Callback):
         """Take in that a trial ended, at its last epoch or because Tune stopped it."""
         del iteration, trials, info
         state = self.record.trials[trial.config["trial_id"]]
-        if state.epochs >= state.n_epochs:
+        last = trial.last_result or {}
+        if FAILURE in last:
+            self._fail_trial(state.id, last[FAILURE], last[FAILURE_KIND])
+        elif state.epochs >= state.n_epochs:
             self._end_trial(state.id, "complete")
         elif self.is_interrupted or state.epochs == 0:
             self._end_trial(state.id, "interrupted", "the search was interrupted")
         else:
             self._end_trial(state.id, "stopped_early", f"stopped by {self.config.scheduler.name}")
 
+    def on_trial_recover(
+        self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
+    ) -> None:
+        """Take in that Tune starts a trial again, whose process or node was lost."""
+        del iteration, trials, info
+        trial_id = trial.config["trial_id"]
+        self._in_epoch.discard(trial_id)
+        self._note_of_trial(
+            TrialResumed(trial=trial_id, cause=failure_cause(trial), is_retry=True)
+        )
+
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Take in that a trial failed."""
+        """Take in that Tune gave a trial up."""
         del iteration, trials, info
-        self._end_trial(trial.config["trial_id"], "failed", failure_cause(trial))
-        if shutil.disk_usage(self.paths.root).free < _LEAST_FREE_BYTES:
-            raise StudyError(  # or every trial to come fails for the same cause
-                f"{self.paths.root}: the disk is full: make room, all up to here is kept"
-            )
+        self._fail_trial(trial.config["trial_id"], failure_cause(trial), "worker_lost")
 
     def end_running_trials(self, cause: str) -> None:
         """Mark all trials that still run as interrupted."""
@@ -168,34 +209,59 @@ class StudyDriver(tune.Callback):
         """Return nothing: Tune pickles a search's settings, of which this is no part."""
         return {}
 
-    def _end_trial(self, trial_id: str, outcome: FinalOutcome, cause: str | None = None) -> None:
+    def _fail_trial(self, trial_id: str, cause: str, kind: str) -> None:
+        if kind == FAILURE_KINDS[CheckpointError].name:
+            # Not the trial's fault, and it would be that of all others: the disk is full or gone.
+            self._end_trial(trial_id, "interrupted", cause)
+            raise StudyError(cause)
+        self._end_trial(trial_id, "failed", cause, kind)
+        limit = self.config.failures.stop_after_same_cause
+        if limit is not None and len(self._failures_in_a_row) >= limit:
+            self.stop_cause = f"{limit} trials in a row failed for the same cause: {cause}"
+            self.is_interrupted = True
+
+    def _end_trial(
+        self, trial_id: str, outcome: FinalOutcome, cause: str | None = None, kind: str = ""
+    ) -> None:
         self._in_epoch.discard(trial_id)
         state = self.record.trials[trial_id]
         if state.outcome != "running":
             return
-        self.note(TrialEnded(trial=trial_id, outcome=outcome, cause=cause, epochs=state.epochs))
+        self._note_of_trial(
+            TrialEnded(
+                trial=trial_id,
+                outcome=outcome,
+                cause=cause,
+                kind=kind or None,
+                epochs=state.epochs,
+            )
+        )
         if outcome == "failed":
             _LOGGER.error("trial %s failed: %s", trial_id, cause)
-        self._log_best_epoch(trial_id)
-        self._tell_mlflow(self._tracker.end_trial, state.run_id, outcome, cause)
+            common = same_cause(kind, cause or "")
+            in_a_row = [same for same in self._failures_in_a_row if same == common]
+            self._failures_in_a_row = [*in_a_row, common]
+        elif outcome != "interrupted":
+            self._failures_in_a_row = []
 
-    def _tell_mlflow(self, send: Callable[..., None], *arguments: Any) -> None:
-        """Send to MLflow; a store that fails must not end a search, whose record is elsewhere."""
-        try:
-            send(*arguments)
-        except StudyError as error:
-            _LOGGER.error("MLflow is behind the record: %s", error)
+    def _note_of_trial(
+        self, event: TrialStarted | TrialResumed | TrialRestored | EpochEnded | TrialEnded
+    ) -> None:
+        self.note(event)
+        self.trial_changed(event.trial)
 
-    def _log_best_epoch(self, trial_id: str) -> None:
-        """Draw the trial's best epoch; a picture that fails must not end a search."""
-        state, files = self.record.trials[trial_id], self.paths.trial(trial_id)
-        if state.best_epoch is None:
-            return
-        try:
-            self._draw_pictures(files.evaluation(state.best_epoch), files.pictures)
-            self._tracker.log_artifacts(state.run_id, files.pictures, artifact_path="best_epoch")
-        except (UClusterTuneError, OSError) as error:
-            _LOGGER.warning("trial %s: no pictures of its best epoch: %s", trial_id, error)
+
+def is_same_training(known: dict[str, Any], epoch: dict[str, Any]) -> bool:
+    """Return whether two records are of the same epoch with the same result, at whatever speed."""
+    if known["epoch"] != epoch["epoch"]:
+        return False
+    names = [name for name in RECORD_FIELDS if name not in SPEED_FIELDS]
+    return all(_comparable(known.get(name)) == _comparable(epoch.get(name)) for name in names)
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value as the journal keeps it: none that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def failure_cause(trial: Trial) -> str:

@@ -33,6 +33,33 @@ class _Event(BaseModel):
         return self.model_dump_json()
 
 
+class KnownTrial(BaseModel):
+    """A trial as the sampler learns from it.
+
+    Attributes:
+        outcome: running for one that is to go on.
+        score: the objective at its best epoch, None where there is none.
+        values: the objective by epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
+
+    id: str
+    hyperparameters: dict[str, Value]
+    outcome: Outcome
+    score: float | None = None
+    values: dict[int, float] = {}
+
+
+class WarmStart(BaseModel):
+    """The trials of another study that this one's sampler knew from its start."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study: str
+    trials: list[KnownTrial]
+
+
 class StudyStarted(_Event):
     """A study begins; the first line of each journal."""
 
@@ -48,6 +75,41 @@ class StudyStarted(_Event):
     seed: int
     reference_accuracy: float
     baselines: dict[str, Any] = {}
+    warm_start: WarmStart | None = None
+
+
+class StudyResumed(_Event):
+    """Another driver carries the study on."""
+
+    event: Literal["study_resumed"] = "study_resumed"
+    code_version: str
+    host: str
+
+
+class StudyExtended(_Event):
+    """The study was given another budget, or a changed configuration.
+
+    Attributes:
+        config: of the study from here on.
+        until: when the last trial may begin, ISO 8601 in UTC; None sets no such time.
+        changes: what differs from the configuration before, one line each.
+        fixed: the values that the trials so far had of what is searched only from here on.
+    """
+
+    event: Literal["study_extended"] = "study_extended"
+    config: dict[str, Any]
+    until: str | None = None
+    changes: list[str] = []
+    fixed: dict[str, Value] = {}
+
+
+class StudyTracked(_Event):
+    """MLflow keeps the study in this run from here on."""
+
+    event: Literal["study_tracked"] = "study_tracked"
+    tracking_uri: str
+    experiment_id: str
+    run_id: str
 
 
 class TrialStarted(_Event):
@@ -56,7 +118,37 @@ class TrialStarted(_Event):
     event: Literal["trial_started"] = "trial_started"
     trial: str
     hyperparameters: dict[str, Value]
+    run_id: str | None = None
+
+
+class TrialTracked(_Event):
+    """MLflow keeps the trial in this run."""
+
+    event: Literal["trial_tracked"] = "trial_tracked"
+    trial: str
     run_id: str
+
+
+class TrialResumed(_Event):
+    """A trial goes on: after it was interrupted, or because its workers were lost.
+
+    Attributes:
+        cause: why it had stopped.
+        is_retry: whether it counts against the trial's limit of failures.
+    """
+
+    event: Literal["trial_resumed"] = "trial_resumed"
+    trial: str
+    cause: str
+    is_retry: bool = False
+
+
+class TrialRestored(_Event):
+    """The workers of a resumed trial went on from the checkpoint of this epoch, 0 for none."""
+
+    event: Literal["trial_restored"] = "trial_restored"
+    trial: str
+    epoch: int
 
 
 class EpochEnded(_Event):
@@ -76,12 +168,17 @@ class EpochEnded(_Event):
 
 
 class TrialEnded(_Event):
-    """A trial ended, with its outcome and, unless it went to its last epoch, the cause."""
+    """A trial ended, with its outcome and, unless it went to its last epoch, the cause.
+
+    Attributes:
+        kind: of a failure, as `trial.failures` names it.
+    """
 
     event: Literal["trial_ended"] = "trial_ended"
     trial: str
     outcome: FinalOutcome
     cause: str | None = None
+    kind: str | None = None
     epochs: int
 
 
@@ -102,7 +199,20 @@ class StudyEvaluated(_Event):
     baselines: dict[str, Any] = {}
 
 
-Event = StudyStarted | TrialStarted | EpochEnded | TrialEnded | StudyEnded | StudyEvaluated
+Event = (
+    StudyStarted
+    | StudyResumed
+    | StudyExtended
+    | StudyTracked
+    | TrialStarted
+    | TrialTracked
+    | TrialResumed
+    | TrialRestored
+    | EpochEnded
+    | TrialEnded
+    | StudyEnded
+    | StudyEvaluated
+)
 
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 

@@ -28,6 +28,9 @@ class StudyJournal:
 
     Args:
         path: the journal's file, made when it is missing; its folder exists.
+
+    Attributes:
+        removed_rest: whether it ended with an event that a crash had cut off.
     """
 
     def __init__(self, path: Path) -> None:
@@ -37,6 +40,7 @@ class StudyJournal:
         try:
             self._file = path.open("ab+", buffering=0)
             self._size = _length_of_whole_lines(self._file)
+            self.removed_rest = self._file.seek(0, os.SEEK_END) > self._size
             self._remove_rest()
             if is_new:
                 _sync_folder(path.parent)

@@ -2,6 +2,8 @@
 
 import os
 import re
+import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,12 @@ def replace_file(path: Path, text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Removes a folder with all that is in it; nothing where there is none."""
+    with suppress(FileNotFoundError):
+        shutil.rmtree(path)
+
+
 @dataclass(frozen=True)
 class StudyPaths:
     """The files of one study."""
@@ -79,6 +87,11 @@ class StudyPaths:
     def driver(self) -> Path:
         """Who drives the study."""
         return self.root / "driver.json"
+
+    @property
+    def stop_request(self) -> Path:
+        """Asks the driver to stop."""
+        return self.root / "stop.json"
 
     @property
     def optuna_db(self) -> Path:

@@ -24,6 +24,8 @@ _ENVIRONMENT = {
     # Tune's own tables and log files: ours are better informed.
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A trial that failed ends with a result that has no accuracy.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # A search ends in its own order at Ctrl-C.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # The journal is what a search goes on from; Tune's copy is written as rarely as can be.
@@ -39,8 +41,29 @@ def prepare_environment() -> None:
         os.environ.setdefault(name, value)
 
 
+class EmbeddedRay:
+    """The Ray that this process started."""
+
+    def __init__(self) -> None:
+        self._raylets = [p for p in psutil.Process().children() if p.name() == "raylet"]
+
+    def refuse_dead(self) -> None:
+        """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
+        for raylet in self._raylets:
+            if not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE:
+                raise MachineError(
+                    "Ray on this machine ended: its process raylet crashed or was killed, perhaps"
+                    " for want of memory; look into /tmp/ray/session_latest/logs"
+                )
+
+    def agents(self) -> list[int]:
+        """Return the process ids of its agents."""
+        children = [child for raylet in self._raylets for child in raylet.children()]
+        return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]
+
+
 @contextmanager
-def embedded_ray(n_cpus: int) -> Iterator[None]:
+def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
     """Start Ray on the loopback interface; shut it down at the end, workers included.
 
     Raises:
@@ -65,14 +88,15 @@ def embedded_ray(n_cpus: int) -> Iterator[None]:
             f"Ray did not start on this machine: {error}; look into /tmp/ray/session_latest/logs"
         ) from error
     try:
-        with _agents_end_with_this_process():
-            yield
+        embedded = EmbeddedRay()
+        with _agents_end_with_this_process(embedded.agents()):
+            yield embedded
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _agents_end_with_this_process() -> Iterator[None]:
+def _agents_end_with_this_process(agents: list[int]) -> Iterator[None]:
     """End Ray's two agents with this process, should it be killed.
 
     The system ends Ray's other processes then, but the agents try for a minute to tell a server
@@ -80,7 +104,7 @@ def _agents_end_with_this_process() -> Iterator[None]:
     """
     kill = "read _ || for pid; do grep -q Agent /proc/$pid/cmdline && kill -KILL $pid; done"
     watcher = subprocess.Popen(
-        ["sh", "-c", kill, "sh", *map(str, _agents())],
+        ["sh", "-c", kill, "sh", *map(str, agents)],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         start_new_session=True,  # Ctrl-C is for this process alone
@@ -89,10 +113,3 @@ def _agents_end_with_this_process() -> Iterator[None]:
         yield
     finally:
         watcher.communicate(b"\n")
-
-
-def _agents() -> list[int]:
-    """Return the process ids of the agents of the Ray that this process started."""
-    raylets = [p for p in psutil.Process().children() if p.name() == "raylet"]
-    children = [child for raylet in raylets for child in raylet.children()]
-    return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]

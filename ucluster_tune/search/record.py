@@ -11,6 +11,7 @@ centroids are something else: see `epoch_rank`. A failed trial is never the best
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from ucluster_tune.config.study import ObjectiveConfig
@@ -21,10 +22,16 @@ from ucluster_tune.search.events import (
     Outcome,
     StudyEnded,
     StudyEvaluated,
+    StudyExtended,
+    StudyResumed,
     StudyStarted,
     StudyState,
+    StudyTracked,
     TrialEnded,
+    TrialRestored,
+    TrialResumed,
     TrialStarted,
+    TrialTracked,
     Value,
 )
 from ucluster_tune.training.record import Rank, epoch_rank
@@ -41,19 +48,44 @@ def trial_number_to_id(number: int) -> str:
     return f"{number:04d}"
 
 
+def seconds_between(start: str, end: str) -> float:
+    """Returns the seconds from one ISO 8601 time to another, 0 where a clock was set back.
+
+    >>> seconds_between("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:30+00:00")
+    90.0
+    """
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return max(0.0, passed.total_seconds())
+
+
 @dataclass
 class TrialState:
-    """All that is known of one trial."""
+    """All that is known of one trial.
+
+    Attributes:
+        kind: of its failure, as `trial.failures` names it.
+        run_id: of MLflow, None until MLflow has told it.
+        records: one an epoch, in order.
+        times: when each epoch ended, ISO 8601, by epoch.
+        retry_causes: why its workers were lost and started again.
+        restored_epochs: the checkpoints that it went on from.
+        n_epochs_again: epochs run a second time, since no checkpoint of them was left.
+    """
 
     id: str
     hyperparameters: dict[str, Value]
-    run_id: str
+    run_id: str | None
     n_epochs: int
     started: str
     outcome: Outcome = "running"
     cause: str | None = None
+    kind: str | None = None
     ended: str | None = None
     records: list[EpochValues] = field(default_factory=list)
+    times: dict[int, str] = field(default_factory=dict)
+    retry_causes: list[str] = field(default_factory=list)
+    restored_epochs: list[int] = field(default_factory=list)
+    n_epochs_again: int = 0
     best: EpochValues | None = None
     rank: Rank | None = None
 
@@ -70,6 +102,11 @@ class TrialState:
     def score(self, objective: ObjectiveConfig) -> float | None:
         """The objective at the best epoch."""
         return float(self.best[objective.metric]) if self.best else None
+
+    def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
+        """The finite values of the objective, by epoch."""
+        values = {int(epoch["epoch"]): epoch.get(objective.metric) for epoch in self.records}
+        return {number: float(value) for number, value in values.items() if value is not None}
 
     def add(self, epoch: EpochValues, objective: ObjectiveConfig) -> None:
         """Adds an epoch; one that was run again replaces the old one and all after it."""
@@ -103,7 +140,13 @@ class StudyRecord:
         self.reference_accuracy = started.reference_accuracy
         self.baselines: dict[str, Any] = dict(started.baselines)
         self.objective = ObjectiveConfig(**started.config.get("objective", {}))
+        self.warm_start = started.warm_start
         self.started = started.time
+        self.session_started = started.time
+        self.elapsed_before_s = 0.0
+        self.n_sessions = 1
+        self.until: str | None = None
+        self.extensions: list[list[str]] = []
         self.last_event = started.time
         self.ended: str | None = None
         self.state: StudyState = "running"
@@ -117,8 +160,15 @@ class StudyRecord:
 
     @property
     def n_trials(self) -> int:
-        """Trials that the study was asked for."""
+        """Trials that the study was asked for; those begun so far where a time limits it."""
+        if self.is_open_ended:
+            return len(self.trials)
         return int(self.config.get("budget", {}).get("n_trials", 1))
+
+    @property
+    def is_open_ended(self) -> bool:
+        """Whether trials begin until a time, not up to a number."""
+        return self.until is not None
 
     @property
     def n_epochs(self) -> int:
@@ -143,16 +193,44 @@ class StudyRecord:
                 self._add_epoch(event)
             case TrialStarted():
                 self._start_trial(event)
+            case TrialResumed():
+                self._resume_trial(event)
+            case TrialRestored():
+                trial = self._trial(event.trial)
+                trial.restored_epochs.append(event.epoch)
+                trial.n_epochs_again += max(0, trial.epochs - event.epoch)
+            case TrialTracked():
+                self._trial(event.trial).run_id = event.run_id
             case TrialEnded():
                 self._end_trial(event)
             case StudyEvaluated():
                 self.tests[self._trial(event.trial).id] = event.test
                 self.baselines.update(event.baselines)
-            case StudyEnded():
-                self.state, self.cause, self.ended = event.state, event.cause, event.time
+            case _:
+                self._apply_to_study(event)
+        self.last_event = event.time
+
+    def _apply_to_study(
+        self, event: StudyStarted | StudyResumed | StudyExtended | StudyTracked | StudyEnded
+    ) -> None:
+        match event:
             case StudyStarted():
                 raise StudyError(f"study {self.name}: its record starts twice")
-        self.last_event = event.time
+            case StudyResumed():
+                self.state, self.cause, self.ended = "running", None, None
+                self.session_started = event.time
+                self.n_sessions += 1
+            case StudyExtended():
+                self.config, self.until = event.config, event.until
+                self.extensions.append(event.changes)
+                for trial in self.trials.values():
+                    trial.hyperparameters = {**trial.hyperparameters, **event.fixed}
+            case StudyTracked():
+                self.tracking_uri, self.run_id = event.tracking_uri, event.run_id
+                self.experiment_id = event.experiment_id
+            case StudyEnded():
+                self.state, self.cause, self.ended = event.state, event.cause, event.time
+                self.elapsed_before_s += seconds_between(self.session_started, event.time)
 
     def _start_trial(self, event: TrialStarted) -> None:
         if event.trial in self.trials:
@@ -167,8 +245,23 @@ class StudyRecord:
         self.trials[trial.id] = self.running[trial.id] = trial
         self.n_by_outcome[trial.outcome] += 1
 
+    def _resume_trial(self, event: TrialResumed) -> None:
+        trial = self._trial(event.trial)
+        if trial.outcome not in ("interrupted", "running"):
+            raise StudyError(
+                f"study {self.name}: trial {event.trial} ended {trial.outcome} and is resumed in"
+                " its record"
+            )
+        self.n_by_outcome[trial.outcome] -= 1
+        self.n_by_outcome["running"] += 1
+        trial.outcome, trial.cause, trial.ended = "running", None, None
+        self.running[trial.id] = trial
+        if event.is_retry:
+            trial.retry_causes.append(event.cause)
+
     def _add_epoch(self, event: EpochEnded) -> None:
         trial = self._trial(event.trial)
+        trial.times[event.record["epoch"]] = event.time
         is_run_again = event.record["epoch"] <= trial.epochs
         trial.add(event.record, self.objective)
         if is_run_again:
@@ -183,6 +276,7 @@ class StudyRecord:
         self.n_by_outcome[trial.outcome] -= 1
         self.n_by_outcome[event.outcome] += 1
         trial.outcome, trial.cause, trial.ended = event.outcome, event.cause, event.time
+        trial.kind = event.kind
         self.running.pop(trial.id, None)
         if trial.outcome != "interrupted":
             self.epochs_of_finished += trial.epochs

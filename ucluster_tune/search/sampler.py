@@ -1,15 +1,12 @@
 """Suggestions by Optuna, asked and told; knows nothing of Ray or of the journal.
 
-The study that Optuna works on is in memory. A copy of it goes to an SQLite file for dashboards,
-which can be rebuilt from the journal; so a search does not end when that file cannot be written,
-and does not wait for it long.
+The study that Optuna works on is in memory, and can be built again from the study's own trials.
 """
 
-import logging
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
@@ -19,11 +16,9 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.exceptions import StorageInternalError
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import InMemoryStorage, RDBStorage
-from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import SQLAlchemyError
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState, create_trial
 
 from ucluster_tune.config.study import (
     CategoricalParameter,
@@ -33,11 +28,19 @@ from ucluster_tune.config.study import (
     SamplerConfig,
     StudyConfig,
 )
-from ucluster_tune.search.events import FinalOutcome, Value
+from ucluster_tune.search.dashboard_copy import DashboardCopy
+from ucluster_tune.search.events import FinalOutcome, KnownTrial, Outcome, Value
 
-_LOG = logging.getLogger(__name__)
-_BUSY_TIMEOUT_S = 10
-_RETRY_AFTER_S = 60.0
+_STATES: dict[Outcome, TrialState] = {
+    "running": TrialState.RUNNING,
+    "complete": TrialState.COMPLETE,
+    "stopped_early": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "interrupted": TrialState.FAIL,
+}
+_TEACHING = ("complete", "stopped_early")
+_OUTSIDE = "outside_search_space"
+_WARM_START = "of_another_study"
 
 
 class StudySampler:
@@ -51,6 +54,9 @@ class StudySampler:
         name: the study's name, for dashboards.
         published_point: the first suggestion, when the configuration asks for it.
         database: the SQLite file for dashboards; None keeps none.
+        known: the study's own trials so far, in order; those with outcome `running` are told
+            later what became of them.
+        warm_start: trials of another study, from which suggestions learn too.
     """
 
     def __init__(
@@ -60,19 +66,33 @@ class StudySampler:
         name: str,
         published_point: Mapping[str, Value] | None = None,
         database: Path | None = None,
+        known: Sequence[KnownTrial] = (),
+        warm_start: Sequence[KnownTrial] = (),
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._config = study.sampler
         self._distributions = build_distributions(study.search_space)
-        self._n_asked = 0
+        self._n_asked = len(known)
+        self._n_told = sum(trial.outcome in _TEACHING for trial in (*known, *warm_start))
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(
             storage=self._memory, study_name=name, direction=study.objective.direction
         )
         self._trials: dict[str, optuna.Trial] = {}
-        if study.sampler.published_first and published_point is not None:
+        self._copy = DashboardCopy(self._study, database) if database else None
+        for trial in warm_start:
+            self._add(trial, {_WARM_START: True})
+        for trial in known:
+            self._add(trial)
+        if study.sampler.published_first and published_point is not None and not known:
             self._study.enqueue_trial(dict(published_point))
-        self._copy = _DashboardCopy(self._study, database) if database else None
+
+    def describe(self) -> str:
+        """Returns which sampler suggests and from how many trials it has learnt.
+
+        Complete trials and those stopped early count.
+        """
+        return f"{self._config.name} sampler, {self._n_told} trials known"
 
     def ask(self, trial_id: str) -> dict[str, Value]:
         """Returns the hyperparameters of a new trial, by dotted name."""
@@ -98,6 +118,7 @@ class StudySampler:
         reported; failed and interrupted ones teach Optuna nothing.
         """
         trial = self._trials.pop(trial_id)
+        self._n_told += outcome in _TEACHING
         if outcome == "complete" and score is not None and np.isfinite(score):
             self._study.tell(trial, score)
         elif outcome == "stopped_early":
@@ -111,9 +132,50 @@ class StudySampler:
         if self._copy:
             self._copy.write()
 
+    def _add(self, known: KnownTrial, attributes: Mapping[str, Any] | None = None) -> None:
+        """Adds a trial that was suggested before this process began.
+
+        A value that is outside of the search space, which an extension may have narrowed, is
+        kept as an attribute: the sampler learns from the trial's other values.
+        """
+        state = _STATES[known.outcome]
+        inside: dict[str, Value] = {}
+        outside: dict[str, Value] = {}
+        if known.outcome == "complete" and known.score is None:
+            state = TrialState.FAIL
+        for name, value in known.hyperparameters.items():
+            distribution = self._distributions.get(name)
+            is_inside = distribution is not None and contains(distribution, value)
+            (inside if is_inside else outside)[name] = value
+        frozen = create_trial(
+            state=state,
+            value=known.score if state == TrialState.COMPLETE else None,
+            params=inside,
+            distributions={name: self._distributions[name] for name in inside},
+            user_attrs={
+                "trial": known.id,
+                **({_OUTSIDE: outside} if outside else {}),
+                **(attributes or {}),
+            },
+            intermediate_values=known.values,
+        )
+        trial_id = self._memory.create_new_trial(self._study._study_id, frozen)
+        if known.outcome == "running":
+            self._trials[known.id] = optuna.Trial(self._study, trial_id)
+        if self._copy:
+            self._copy.add(self._memory.get_trial(trial_id))
+
     def _update_copy(self, trial: optuna.Trial) -> None:
         if self._copy:
             self._copy.update(self._memory.get_trial(trial._trial_id))
+
+
+def contains(distribution: BaseDistribution, value: Value) -> bool:
+    """Returns whether a value is one that the distribution can give."""
+    try:
+        return bool(distribution._contains(distribution.to_internal_repr(value)))
+    except (ValueError, TypeError):
+        return False
 
 
 def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
@@ -151,65 +213,3 @@ def _highest_reached(low: float, high: float, step: float) -> float:
     """
     start, width = Decimal(str(low)), Decimal(str(step))
     return float(start + (Decimal(str(high)) - start) // width * width)
-
-
-class _DashboardCopy:
-    """Optuna's study written to SQLite, trial by trial; behind while the file is held or full."""
-
-    def __init__(self, study: optuna.Study, path: Path) -> None:
-        self._name = study.study_name
-        self._direction = study.direction
-        self._path = path
-        self._storage: RDBStorage | None = None
-        self._study_id = 0
-        self._ids: dict[int, int] = {}
-        self._n_values: dict[int, int] = {}
-        self._behind: dict[int, FrozenTrial] = {}
-        self._wait_until = 0.0
-
-    def update(self, trial: FrozenTrial) -> None:
-        """Writes what is new of a trial, now or, where that fails, later."""
-        self._behind[trial.number] = trial
-        if time.monotonic() >= self._wait_until:
-            self.write()
-
-    def write(self) -> None:
-        """Writes all that is behind."""
-        try:
-            storage = self._storage or self._open()
-            for number in sorted(self._behind):
-                self._write_trial(storage, self._behind[number])
-                del self._behind[number]
-        except (StorageInternalError, SQLAlchemyError, OSError) as error:
-            self._wait_until = time.monotonic() + _RETRY_AFTER_S
-            reason = str(error.__cause__ or error).splitlines()[0]
-            _LOG.warning("%s, for dashboards, is behind the search: %s", self._path, reason)
-
-    def _open(self) -> RDBStorage:
-        self._path.unlink(missing_ok=True)
-        storage = RDBStorage(
-            f"sqlite:///{self._path}", engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
-        )
-        self._study_id = storage.create_new_study([self._direction], self._name)
-        self._storage = storage
-        return storage
-
-    def _write_trial(self, storage: RDBStorage, trial: FrozenTrial) -> None:
-        number = trial.number
-        if number not in self._ids:
-            self._ids[number] = storage.create_new_trial(self._study_id, _running_copy(trial))
-        values = list(trial.intermediate_values.items())
-        for epoch, value in values[self._n_values.get(number, 0) :]:
-            storage.set_trial_intermediate_value(self._ids[number], epoch, value)
-            self._n_values[number] = self._n_values.get(number, 0) + 1
-        if trial.state.is_finished():
-            storage.set_trial_state_values(self._ids[number], trial.state, trial.values)
-
-
-def _running_copy(trial: FrozenTrial) -> FrozenTrial:
-    return create_trial(
-        state=TrialState.RUNNING,
-        params=trial.params,
-        distributions=trial.distributions,
-        user_attrs=trial.user_attrs,
-    )

@@ -4,22 +4,74 @@ ASHA judges a trial when it reaches a rung (grace_period * reduction_factor^k ep
 objective at that epoch. Tune marks a trial that ASHA stopped as `done`, as it does one that came
 to its end: only the number of its last epoch tells them apart. The last epoch is never judged,
 since a trainable that reports `done` there ends before the scheduler is asked.
+
+The rungs of a study that is resumed are filled by playing its epochs again, in their order.
 """
 
-from typing import Literal
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import Any, Literal
 
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from ucluster_tune.config.search_space import corners
 from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
+from ucluster_tune.search.knowledge import JudgedEpoch
 
 
-def build_scheduler(study: StudyConfig) -> TrialScheduler:
-    """Returns Tune's scheduler for the study."""
+class _RestoredASHA(ASHAScheduler):
+    """ASHA that knows the epochs before its time, and what it decided then."""
+
+    def __init__(self, history: Iterable[JudgedEpoch], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._to_stop: set[str] = set()
+        for past in history:
+            if past.value is not None:
+                self._play(past.trial_id, past.epoch, past.value)
+
+    def _play(self, trial_id: str, epoch: int, value: float) -> None:
+        (bracket,) = self._brackets
+        named: Any = SimpleNamespace(trial_id=trial_id)
+        decision = bracket.on_result(named, epoch, (self._metric_op or 1.0) * value)
+        if decision == TrialScheduler.STOP:
+            self._to_stop.add(trial_id)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take in a trial."""
+        super().on_trial_add(tune_controller, _named(trial))
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return whether a trial goes on; one that was to be stopped does not."""
+        if trial.config["trial_id"] in self._to_stop:
+            return TrialScheduler.STOP
+        return str(super().on_trial_result(tune_controller, _named(trial), result))
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """Take in a trial's end."""
+        super().on_trial_complete(tune_controller, _named(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """Forget a trial."""
+        super().on_trial_remove(tune_controller, _named(trial))
+
+
+def _named(trial: Any) -> Any:
+    """Return a trial as ASHA is to know it: by our id, which stays when Tune starts it again."""
+    return SimpleNamespace(trial_id=trial.config["trial_id"])
+
+
+def build_scheduler(study: StudyConfig, history: Iterable[JudgedEpoch] = ()) -> TrialScheduler:
+    """Returns Tune's scheduler for the study.
+
+    Args:
+        study: the configuration.
+        history: the study's epochs so far, in the order in which they ended.
+    """
     if study.scheduler.name == "none":
         return FIFOScheduler()  # type: ignore[no-untyped-call]  # Ray's, partly typed
     n_epochs = longest_training(study)
-    return ASHAScheduler(
+    return _RestoredASHA(
+        history,
         time_attr="epoch",  # Tune's own count starts again when a trial does
         metric=study.objective.metric,
         mode=tune_mode(study.objective),

@@ -4,16 +4,15 @@ Imports neither Ray, Optuna nor MLflow. `study_status` is what `ucluster-tune st
 prints: the keys up to `trials` are stable, further ones may come and go.
 """
 
-from datetime import datetime, timezone
 from typing import Any
 
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.events import StudyEnded, TrialEnded
+from ucluster_tune.search.events import Event, StudyEnded, TrialEnded, utc_now
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.lock import is_driven
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
-from ucluster_tune.search.record import StudyRecord, TrialState
+from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
 
 _QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
 _KILLED = "the driver was killed"
@@ -39,25 +38,31 @@ def read_study(paths: StudyPaths) -> StudyRecord:
     """Returns a study's record; what a killed driver left running is interrupted in it."""
     driven = is_driven(paths)  # before the record: a driver that ends meanwhile has told so there
     record = read_record(paths.record)
-    if record.state == "running" and not driven:
-        time = record.last_event
-        for trial in list(record.running.values()):
-            ended = TrialEnded(
-                time=time,
-                trial=trial.id,
-                outcome="interrupted",
-                cause=_KILLED,
-                epochs=trial.epochs,
-            )
-            record.apply(ended)
-        record.apply(StudyEnded(time=time, state="interrupted", cause=_KILLED))
+    if not driven:
+        for event in closing_events(record):
+            record.apply(event)
     return record
 
 
+def closing_events(record: StudyRecord) -> list[Event]:
+    """Returns what a driver that was killed did not come to write, timed as its last event."""
+    if record.state != "running":
+        return []
+    time = record.last_event
+    trials = [
+        TrialEnded(
+            time=time, trial=trial.id, outcome="interrupted", cause=_KILLED, epochs=trial.epochs
+        )
+        for trial in record.running.values()
+    ]
+    return [*trials, StudyEnded(time=time, state="interrupted", cause=_KILLED)]
+
+
 def elapsed_s(record: StudyRecord) -> float:
-    """Returns the seconds from the study's start to its end, or to now while it runs."""
-    end = datetime.fromisoformat(record.ended) if record.ended else datetime.now(timezone.utc)
-    return max(0.0, (end - datetime.fromisoformat(record.started)).total_seconds())
+    """Returns the seconds that drivers have worked on the study, up to now while one does."""
+    if record.ended is not None:
+        return record.elapsed_before_s
+    return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
 
 
 def remaining_s(record: StudyRecord) -> float | None:
@@ -96,6 +101,9 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "objective": record.objective.model_dump(),
         "n_trials": record.n_trials,
         "n_finished": record.n_finished,
+        "until": record.until,
+        "n_sessions": record.n_sessions,
+        "warm_start": record.warm_start.model_dump() if record.warm_start else None,
         "baselines": record.baselines,
         "started": record.started,
         "ended": record.ended,
@@ -151,7 +159,11 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
         "run_id": trial.run_id,
         "best_epoch": trial.best_epoch,
         "n_epochs": trial.n_epochs,
+        "n_retries": len(trial.retry_causes),
+        "restored_epochs": trial.restored_epochs,
+        "n_epochs_again": trial.n_epochs_again,
         "cause": trial.cause,
+        "failure_kind": trial.kind,
         "started": trial.started,
         "ended": trial.ended,
     }

@@ -5,10 +5,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.lock import DriverLock
 from ucluster_tune.search.paths import StudyPaths, replace_file
+from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.trial.single import study_of_one
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -17,9 +20,10 @@ def refuse_existing(paths: StudyPaths) -> None:
     """Raise StudyError where the study exists already."""
     if paths.root.exists():
         raise StudyError(
-            f"study {paths.name} exists already, in {paths.root}: give the new one another name"
-            f" with --name, look at it with `ucluster-tune status {paths.name}`, or remove that"
-            " folder"
+            f"study {paths.name} exists already, in {paths.root}: carry it on with"
+            f" `ucluster-tune resume {paths.name}`, give it more trials with"
+            f" `ucluster-tune extend {paths.name} --trials N`, or give the new one another name"
+            " with --name"
         )
 
 
@@ -61,6 +65,18 @@ def _remove_empty_study(paths: StudyPaths) -> None:
             folder.rmdir()
         except OSError:
             _LOGGER.debug("%s is not empty", folder)
+
+
+def write_best(paths: StudyPaths, config: StudyConfig, record: StudyRecord) -> None:
+    """Write the best trial's configuration, where there is one."""
+    if record.best is not None:
+        replace_file(paths.best_yaml, best_config(config, record))
+
+
+def best_config(config: StudyConfig, record: StudyRecord) -> str:
+    """Return the configuration of the best trial, of which there is one, as YAML."""
+    assert record.best is not None, "no trial finished an epoch"
+    return dump_config(study_of_one(config, trial_config(config, record.best.hyperparameters)))
 
 
 @contextmanager

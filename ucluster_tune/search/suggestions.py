@@ -4,7 +4,7 @@ In place of Tune's own OptunaSearch, which tells Optuna that a trial stopped ear
 and pickles itself. This one is not saved by Tune: the journal is what a search goes on from.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,13 +12,15 @@ from ray.tune.search import Searcher
 
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.search.events import FinalOutcome, Value
-from ucluster_tune.search.record import trial_number_to_id
+from ucluster_tune.search.record import TrialState, trial_number_to_id
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import tune_mode
 from ucluster_tune.training.record import Rank, epoch_rank
+from ucluster_tune.trial.trainable import FAILURE
 
 TuneConfig = dict[str, Any]
 BeginTrial = Callable[[str, dict[str, Value]], TuneConfig | None]
+ResumeTrial = Callable[[TrialState], TuneConfig | None]
 
 
 @dataclass
@@ -31,44 +33,66 @@ class _LiveTrial:
 
 
 class OptunaSuggestions(Searcher):
-    """Gives Tune one configuration a trial, until all trials of the budget have begun.
+    """Gives Tune one configuration a trial: first those that go on, then new ones.
 
     Optuna is told each epoch's objective as an intermediate value; for a complete trial the
     objective at its best epoch, as the study's record scores it; for a trial that ended before its
     last epoch that it was pruned; for one that raised an error that it failed.
 
     Args:
-        sampler: asked and told.
+        sampler: asked and told; knows the trials so far.
         objective: what is reported, and which epoch is the best.
-        n_trials: suggestions to give.
+        n_begun: trials of the study that have begun.
+        may_begin: tells, given how many have begun, whether another trial may begin.
         begin_trial: called with the trial's id and its hyperparameters, once, before it starts;
             returns Tune's configuration of the trial, or None to refuse the hyperparameters, which
             then count as a failed trial.
         is_interrupted: tells that the search is to end; no trial begins then, and those that end
             before their last epoch were interrupted.
+        interrupted: trials of the study to go on with.
+        resume_trial: the same as begin_trial for one of these.
     """
 
     def __init__(
         self,
         sampler: StudySampler,
         objective: ObjectiveConfig,
-        n_trials: int,
+        n_begun: int,
+        may_begin: Callable[[int], bool],
         begin_trial: BeginTrial,
         is_interrupted: Callable[[], bool] = lambda: False,
+        interrupted: Sequence[TrialState] = (),
+        resume_trial: ResumeTrial | None = None,
     ) -> None:
         super().__init__(metric=objective.metric, mode=tune_mode(objective))
         self._sampler = sampler
         self._objective = objective
-        self._n_trials = n_trials
+        self._n_begun = n_begun
+        self._may_begin = may_begin
         self._begin_trial = begin_trial
         self._is_interrupted = is_interrupted
-        self._n_begun = 0
+        self._interrupted = list(interrupted)
+        self._resume_trial = resume_trial
         self._live: dict[str, _LiveTrial] = {}
 
     # Ray's annotation leaves out FINISHED, which is text.
     def suggest(self, trial_id: str) -> TuneConfig | str:  # type: ignore[override]
         """Returns the next trial's configuration, or FINISHED; `trial_id` is Tune's own."""
-        while self._n_begun < self._n_trials and not self._is_interrupted():
+        while self._interrupted and not self._is_interrupted():
+            trial = self._interrupted.pop(0)
+            assert self._resume_trial is not None
+            config = self._resume_trial(trial)
+            if config is not None:
+                self._live[trial_id] = _LiveTrial(
+                    trial.id,
+                    trial.n_epochs,
+                    trial.epochs,
+                    trial.score(self._objective),
+                    trial.rank,
+                )
+                return config
+            self._sampler.tell(trial.id, "failed")
+        while not self._is_interrupted() and self._may_begin(self._n_begun):
             self._n_begun += 1
             our_id = trial_number_to_id(self._n_begun)
             config = self._begin_trial(our_id, self._sampler.ask(our_id))
@@ -103,7 +127,7 @@ class OptunaSuggestions(Searcher):
             self.on_trial_result(trial_id, result)
         trial = self._live.pop(trial_id)
         outcome: FinalOutcome = "interrupted"
-        if error:
+        if error or (result and FAILURE in result):
             outcome = "failed"
         elif trial.epoch >= trial.n_epochs:
             outcome = "complete"

@@ -8,7 +8,8 @@ import math
 import numbers
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +48,33 @@ _STATUS = {  # of trials by outcome and of studies by state, in MLflow's words
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-_OWN_TAGS = ("state", "outcome", "cause", "not_finite")  # tell of one run, never copied
+_OWN_TAGS = ("state", "outcome", "cause", "not_finite", "epochs")  # tell of one run, never copied
+_REFERENCE = "reference_accuracy"
+_EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
+
+
+_Values = tuple[int, int, Mapping[str, Any]]  # step, Unix milliseconds, metrics
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """What a run of a trial says of itself.
+
+    Attributes:
+        epochs: that it was closed with; None while it runs.
+    """
+
+    run_id: str
+    trial_id: str
+    status: str
+    outcome: str
+    epochs: int | None
+
+    def says(self, outcome: str, n_epochs: int) -> bool:
+        """Whether the run was closed with this outcome and so many epochs."""
+        is_closed = self.status == _STATUS.get(outcome) and self.outcome == outcome
+        return is_closed and self.epochs == n_epochs
 
 
 class Tracker:
@@ -126,13 +152,9 @@ class Tracker:
         return self._start_run(name, params, _prefixed(own))
 
     def start_trial(
-        self,
-        study_run_id: str,
-        trial_id: str,
-        hyperparameters: Mapping[str, Any],
-        tags: Mapping[str, Any] | None = None,
+        self, study_run_id: str, trial_id: str, hyperparameters: Mapping[str, Any]
     ) -> str:
-        """The id of the child run of a trial: a new one, or the one it has, set running again.
+        """The id of the new child run of a trial.
 
         The parent's tags are copied, because MLflow's search looks at one run at a time.
 
@@ -140,33 +162,18 @@ class Tracker:
             study_run_id: what `start_study` returned.
             trial_id: such as "0003".
             hyperparameters: by dotted path; become MLflow params of the same names.
-            tags: further ones of this trial, over those of the study.
         """
         with store_errors(self._secret_uri):
             inherited = _study_tags(self._client.get_run(study_run_id))
-            found = self._client.search_runs(
-                [self.experiment_id],
-                f"tags.`mlflow.parentRunId` = '{study_run_id}'"
-                f" and tags.`{TAG_PREFIX}trial` = '{trial_id}'",
-                max_results=1,
-            )
-        if found:
-            run_id: str = found[0].info.run_id
-            self._set_running(run_id)
-            return run_id
-        own = _prefixed({**(tags or {}), "trial": trial_id, "outcome": "running"})
+        own = _prefixed({"trial": trial_id, "outcome": "running"})
         own["mlflow.parentRunId"] = study_run_id
         name = f"{inherited[TAG_PREFIX + 'study']}/{trial_id}"
         return self._start_run(name, hyperparameters, {**inherited, **own})
 
-    def log_epoch(
-        self,
-        run_id: str,
-        record: Mapping[str, Any],
-        reference_accuracy: float,
-        time_ms: int | None = None,
+    def log_epochs(
+        self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
     ) -> None:
-        """Sends one epoch's metrics in one call, with the epoch as MLflow's step.
+        """Sends the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
 
         Beside those of the record, `reference_accuracy`, a flat line in MLflow's charts, and
         `difference_to_reference`: clustering_accuracy_batched minus the reference. The published
@@ -178,17 +185,82 @@ class Tracker:
 
         Args:
             run_id: of the trial.
-            record: one EpochRecord as a dict.
-            reference_accuracy: in (0, 1].
-            time_ms: when the epoch ended, Unix milliseconds; now by default. The same record sent
-                again with the same time is stored once.
+            epochs: EpochRecords as dicts, and when each epoch ended, in Unix milliseconds. The
+                same record sent again with the same time is stored once.
+            reference: accuracy, in (0, 1].
         """
-        metrics = {name: record[name] for name in TRACKED_METRICS if name in record}
-        metrics["reference_accuracy"] = reference_accuracy
-        batched = record.get("clustering_accuracy_batched")
-        if batched is not None:
-            metrics["difference_to_reference"] = batched - reference_accuracy
-        self._log_metrics(run_id, metrics, step=int(record["epoch"]), time_ms=time_ms)
+        values: list[_Values] = []
+        for record, time_ms in epochs:
+            metrics = {name: record[name] for name in TRACKED_METRICS if name in record}
+            metrics[_REFERENCE] = reference
+            batched = record.get("clustering_accuracy_batched")
+            if batched is not None:
+                metrics["difference_to_reference"] = batched - reference
+            values.append((int(record["epoch"]), time_ms, metrics))
+        for start in range(0, len(values), _EPOCHS_A_CALL):
+            self._log_metrics(run_id, values[start : start + _EPOCHS_A_CALL])
+
+    def logged_epochs(self, run_id: str) -> list[tuple[int, int]]:
+        """The epochs whose metrics the run has, and the Unix milliseconds sent with them."""
+        with store_errors(self._secret_uri):
+            history = self._client.get_metric_history(run_id, _REFERENCE)
+            return [(metric.step, metric.timestamp) for metric in history]
+
+    def study_exists(self, run_id: str) -> bool:
+        """Whether the store holds the run, and it was not deleted."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
+
+        with store_errors(self._secret_uri):
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+            return bool(run.info.lifecycle_stage == "active")
+
+    def study_says(self, run_id: str, state: str) -> bool:
+        """Whether the study's run was closed with this state."""
+        with store_errors(self._secret_uri):
+            run = self._client.get_run(run_id)
+        said = run.data.tags.get(f"{TAG_PREFIX}state")
+        return bool(run.info.status == _STATUS[state] and said == state)
+
+    def trials(self, study_run_id: str) -> list[TrialRun]:
+        """All runs of the study's trials that were not deleted, the oldest first."""
+        found: list[TrialRun] = []
+        token: str | None = None
+        with store_errors(self._secret_uri):
+            while True:
+                page = self._client.search_runs(
+                    [self.experiment_id],
+                    f"tags.`mlflow.parentRunId` = '{study_run_id}'",
+                    order_by=["attributes.start_time ASC"],
+                    max_results=1000,
+                    page_token=token,
+                )
+                found += [_trial_run(run) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
+    def resume_study(self, run_id: str) -> None:
+        """Marks the run of a study that ended as running again."""
+        self._set_running(run_id, "state")
+
+    def resume_trial(self, run_id: str) -> None:
+        """Marks the run of a trial that ended as running again."""
+        self._set_running(run_id, "outcome")
+
+    def _set_running(self, run_id: str, tag: str) -> None:
+        with store_errors(self._secret_uri):
+            self._client.update_run(run_id, status="RUNNING")
+            self._client.set_tag(run_id, TAG_PREFIX + tag, "running")
+
+    def delete(self, run_id: str) -> None:
+        """Puts a run where MLflow keeps deleted ones."""
+        with store_errors(self._secret_uri):
+            self._client.delete_run(run_id)
 
     def log_artifacts(self, run_id: str, *paths: Path, artifact_path: str | None = None) -> None:
         """Copies files, and all that is in folders, into the run's artifacts.
@@ -203,7 +275,9 @@ class Tracker:
                 log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
                 log(run_id, str(path), artifact_path)
 
-    def end_trial(self, run_id: str, outcome: str, cause: str | None = None) -> None:
+    def end_trial(
+        self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
+    ) -> None:
         """Closes the run of a trial.
 
         Args:
@@ -211,8 +285,10 @@ class Tracker:
             outcome: complete or stopped_early (MLflow's FINISHED), failed (FAILED),
                 interrupted (KILLED).
             cause: why it failed or was interrupted; nothing to tell by default.
+            n_epochs: that the run has.
         """
-        self._end_run(run_id, outcome, {"outcome": outcome, "cause": cause or ""})
+        tags = {"outcome": outcome, "cause": cause or "", "epochs": n_epochs}
+        self._end_run(run_id, outcome, tags)
 
     def end_study(self, run_id: str, state: str, metrics: Mapping[str, Any]) -> None:
         """Closes the parent run.
@@ -222,7 +298,7 @@ class Tracker:
             state: complete (MLflow's FINISHED), failed (FAILED) or interrupted (KILLED).
             metrics: what the study reached, such as best_test_clustering_accuracy.
         """
-        self._log_metrics(run_id, metrics, step=0, time_ms=None)
+        self._log_metrics(run_id, [(0, int(time.time() * 1000), metrics)])
         self._end_run(run_id, state, {"state": state})
 
     def _start_run(self, name: str, params: Mapping[str, Any], tags: dict[str, str]) -> str:
@@ -242,29 +318,19 @@ class Tracker:
             )
             return run_id
 
-    def _log_metrics(
-        self, run_id: str, metrics: Mapping[str, Any], step: int, time_ms: int | None
-    ) -> None:
+    def _log_metrics(self, run_id: str, values: Sequence[_Values]) -> None:
         with store_errors(self._secret_uri):
             from mlflow.entities import Metric, RunTag  # noqa: PLC0415 heavy
 
-            now = int(time.time() * 1000) if time_ms is None else time_ms
-            finite = {name: float(value) for name, value in metrics.items() if _is_finite(value)}
-            left_out = [f"{name}: {metrics[name]}" for name in metrics if name not in finite]
-            tags = []
-            if left_out:
-                text = f"step {step}: {', '.join(left_out)}"
-                tags = [RunTag(TAG_PREFIX + "not_finite", text[:_TAG_LENGTH])]
-            self._client.log_batch(
-                run_id,
-                metrics=[Metric(name, value, now, step) for name, value in finite.items()],
-                tags=tags,
-            )
-
-    def _set_running(self, run_id: str) -> None:
-        with store_errors(self._secret_uri):
-            self._client.update_run(run_id, status="RUNNING")
-            self._client.set_tag(run_id, TAG_PREFIX + "outcome", "running")
+            sent, left_out = [], []
+            for step, time_ms, metrics in values:
+                finite = {name: float(v) for name, v in metrics.items() if _is_finite(v)}
+                sent += [Metric(name, value, time_ms, step) for name, value in finite.items()]
+                absent = [f"{name}: {metrics[name]}" for name in metrics if name not in finite]
+                left_out += [f"step {step}: {', '.join(absent)}"] if absent else []
+            text = "; ".join(left_out)[:_TAG_LENGTH]
+            tags = [RunTag(TAG_PREFIX + "not_finite", text)] if text else []
+            self._client.log_batch(run_id, metrics=sent, tags=tags)
 
     def _end_run(self, run_id: str, how: str, tags: Mapping[str, Any]) -> None:
         status = _STATUS[how]
@@ -288,6 +354,18 @@ def _study_tags(run: Any) -> dict[str, str]:
         for key, value in run.data.tags.items()
         if key.startswith(TAG_PREFIX) and key not in own
     }
+
+
+def _trial_run(run: Any) -> TrialRun:
+    tags = run.data.tags
+    epochs = tags.get(f"{TAG_PREFIX}epochs", "")
+    return TrialRun(
+        run_id=run.info.run_id,
+        trial_id=tags.get(f"{TAG_PREFIX}trial", ""),
+        status=run.info.status,
+        outcome=tags.get(f"{TAG_PREFIX}outcome", ""),
+        epochs=int(epochs) if epochs.isdigit() else None,
+    )
 
 
 def _as_text(value: Any) -> str:

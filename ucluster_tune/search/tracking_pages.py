@@ -55,8 +55,9 @@ def runs_page(base: str, experiment_id: str, study_name: str) -> str:
 def compared_runs(record: StudyRecord, at_most: int = N_COMPARED) -> list[str]:
     """The run ids of the study's trials, in order of trial; of many, the best ones."""
     lowest = (False, float("-inf"))
-    by_rank = sorted(record.trials.values(), key=lambda t: t.rank or lowest, reverse=True)
-    return [trial.run_id for trial in sorted(by_rank[:at_most], key=lambda trial: trial.id)]
+    tracked = [(trial, trial.run_id) for trial in record.trials.values() if trial.run_id]
+    by_rank = sorted(tracked, key=lambda pair: pair[0].rank or lowest, reverse=True)
+    return [run_id for _, run_id in sorted(by_rank[:at_most], key=lambda pair: pair[0].id)]
 
 
 def _json(value: object) -> str:

@@ -2,7 +2,8 @@
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,70 +12,97 @@ from ray import tune
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.search.knowledge import JudgedEpoch, known_trials
+from ucluster_tune.search.paths import remove_folder
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
+from ucluster_tune.search.stopping import read_stop_request
 from ucluster_tune.search.suggestions import OptunaSuggestions
 from ucluster_tune.trial.resources import placement
 from ucluster_tune.trial.trainable import UClusterTrainable
 
 Say = Callable[[str], None]
+_LOOK_EVERY_S = 1.0
 
 
-def run_trials(config: StudyConfig, driver: StudyDriver, n_concurrent: int, say: Say) -> None:
-    """Let Tune run all trials, or until the first signal.
+def run_trials(
+    config: StudyConfig,
+    driver: StudyDriver,
+    history: Iterable[JudgedEpoch],
+    n_concurrent: int,
+    say: Say,
+    refuse_dead_ray: Callable[[], None],
+) -> None:
+    """Let Tune run all trials, or until the first signal or wish to stop.
 
     Args:
         config: of the study.
-        driver: told of all that happens.
+        driver: told of all that happens; its record has the trials so far.
+        history: the epochs so far, in the order in which they ended.
         n_concurrent: trials at a time.
         say: shows one line.
+        refuse_dead_ray: raises MachineError when there is no Ray any more.
 
     Raises:
-        KeyboardInterrupt: at the second signal.
+        MachineError: Ray ended.
+        KeyboardInterrupt: at the second signal, or where `stop` says at once.
     """
+    record, paths = driver.record, driver.paths
     sampler = StudySampler(
         config,
-        name=driver.paths.name,
+        name=paths.name,
         published_point=published_point(config),
-        database=driver.paths.optuna_db,
+        database=paths.optuna_db,
+        known=known_trials(record, config.objective),
+        warm_start=record.warm_start.trials if record.warm_start else (),
     )
+    if record.trials or record.warm_start:
+        say(f"Suggestions: {sampler.describe()}")
     suggestions = OptunaSuggestions(
         sampler,
         config.objective,
-        config.budget.n_trials,
+        len(record.trials),
+        driver.may_begin,
         driver.begin_trial,
         lambda: driver.is_interrupted,
+        interrupted=[t for t in record.trials.values() if t.outcome == "interrupted"],
+        resume_trial=driver.resume_trial,
     )
+    remove_folder(paths.ray)  # nothing of Tune's own is ever read again
     tuner = tune.Tuner(
         tune.with_resources(UClusterTrainable, placement(config.resources)),
         tune_config=tune.TuneConfig(
             search_alg=suggestions,
-            scheduler=build_scheduler(config),
+            scheduler=build_scheduler(config, history),
             num_samples=-1,
             max_concurrent_trials=n_concurrent,
             trial_name_creator=lambda trial: str(trial.config["trial_id"]),
             trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
         ),
         run_config=tune.RunConfig(
-            name=driver.paths.ray.name,
-            storage_path=str(driver.paths.root),
+            name=paths.ray.name,
+            storage_path=str(paths.root),
             callbacks=[driver],
-            stop=_StopAtSignal(driver, say),
+            stop=_StopAtSignal(driver, say, refuse_dead_ray),
+            failure_config=tune.FailureConfig(max_failures=config.failures.max_retries),
             verbose=0,
         ),
     )
-    with _signals(driver):
-        tuner.fit()
-    suggestions.interrupt()
-    sampler.close()
+    try:
+        with _signals(driver):
+            tuner.fit()
+    finally:
+        suggestions.interrupt()
+        sampler.close()
 
 
 class _StopAtSignal(tune.Stopper):
-    """Ends the search once a signal came; running epochs are finished, and recorded, first."""
+    """Ends the search once it is asked to; running epochs are finished, and recorded, first."""
 
-    def __init__(self, driver: StudyDriver, say: Say) -> None:
-        self._driver, self._say = driver, say
+    def __init__(self, driver: StudyDriver, say: Say, refuse_dead_ray: Callable[[], None]) -> None:
+        self._driver, self._say, self._refuse_dead_ray = driver, say, refuse_dead_ray
         self._has_told = False
+        self._look_at = 0.0
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """Return whether a trial ends with the epoch that it has just finished."""
@@ -82,6 +110,14 @@ class _StopAtSignal(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the search ends now; Tune asks several times a second."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_EVERY_S
+            self._refuse_dead_ray()
+            request = read_stop_request(self._driver.paths)
+            if request == "now":
+                raise KeyboardInterrupt
+            if request is not None:
+                self._driver.is_interrupted = True
         if self._driver.is_interrupted and not self._has_told:
             self._has_told = True
             self._say("Stopping after the running epochs; Ctrl-C again stops at once")

@@ -38,6 +38,7 @@ class Checkpoint:
         config: the trial's configuration, as plain values.
         dataset_checksum: of the data set trained on.
         best: the record of the best epoch so far, None before it is known.
+        record: of the checkpoint's own epoch, None before it is known.
         parameters: float32; weights and centroids.
         averages: float32; batch-norm averages.
         first_moment, second_moment: float32; Adam's.
@@ -54,6 +55,7 @@ class Checkpoint:
     first_moment: npt.NDArray[np.float32]
     second_moment: npt.NDArray[np.float32]
     best: dict[str, Any] | None = None
+    record: dict[str, Any] | None = None
 
 
 def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
@@ -74,6 +76,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "config": checkpoint.config,
         "dataset_checksum": checkpoint.dataset_checksum,
         "best": checkpoint.best,
+        "record": checkpoint.record,
     }
     write_whole(path, json.dumps(header).encode() + b"\n" + payload)
 
@@ -100,6 +103,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             config=header["config"],
             dataset_checksum=header["dataset_checksum"],
             best=header["best"],
+            record=header.get("record"),
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:

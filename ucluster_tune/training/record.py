@@ -65,6 +65,7 @@ class EpochRecord:
 
 
 RECORD_FIELDS = tuple(field.name for field in fields(EpochRecord))
+SPEED_FIELDS = ("jets_per_second", "seconds")  # differ when an epoch is run again
 
 
 def epoch_rank(epoch: Mapping[str, Any], objective: ObjectiveConfig) -> Rank | None:

@@ -8,10 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.training.checkpoint import read_checkpoint, write_checkpoint
+from ucluster_tune.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
 from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
@@ -30,6 +32,9 @@ class CheckpointedTraining:
         files: of the trial; the same for all ranks.
         objective: what makes an epoch the best.
         group: the workers.
+
+    Attributes:
+        restored: the record of the epoch whose checkpoint training went on from, None for none.
     """
 
     def __init__(
@@ -38,13 +43,25 @@ class CheckpointedTraining:
         self._files, self._objective, self._group = files, objective, group
         self._trainer = Trainer(config, open_dataset(config.data), group)
         self._best: dict[str, Any] | None = None
-        checkpoint, faults = files.newest_checkpoint()
-        for fault in faults:
-            _LOGGER.warning("%s", fault)
+        self.restored: dict[str, Any] | None = None
+        checkpoint = self._agreed_checkpoint()
         if checkpoint is not None:
             self._trainer.restore(checkpoint)
-            self._best = checkpoint.best
+            self._best, self.restored = checkpoint.best, checkpoint.record
             _LOGGER.info("went on from the checkpoint of epoch %d", checkpoint.epoch)
+
+    def _agreed_checkpoint(self) -> Checkpoint | None:
+        """Return the checkpoint that rank 0 chose: two readings of a folder may differ."""
+        checkpoint: Checkpoint | None = None
+        if self._group.rank == 0:
+            checkpoint, faults = self._files.newest_checkpoint()
+            for fault in faults:
+                _LOGGER.warning("%s", fault)
+        epoch = np.array([checkpoint.epoch if checkpoint else 0])
+        (epoch,) = self._group.broadcast(epoch, "epoch_of_checkpoint")
+        if checkpoint is None and epoch:
+            checkpoint = read_checkpoint(self._files.checkpoint(int(epoch)))
+        return checkpoint
 
     @property
     def epoch(self) -> int:
@@ -69,10 +86,11 @@ class CheckpointedTraining:
     def _write(self, record: dict[str, Any]) -> None:
         epoch = record["epoch"]
         self._best = best_record(self._best, record, self._objective)
-        checkpoint = replace(self._trainer.checkpoint(), best=self._best)
-        write_checkpoint(checkpoint, self._files.checkpoint(epoch))
         if self._trainer.last_evaluation is not None:
             self._trainer.last_evaluation.write(self._files.evaluation(epoch))
+        # The checkpoint comes last: where there is one, all else of its epoch is there too.
+        checkpoint = replace(self._trainer.checkpoint(), best=self._best, record=record)
+        write_checkpoint(checkpoint, self._files.checkpoint(epoch))
         best_epoch = self._best["epoch"] if self._best else epoch
         self._files.keep_only({epoch - 1, epoch, best_epoch})
 

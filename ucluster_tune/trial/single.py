@@ -65,7 +65,8 @@ def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[dict[s
     workers = HorovodWorkers(config, str(files.root), study.resources, study.objective)
     workers.start()
     try:
-        for _ in range(workers.epochs_done(), config.training.n_epochs):
+        restored = workers.restored()
+        for _ in range(restored["epoch"] if restored else 0, config.training.n_epochs):
             yield workers.run_epoch()
     finally:
         workers.kill()

@@ -58,9 +58,9 @@ class TrainingWorker:
         """Return the record of the next epoch."""
         return self._training.run_epoch()
 
-    def epochs_done(self) -> int:
-        """Return how many epochs the checkpoint held that the worker started from."""
-        return self._training.epoch
+    def restored(self) -> dict[str, Any] | None:
+        """Return the record of the epoch whose checkpoint the worker started from."""
+        return self._training.restored
 
 
 def refuse_unresolved_host() -> None:

@@ -17,6 +17,13 @@ from horovod.ray import RayExecutor
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import TrialError, UClusterTuneError
+from ucluster_tune.trial.failures import (
+    OutOfMemoryError,
+    ProgramError,
+    StartError,
+    WaitError,
+    WorkerLostError,
+)
 from ucluster_tune.trial.worker import TrainingWorker
 
 _LOGGER = logging.getLogger(__name__)
@@ -67,10 +74,10 @@ class HorovodWorkers:
             try:
                 self._start_once()
                 return
-            except _WaitError:  # what still starts would stand in the way of another attempt
+            except WaitError:  # what still starts would stand in the way of another attempt
                 self.kill()
                 raise
-            except (_StartError, _ConnectionLostError) as error:
+            except (StartError, _ConnectionLostError) as error:
                 self.kill()
                 if attempt == _START_ATTEMPTS:
                     raise
@@ -92,10 +99,10 @@ class HorovodWorkers:
         )
         return records[0]
 
-    def epochs_done(self) -> int:
-        """Return how many epochs the checkpoint held that the workers started from."""
+    def restored(self) -> dict[str, Any] | None:
+        """Return the record of the epoch whose checkpoint the workers started from, if any."""
         limit_s = self._resources.start_timeout_s
-        return self._on_all(lambda worker: worker.epochs_done(), limit_s, "the workers")[0]
+        return self._on_all(lambda worker: worker.restored(), limit_s, "the workers")[0]
 
     def kill(self) -> None:
         """End all workers at once; returns when they are gone."""
@@ -168,9 +175,9 @@ class HorovodWorkers:
         self._start.start()
         self._start.join(limit_s)
         if self._start.is_alive():
-            raise _WaitError(f"waited {limit_s:g} s for the worker processes to start")
+            raise WaitError(f"waited {limit_s:g} s for the worker processes to start")
         if failures:
-            raise _StartError(f"the workers could not be started: {failures[0]}") from failures[0]
+            raise StartError(f"the workers could not be started: {failures[0]}") from failures[0]
 
     def _on_all(
         self, function: Callable[[TrainingWorker], Result], limit_s: float, what: str
@@ -192,7 +199,7 @@ def _collect(references: list[Any], limit_s: float, what: str) -> list[Any]:
         ready, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
         if not ready:
             ranks = [references.index(reference) for reference in waiting]
-            raise _WaitError(f"waited {limit_s:g} s for {what}; no answer of workers {ranks}")
+            raise WaitError(f"waited {limit_s:g} s for {what}; no answer of workers {ranks}")
         for reference in ready:
             failure = _failure(reference, references.index(reference))
             if isinstance(failure, _ConnectionLostError):
@@ -202,15 +209,14 @@ def _collect(references: list[Any], limit_s: float, what: str) -> list[Any]:
     return list(ray.get(references))
 
 
-class _WaitError(TrialError):
-    """A wait came to its limit."""
+def _kind_of(cause: BaseException) -> type[TrialError]:
+    """Return what an error means that a library raised in a worker."""
+    if isinstance(cause, MemoryError) or type(cause).__name__ == "ResourceExhaustedError":
+        return OutOfMemoryError
+    return _ConnectionLostError if "Horovod" in str(cause) else ProgramError
 
 
-class _StartError(TrialError):
-    """The worker processes, or the server where they find each other, did not start."""
-
-
-class _ConnectionLostError(TrialError):
+class _ConnectionLostError(WorkerLostError):
     """A worker missed another one, which failed first but may be slower to be seen."""
 
 
@@ -231,15 +237,16 @@ def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UClusterTuneError):
             return error.cause
-        kind = _ConnectionLostError if "Horovod" in str(error.cause) else TrialError
-        return kind(f"worker {rank} failed:\n{error}")
-    except ray.exceptions.RayActorError:
-        return TrialError(
+        return _kind_of(error.cause)(f"worker {rank} failed:\n{error}")
+    except ray.exceptions.RayActorError as error:
+        if "low on memory" in str(error):  # Ray's own watch over memory
+            return OutOfMemoryError(f"worker {rank} was ended: this machine ran low on memory")
+        return WorkerLostError(
             f"worker {rank} died: its process crashed or was killed, perhaps for want of memory;"
             " its last words are in the trial's workers.log"
         )
     except ray.exceptions.RayError as error:
-        return TrialError(f"worker {rank} gave no answer: {error}")
+        return WorkerLostError(f"worker {rank} gave no answer: {error}")
     return None
 
 

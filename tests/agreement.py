@@ -1,0 +1,92 @@
+"""Whether all that a study left agrees with its record: journal, MLflow, Optuna, checkpoints."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import optuna
+
+from ucluster_tune.search.journal import read_record
+from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.search.record import StudyRecord
+
+_STATUS = {
+    "complete": "FINISHED",
+    "stopped_early": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+_OPTUNA = {"complete": "COMPLETE", "stopped_early": "PRUNED"}
+_METRICS = ("clustering_accuracy", "focal_loss", "reference_accuracy", "jets_per_second")
+
+
+def assert_all_agrees(studies: Path, name: str) -> StudyRecord:
+    """Compares everything with the record of a study that nothing drives, and returns it."""
+    folder = StudiesFolder(studies)
+    paths = folder.study(name)
+    record = read_record(paths.record)
+    assert record.state != "running"
+    assert not record.running
+    _assert_journal(paths.record)
+    assert_mlflow_agrees(record)
+    _assert_optuna(record, paths.optuna_db)
+    for trial in record.trials.values():
+        epochs = [epoch["epoch"] for epoch in trial.records]
+        assert epochs == list(range(1, trial.epochs + 1)), f"trial {trial.id}: {epochs}"
+        if trial.best_epoch is not None:
+            assert paths.trial(trial.id).checkpoint(trial.best_epoch).exists()
+    return record
+
+
+def _assert_journal(path: Path) -> None:
+    """Each trial starts once, and each of its epochs is there once."""
+    events = [json.loads(line) for line in path.read_text().splitlines()]
+    started = [event["trial"] for event in events if event["event"] == "trial_started"]
+    assert len(started) == len(set(started))
+    epochs = [(e["trial"], e["record"]["epoch"]) for e in events if e["event"] == "epoch"]
+    assert len(epochs) == len(set(epochs))
+
+
+def assert_mlflow_agrees(record: StudyRecord) -> None:
+    """Compares MLflow with the record: one run a trial, each epoch once, true states."""
+    client = mlflow.MlflowClient(tracking_uri=record.tracking_uri)
+    parent = client.get_run(record.run_id)
+    assert parent.info.status == _STATUS[record.state], parent.info.status
+    runs = client.search_runs(
+        [record.experiment_id],
+        f"tags.`mlflow.parentRunId` = '{record.run_id}'",
+        max_results=1000,
+    )
+    assert sorted(run.data.tags["ucluster_tune.trial"] for run in runs) == sorted(record.trials)
+    for run in runs:
+        trial = record.trials[run.data.tags["ucluster_tune.trial"]]
+        assert run.info.run_id == trial.run_id
+        assert run.info.status == _STATUS[trial.outcome], (trial.id, run.info.status)
+        assert run.data.tags["ucluster_tune.outcome"] == trial.outcome
+        assert run.data.params == {k: str(v) for k, v in trial.hyperparameters.items()}
+        for metric in _METRICS:
+            history = client.get_metric_history(run.info.run_id, metric)
+            steps = sorted(point.step for point in history)
+            assert steps == list(range(1, trial.epochs + 1)), (trial.id, metric, steps)
+            if metric != "reference_accuracy":
+                told = {point.step: point.value for point in history}
+                assert told == {e["epoch"]: e[metric] for e in trial.records}
+
+
+def _assert_optuna(record: StudyRecord, path: Path) -> None:
+    study = optuna.load_study(study_name=record.name, storage=f"sqlite:///{path}")
+    trials = [t for t in study.get_trials() if not t.user_attrs.get("of_another_study")]
+    assert [trial.user_attrs["trial"] for trial in trials] == list(record.trials)
+    metric = record.objective.metric
+    for trial in trials:
+        own = record.trials[trial.user_attrs["trial"]]
+        assert trial.state.name == _OPTUNA.get(own.outcome, "FAIL"), (own.id, trial.state)
+        params: dict[str, Any] = {
+            **trial.params,
+            **trial.user_attrs.get("outside_search_space", {}),
+        }
+        assert params == own.hyperparameters
+        assert trial.intermediate_values == {e["epoch"]: e[metric] for e in own.records}
+        if own.outcome == "complete":
+            assert trial.value == own.score(record.objective)

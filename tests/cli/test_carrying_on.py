@@ -1,0 +1,208 @@
+"""stop, resume, extend, warm start, repair and delete, typed one after the other."""
+
+import json
+import shutil
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from tests import small_study
+from tests.agreement import assert_all_agrees
+
+pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+
+N_EPOCHS = 400
+SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
+
+
+def status(studies, name):
+    shown = small_study.call("status", name, "--json", "--studies-dir", studies)
+    return json.loads(shown.stdout)
+
+
+@pytest.fixture(scope="module")
+def carried_on(jets_parquet, tmp_path_factory):
+    """A study of one trial, stopped in it, resumed to its end, then extended."""
+    folder = tmp_path_factory.mktemp("carried_on")
+    studies = folder / "studies"
+    file = small_study.write_study(
+        folder / "first.yaml",
+        jets_parquet,
+        training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
+        search_space=SPACE,
+    )
+
+    def call(*arguments):
+        return small_study.call(*arguments, "--studies-dir", studies)
+
+    search = small_study.RunningCommand(folder, "run", file, "--studies-dir", studies)
+    try:
+        search.wait_for("trial 0001 epoch 3/")
+        second_driver = call("resume", "first")
+        stopped = call("stop", "first")
+        exit_code = search.end(timeout_s=10)
+        left_over = search.left_over(timeout_s=0)
+    finally:
+        search.kill()
+    after_stop = assert_all_agrees(studies, "first")
+    again = call("run", file)
+    resumed = call("resume", "first")
+    extended = call(
+        "extend", "first", "--trials", "1", "--set", "search_space.loss.clustering_weight.high=50"
+    )
+    return SimpleNamespace(**locals())
+
+
+def test_second_driver_is_refused_and_the_first_named(carried_on):
+    assert carried_on.second_driver.returncode == 1
+    assert f"process {carried_on.search.process.pid} on " in carried_on.second_driver.stderr
+
+
+def test_stop_waits_for_the_end_of_the_study(carried_on):
+    assert carried_on.stopped.returncode == 0, carried_on.stopped.stderr
+    assert "Study first interrupted: 0 of 1 trials done" in carried_on.stopped.stdout
+    assert "ucluster-tune resume first" in carried_on.stopped.stderr
+    assert carried_on.exit_code == 130
+    assert carried_on.left_over == []
+    trial = carried_on.after_stop.trials["0001"]
+    assert trial.outcome == "interrupted"
+    assert 3 <= trial.epochs < N_EPOCHS
+
+
+def test_run_of_a_study_that_exists_names_resume_and_extend(carried_on):
+    assert carried_on.again.returncode == 1
+    assert "ucluster-tune resume first" in carried_on.again.stderr
+    assert "ucluster-tune extend first --trials N" in carried_on.again.stderr
+
+
+def test_resumed_trial_goes_on_where_it_stopped(carried_on):
+    assert carried_on.resumed.returncode == 0, carried_on.resumed.stderr[-2000:]
+    assert "tpe sampler, 0 trials known" in carried_on.resumed.stderr
+    first = carried_on.after_stop.trials["0001"].epochs
+    assert f"trial 0001 epoch {first + 1}/" in carried_on.resumed.stderr
+    assert f"trial 0001 epoch {first}/" not in carried_on.resumed.stderr
+
+
+def test_extension_adds_trials_with_all_that_was_learnt(carried_on):
+    assert carried_on.extended.returncode == 0, carried_on.extended.stderr[-2000:]
+    assert "tpe sampler, 1 trials known" in carried_on.extended.stderr
+    record = assert_all_agrees(carried_on.studies, "first")
+    assert [trial.outcome for trial in record.trials.values()] == ["complete"] * 2
+    assert record.n_trials == 2
+    weight = record.trials["0002"].hyperparameters["loss.clustering_weight"]
+    assert isinstance(weight, float)
+    assert weight <= 50
+    assert any("high 100" in line and "high 50" in line for line in record.extensions[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("training.n_epochs=3", "trials with another value are no trials of the same kind"),
+        ("objective.metric=nmi", "trials are ranked by it"),
+        ("resources.workers_per_trial=1", "each worker normalises its batches alone"),
+        ("search_space.loss.clustering_weight=null", "cannot be taken out"),
+    ],
+)
+def test_change_that_makes_trials_incomparable_is_refused(carried_on, change, told):
+    refused = small_study.call(
+        "extend", "first", "--trials", "1", "--set", change, "--studies-dir", carried_on.studies
+    )
+    assert refused.returncode == 1
+    assert told in refused.stderr
+    assert status(carried_on.studies, "first")["n_trials"] == 2
+
+
+def test_finished_study_is_not_resumed(carried_on):
+    refused = small_study.call("resume", "first", "--studies-dir", carried_on.studies)
+    assert refused.returncode == 1
+    assert "has no trial left to run" in refused.stderr
+    assert "ucluster-tune extend first --trials N" in refused.stderr
+
+
+def test_changed_jets_are_refused(carried_on, tmp_path):
+    other = small_study.write_small_dataset(tmp_path / "other")
+    (other / "test-00000.parquet").unlink()
+    shutil.copytree(carried_on.studies, tmp_path / "studies")
+    refused = small_study.call(
+        *("extend", "first", "--trials", "1", "--set", f"data.path={other}"),
+        *("--studies-dir", tmp_path / "studies"),
+    )
+    assert refused.returncode == 1
+    assert "test-00000.parquet: missing" in refused.stderr
+
+
+def test_repair_rebuilds_what_was_lost(carried_on, tmp_path):
+    studies = tmp_path / "studies"
+    shutil.copytree(carried_on.studies, studies)
+    folder = studies / "first"
+    (folder / "optuna.db").write_bytes(b"not a database")
+    (folder / "best.yaml").unlink()
+    (studies / "mlflow.db").unlink()
+    with (folder / "record.jsonl").open("ab") as journal:
+        journal.write(b'{"event": "epo')
+    mended = small_study.call("repair", "first", "--studies-dir", studies)
+    assert mended.returncode == 0, mended.stdout + mended.stderr
+    for told in (
+        "record.jsonl: an event that a crash cut off",
+        "best.yaml: was missing",
+        "optuna.db: differed from the record",
+        "MLflow had no run of the study",
+        "trial 0002: MLflow had no run of it",
+    ):
+        assert told in mended.stdout
+    assert_all_agrees(studies, "first")
+    again = small_study.call("repair", "first", "--studies-dir", studies)
+    assert again.stdout == "Study first: all agrees with its record\n"
+
+
+def test_warm_start_and_delete(carried_on, jets_parquet, tmp_path):
+    file = small_study.write_study(
+        tmp_path / "second.yaml",
+        jets_parquet,
+        training={"n_epochs": 3, "n_pretraining_epochs": 1},
+        search_space=SPACE,
+    )
+    studies = ("--studies-dir", carried_on.studies)
+    warm = small_study.call("run", file, "--warm-start", "first", *studies)
+    assert warm.returncode == 0, warm.stderr[-2000:]
+    assert "tpe sampler, 2 trials known" in warm.stderr
+    assert "differ from the new ones in training.n_epochs" in warm.stderr
+    record = assert_all_agrees(carried_on.studies, "second")
+    assert record.warm_start is not None
+    assert len(record.warm_start.trials) == 2
+
+    kept = small_study.call("delete", "second", *studies)
+    assert kept.returncode != 0
+    assert (carried_on.studies / "second").exists()
+    gone = small_study.call("delete", "second", "--yes", *studies)
+    assert gone.returncode == 0, gone.stderr
+    assert "2 runs deleted in MLflow" in gone.stdout
+    assert not (carried_on.studies / "second").exists()
+    assert_all_agrees(carried_on.studies, "first")
+
+
+def test_stop_of_a_study_that_nobody_runs_says_so(carried_on):
+    refused = small_study.call("stop", "first", "--studies-dir", carried_on.studies)
+    assert refused.returncode == 1
+    assert "study first is not running" in refused.stderr
+
+
+def test_stop_now_ends_at_once(jets_parquet, tmp_path):
+    file = small_study.write_study(
+        tmp_path / "long.yaml", jets_parquet, training={"n_epochs": 20_000}
+    )
+    search = small_study.RunningCommand(
+        tmp_path, "run", file, "--studies-dir", tmp_path / "studies"
+    )
+    try:
+        search.wait_for("trial 0001 started")
+        search.note_processes()
+        stopped = small_study.call("stop", "long", "--now", "--studies-dir", tmp_path / "studies")
+        assert stopped.returncode == 0, stopped.stderr
+        assert search.end(timeout_s=20) in (130, -signal.SIGKILL)
+        assert search.left_over(timeout_s=5) == []
+    finally:
+        search.kill()
+    assert_all_agrees(tmp_path / "studies", "long")

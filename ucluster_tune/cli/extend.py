@@ -1,0 +1,61 @@
+"""`ucluster-tune extend`: more trials for a study, finished or not."""
+
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.searching import show_search
+
+if TYPE_CHECKING:
+    from ucluster_tune.search.record import StudyRecord
+    from ucluster_tune.search.session import SearchSetting
+
+
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune extend quickstart --trials 8
+      ucluster-tune extend quickstart --hours 2
+      ucluster-tune extend quickstart --trials 8 --set search_space.model.n_neighbors.high=20
+    """
+)
+@click.argument("name")
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many further trials.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True, max=24 * 366),
+    metavar="H",
+    help="Trials begin for so many hours.",
+)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Change the configuration, as far as trials stay comparable.",
+)
+@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@click.pass_context
+def extend(
+    ctx: click.Context,
+    name: str,
+    trials: int | None,
+    hours: float | None,
+    overrides: tuple[str, ...],
+    studies_dir: str | None,
+) -> None:
+    """Give study NAME more trials, with all that it has learnt, and carry it on.
+
+    With --set the ranges that are searched may change, and how the search goes on; what would make
+    the trials so far incomparable is refused.
+    """
+    if (trials is None) == (hours is None):
+        raise click.UsageError("give either --trials N or --hours H")
+
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.extension import Extension
+        from ucluster_tune.search.runner import resume_study
+
+        return resume_study(name, setting, Extension(trials, hours, overrides))
+
+    ctx.exit(show_search(search, studies_dir))

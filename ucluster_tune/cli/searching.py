@@ -1,0 +1,54 @@
+"""What `run`, `resume` and `extend` have in common: a search that is shown while it goes on."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.check import this_machine
+
+if TYPE_CHECKING:
+    from ucluster_tune.search.record import StudyRecord
+    from ucluster_tune.search.session import SearchSetting
+
+_EXIT_CODES = {"complete": 0, "interrupted": 130}
+
+
+def show_search(search: "Callable[[SearchSetting], StudyRecord]", studies_dir: str | None) -> int:
+    """Run a search with its live table, print what it found, and return the exit code.
+
+    Args:
+        search: called with where it runs and who is told.
+        studies_dir: the option of that name.
+    """
+    from ucluster_tune.search.paths import StudiesFolder, studies_folder
+    from ucluster_tune.search.ray_session import prepare_environment
+
+    prepare_environment()
+    from rich.console import Console
+
+    from ucluster_tune.report.live import LiveTable
+    from ucluster_tune.report.pictures import draw_trial_pictures
+    from ucluster_tune.report.study_tables import final_summary
+    from ucluster_tune.search.resuming import study_config_of
+    from ucluster_tune.search.session import SearchSetting
+
+    folder = StudiesFolder(studies_folder(studies_dir))
+    table = LiveTable()
+    try:
+        record = search(
+            SearchSetting(
+                folder=folder,
+                machine=this_machine(),
+                observers=[table],
+                draw_pictures=draw_trial_pictures,
+                say=lambda line: click.echo(line, err=True),
+            )
+        )
+    finally:
+        table.close()
+    paths = folder.study(record.name)
+    config = study_config_of(record, paths)
+    Console(highlight=False, file=sys.stdout).print(final_summary(record, config, paths))
+    return _EXIT_CODES.get(record.state, 1)

@@ -1,0 +1,80 @@
+"""A study deleted: its folder, and its runs in MLflow."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ucluster_tune.errors import StudyError
+from ucluster_tune.search.journal import read_record
+from ucluster_tune.search.lock import DriverLock
+from ucluster_tune.search.paths import StudiesFolder, StudyPaths, remove_folder
+from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.search.resuming import study_config_of
+from ucluster_tune.search.tracking import Tracker
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def what_is_deleted(
+    paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool
+) -> Iterator[str]:
+    """Yield what deleting a study would take away, one line each."""
+    n_files, n_bytes = _size(paths.root)
+    yield f"{paths.root}: {n_files} files, {n_bytes / 2**20:.1f} MiB"
+    record = _record(paths)
+    if record is not None and not keep_mlflow:
+        runs = sum(trial.run_id is not None for trial in record.trials.values())
+        yield f"{runs + 1} runs in MLflow ({record.tracking_uri})"
+
+
+def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool) -> Iterator[str]:
+    """Delete a study that nothing drives; yield what was done, one line each.
+
+    MLflow goes first: should it be away, nothing is deleted.
+
+    Raises:
+        StudyError: the study runs, its folder cannot be removed, or MLflow is away.
+    """
+    with DriverLock(paths):
+        record = _record(paths)
+        if record is not None and not keep_mlflow:
+            yield _delete_runs(record, paths, folder)
+        # Under another name first: a folder that is half gone must not look like a study.
+        gone = paths.root.with_name(f".{paths.name}.deleted.{os.getpid()}")
+        try:
+            paths.root.rename(gone)
+            remove_folder(gone)
+        except OSError as error:
+            raise StudyError(f"{error.filename}: cannot be removed: {error.strerror}") from error
+    yield f"{paths.root}: deleted"
+
+
+def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) -> str:
+    config = study_config_of(record, paths)
+    try:
+        tracker = Tracker.open(config.tracking, folder.root)
+        runs = [run.run_id for run in tracker.trials(record.run_id)]
+        if tracker.study_exists(record.run_id):
+            runs.append(record.run_id)
+        for run_id in runs:
+            tracker.delete(run_id)
+    except StudyError as error:
+        raise StudyError(
+            f"{error}; nothing was deleted: try again, or leave the runs with --keep-mlflow"
+        ) from error
+    return f"{len(runs)} runs deleted in MLflow; `mlflow gc` there frees their artifacts"
+
+
+def _record(paths: StudyPaths) -> StudyRecord | None:
+    """Return the study's record, None for one that cannot be read: it can still be deleted."""
+    try:
+        return read_record(paths.record)
+    except StudyError as error:
+        _LOGGER.warning("%s", error)
+        return None
+
+
+def _size(folder: Path) -> tuple[int, int]:
+    sizes = [path.lstat().st_size for path in folder.rglob("*") if path.is_file()]
+    return len(sizes), sum(sizes)

@@ -1,0 +1,176 @@
+"""All that can be rebuilt from a study's record, compared with it and rebuilt."""
+
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import optuna
+
+from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.errors import StudyError
+from ucluster_tune.search.events import Event
+from ucluster_tune.search.journal import StudyJournal, read_record
+from ucluster_tune.search.knowledge import known_trials
+from ucluster_tune.search.lock import DriverLock
+from ucluster_tune.search.mirror import Bookkeeping
+from ucluster_tune.search.paths import StudiesFolder, StudyPaths, replace_file
+from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.search.resuming import study_config_of
+from ucluster_tune.search.sampler import StudySampler
+from ucluster_tune.search.status import closing_events
+from ucluster_tune.search.study_folder import best_config, log_to_study
+from ucluster_tune.search.tracked_study import (
+    DrawPictures,
+    draw_best_epoch,
+    study_metrics,
+    study_mirror,
+)
+
+_MLFLOW_TIMEOUT_S = 600.0
+
+
+@dataclass
+class Repair:
+    """What a repair found.
+
+    Attributes:
+        changed: what was mended, one line each.
+        left: what is still wrong, one line each.
+    """
+
+    changed: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def repair_study(paths: StudyPaths, folder: StudiesFolder, draw: DrawPictures) -> Repair:
+    """Rebuild what differs from the record of a study that nothing drives.
+
+    Raises:
+        StudyError: it runs, or its record itself is damaged.
+    """
+    found = Repair()
+    with DriverLock(paths), log_to_study(paths):
+        record = read_record(paths.record)
+        config = study_config_of(record, paths)
+        with StudyJournal(paths.record) as journal:
+            if journal.removed_rest:
+                found.changed.append("record.jsonl: an event that a crash cut off, removed")
+            for event in closing_events(record):
+                journal.append(event)
+                record.apply(event)
+                found.changed.append(f"record.jsonl: {_told(event)}")
+            if paths.stop_request.exists():
+                paths.stop_request.unlink()
+                found.changed.append("stop.json: a wish to stop that nobody heard, removed")
+            _mend_file(paths.study_yaml, dump_config(config), found)
+            if record.best is not None:
+                _mend_file(paths.best_yaml, best_config(config, record), found)
+            _mend_folders(paths, record, found)
+            _mend_optuna(paths, config, record, found)
+            _mend_mlflow(paths, folder, draw, config, record, journal, found)
+    return found
+
+
+def _told(event: Event) -> str:
+    told = event.model_dump()
+    whose = f"trial {told['trial']}" if "trial" in told else "the study"
+    return f"{whose} {told.get('outcome') or told.get('state')}: {told.get('cause')}"
+
+
+def _mend_file(path: Path, text: str, found: Repair) -> None:
+    try:
+        if path.read_text(encoding="utf-8") == text:
+            return
+        what = "differed from the record"
+    except (OSError, UnicodeDecodeError):
+        what = "was missing"
+    replace_file(path, text)
+    found.changed.append(f"{path.name}: {what}, written anew")
+
+
+def _mend_folders(paths: StudyPaths, record: StudyRecord, found: Repair) -> None:
+    """Tell of checkpoints that are gone: nothing can bring them back."""
+    for trial in record.trials.values():
+        if trial.best_epoch is None:
+            continue
+        if not paths.trial(trial.id).checkpoint(trial.best_epoch).exists():
+            found.left.append(
+                f"trial {trial.id}: the checkpoint of its best epoch, {trial.best_epoch}, is gone;"
+                f" only training again (`ucluster-tune train`) gives it back"
+            )
+
+
+def _mend_optuna(
+    paths: StudyPaths, config: StudyConfig, record: StudyRecord, found: Repair
+) -> None:
+    before = _optuna_trials(paths)
+    sampler = StudySampler(
+        config,
+        name=paths.name,
+        database=paths.optuna_db,
+        known=known_trials(record, config.objective),
+        warm_start=record.warm_start.trials if record.warm_start else (),
+    )
+    for trial in record.trials.values():
+        if trial.outcome == "interrupted":
+            sampler.tell(trial.id, "interrupted")
+    sampler.close()
+    after = _optuna_trials(paths)
+    if after is None:
+        found.left.append("optuna.db: cannot be written; see log.txt")
+    elif before != after:
+        found.changed.append("optuna.db: differed from the record, written anew")
+
+
+def _optuna_trials(paths: StudyPaths) -> list[tuple[object, ...]] | None:
+    """Return what Optuna's file says, None where it cannot be read."""
+    if not paths.optuna_db.exists():
+        return None
+    try:
+        study = optuna.load_study(study_name=paths.name, storage=f"sqlite:///{paths.optuna_db}")
+        return [
+            (
+                t.number,
+                t.state,
+                tuple(t.params.items()),
+                t.values,
+                tuple(t.intermediate_values.items()),
+            )
+            for t in study.get_trials(deepcopy=False)
+        ]
+    except Exception:  # noqa: BLE001  # a file that is damaged in whatever way
+        return None
+
+
+def _mend_mlflow(
+    paths: StudyPaths,
+    folder: StudiesFolder,
+    draw: DrawPictures,
+    config: StudyConfig,
+    record: StudyRecord,
+    journal: StudyJournal,
+    found: Repair,
+) -> None:
+    lock = threading.RLock()
+
+    def note(event: Event) -> None:
+        with lock:
+            journal.append(event)
+            record.apply(event)
+
+    books = Bookkeeping(record, paths, lock, note, draw_best_epoch(paths, draw))
+    mirror = study_mirror(config, books, folder, None)
+    mirror.start()
+    is_whole = mirror.close(_MLFLOW_TIMEOUT_S)
+    found.changed += mirror.changes
+    if not is_whole:
+        found.left.append(f"MLflow store {record.tracking_uri}: {mirror.last_failure}")
+        return
+    assert record.state != "running", "closed above"
+    try:
+        if not mirror.study_says(record.state):
+            mirror.end_study(record.state, study_metrics(record))
+            found.changed.append(f"MLflow: the study's run says {record.state} now")
+    except StudyError as error:
+        found.left.append(str(error))

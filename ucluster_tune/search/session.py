@@ -1,0 +1,207 @@
+"""One driver's time with a study: from the first trial that it begins to the books' closing."""
+
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ucluster_tune.config.plan import Machine
+from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.data.dataset import JetDataset
+from ucluster_tune.errors import StudyError, UClusterTuneError
+from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.search.events import FinalState, StudyEnded, StudyEvaluated
+from ucluster_tune.search.journal import StudyJournal, read_events
+from ucluster_tune.search.knowledge import judged_epochs
+from ucluster_tune.search.mirror import Bookkeeping
+from ucluster_tune.search.observers import Observer
+from ucluster_tune.search.paths import StudiesFolder, StudyPaths
+from ucluster_tune.search.ray_session import EmbeddedRay
+from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.search.study_folder import write_best
+from ucluster_tune.search.tracked_study import (
+    DrawPictures,
+    draw_best_epoch,
+    study_metrics,
+    study_mirror,
+)
+from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.search.tuning import Say, run_trials
+from ucluster_tune.training.baselines import kmeans_mass
+from ucluster_tune.trial.evaluate import evaluate_checkpoint
+
+_LOGGER = logging.getLogger(__name__)
+_MLFLOW_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class SearchSetting:
+    """Where a search runs and who is told.
+
+    Attributes:
+        folder: of all studies.
+        machine: cores and GPUs that may be used.
+        observers: told of every event.
+        draw_pictures: draws a trial's best epoch.
+        say: shows one line of what is being done.
+    """
+
+    folder: StudiesFolder
+    machine: Machine
+    observers: Sequence[Observer]
+    draw_pictures: DrawPictures
+    say: Say
+
+
+class Session:
+    """Runs the trials of a study that are left, and closes its books.
+
+    Args:
+        config: of the study.
+        paths: its files.
+        dataset: its jets.
+        journal: open; has all that the record has.
+        record: of the study.
+        setting: where it runs, and who is told.
+        tracker: the open store in which the study's run was just made; None where a driver before
+            this one made it.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        paths: StudyPaths,
+        dataset: JetDataset,
+        journal: StudyJournal,
+        record: StudyRecord,
+        setting: SearchSetting,
+        tracker: Tracker | None,
+    ) -> None:
+        self._dataset, self._setting = dataset, setting
+        self.driver = StudyDriver(
+            config,
+            paths,
+            journal,
+            record,
+            setting.observers,
+        )
+        books = Bookkeeping(
+            record,
+            paths,
+            self.driver.lock,
+            self.driver.note,
+            draw_best_epoch(paths, setting.draw_pictures),
+        )
+        self.mirror = study_mirror(config, books, setting.folder, tracker)
+        self.driver.trial_changed = self.mirror.trial_changed
+
+    def drive(self, n_concurrent: int, ray: EmbeddedRay) -> None:
+        """Run the trials that are left; raise what ended that, once the books are closed."""
+        driver, say = self.driver, self._setting.say
+        driver.tell_start()
+        self.mirror.start()
+        state: FinalState = "failed"
+        cause: str | None = None
+        try:
+            history = judged_epochs(read_events(driver.paths.record), driver.config.objective)
+            run_trials(driver.config, driver, history, n_concurrent, say, ray.refuse_dead)
+            state, cause = _final_state(driver)
+            if state == "complete":
+                _evaluate_best(driver, self._dataset, self._setting.machine, say)
+        except KeyboardInterrupt:
+            state, cause = "interrupted", "stopped at once by a signal"
+        except Exception as error:
+            known = _known_error(error, driver.paths)
+            cause = str(known or error) or type(error).__name__
+            if known is None or known is error:
+                raise
+            raise known from None
+        finally:
+            self._close(state, cause)
+
+    def _close(self, state: FinalState, cause: str | None) -> None:
+        """Bring journal and MLflow to an end; a failure here must not hide why it came to this."""
+        driver = self.driver
+        steps: tuple[Callable[[], None], ...] = (
+            lambda: driver.end_running_trials(cause or "the search ended"),
+            lambda: driver.note(StudyEnded(state=state, cause=cause)),
+            lambda: write_best(driver.paths, driver.config, driver.record),
+            lambda: driver.paths.stop_request.unlink(missing_ok=True),
+            lambda: self._close_mlflow(state),
+        )
+        for step in steps:
+            try:
+                step()
+            except (UClusterTuneError, OSError) as error:
+                _LOGGER.error("the end of the study could not be written: %s", error)
+        driver.tell_end()
+
+    def _close_mlflow(self, state: FinalState) -> None:
+        if self.mirror.close(_MLFLOW_TIMEOUT_S):
+            self.mirror.end_study(state, study_metrics(self.driver.record))
+        else:
+            name = self.driver.paths.name
+            self._setting.say(
+                f"MLflow is behind the record: type `ucluster-tune repair {name}` once it is back"
+            )
+
+
+def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
+    record = driver.record
+    if driver.stop_cause is not None:
+        return "failed", driver.stop_cause
+    if driver.is_interrupted and (record.is_open_ended or record.n_finished < record.n_trials):
+        return "interrupted", "stopped by a signal"
+    if record.best is None:
+        causes = [trial.cause for trial in record.trials.values() if trial.cause]
+        return "failed", f"no trial finished an epoch: {causes[0] if causes else 'no trial began'}"
+    return "complete", None
+
+
+def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine, say: Say) -> None:
+    """Measure the best trial's best epoch on the test jets, which nothing was chosen on."""
+    best = driver.record.best
+    assert best is not None
+    assert best.best_epoch is not None
+    config = trial_config(driver.config, best.hyperparameters)
+    baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
+    try:
+        test = evaluate_checkpoint(
+            config,
+            driver.paths.trial(best.id).checkpoint(best.best_epoch),
+            "test",
+            n_cpus=machine.n_cpus,
+            timeout_s=driver.config.resources.epoch_timeout_s,
+        )
+    except UClusterTuneError as error:
+        _LOGGER.error("%s", error)
+        say(f"No accuracy on test jets: {error}")
+        return
+    driver.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
+
+
+def mass_baseline(config: StudyConfig, dataset: JetDataset, split: str) -> dict[str, Any]:
+    """Return what k-means on the jet mass reaches on the jets of `split`."""
+    return kmeans_mass(
+        dataset,
+        split,
+        config.model.n_clusters,
+        config.training.evaluation_batch_size,
+        config.training.seed,
+    )
+
+
+def _known_error(error: Exception, paths: StudyPaths) -> UClusterTuneError | None:
+    """Return what a user can mend, of all that Tune and other libraries raised on top of it."""
+    link: BaseException | None = error
+    while link is not None:
+        if isinstance(link, UClusterTuneError):
+            return link
+        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StudyError(f"{paths.root}: cannot be written: the disk is full: make room")
+        if isinstance(link, OSError) and str(link.filename).startswith(str(paths.root)):
+            return StudyError(f"{link.filename}: cannot be written: {link.strerror}")
+        link = link.__cause__ or link.__context__
+    return None

@@ -1,0 +1,85 @@
+"""A study's place in MLflow: its run, and the mirror that keeps it equal to the record."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from ucluster_tune import __version__
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.errors import UClusterTuneError
+from ucluster_tune.search.mirror import Bookkeeping, MlflowMirror
+from ucluster_tune.search.paths import StudiesFolder, StudyPaths
+from ucluster_tune.search.record import StudyRecord, TrialState
+from ucluster_tune.search.tracking import Tracker
+
+_LOGGER = logging.getLogger(__name__)
+DrawPictures = Callable[[Path, Path], list[Path]]
+
+
+def begin_in_mlflow(tracker: Tracker, config: StudyConfig, dataset_checksum: str) -> str:
+    """Return the id of the study's new run."""
+    assert config.name is not None
+    return tracker.start_study(
+        config.name,
+        params={
+            "sampler": config.sampler.name,
+            "scheduler": config.scheduler.name,
+            "n_trials": config.budget.n_trials,
+            "n_epochs": config.training.n_epochs,
+            "workers_per_trial": config.resources.workers_per_trial,
+            "objective": config.objective.metric,
+        },
+        tags={
+            "dataset_checksum": dataset_checksum,
+            "code_version": __version__,
+            "seed": config.training.seed,
+        },
+    )
+
+
+def study_mirror(
+    config: StudyConfig,
+    books: Bookkeeping,
+    folder: StudiesFolder,
+    tracker: Tracker | None,
+) -> MlflowMirror:
+    """Return the mirror of a study, not yet started.
+
+    Args:
+        config: of the study.
+        books: of the study.
+        folder: of all studies.
+        tracker: open, where the study has just begun.
+    """
+
+    def begin(opened: Tracker) -> str:
+        run_id = begin_in_mlflow(opened, config, books.record.dataset_checksum)
+        opened.log_artifacts(run_id, books.paths.study_yaml)
+        return run_id
+
+    return MlflowMirror(books, lambda: Tracker.open(config.tracking, folder.root), begin, tracker)
+
+
+def draw_best_epoch(paths: StudyPaths, draw: DrawPictures) -> Callable[[TrialState], None]:
+    """Return what draws a trial's best epoch; a picture that fails must not end a search."""
+
+    def draw_trial(trial: TrialState) -> None:
+        if trial.best_epoch is None:
+            return
+        files = paths.trial(trial.id)
+        try:
+            draw(files.evaluation(trial.best_epoch), files.pictures)
+        except (UClusterTuneError, OSError) as error:
+            _LOGGER.warning("trial %s: no pictures of its best epoch: %s", trial.id, error)
+
+    return draw_trial
+
+
+def study_metrics(record: StudyRecord) -> dict[str, float]:
+    """Return what the study reached, as metrics of its run."""
+    metrics = {"reference_accuracy": record.reference_accuracy}
+    if record.best is not None and record.best.best is not None:
+        metrics["best_validation_clustering_accuracy"] = record.best.best["clustering_accuracy"]
+    if record.best_test is not None:
+        metrics["best_test_clustering_accuracy"] = record.best_test["clustering_accuracy"]
+    return metrics
