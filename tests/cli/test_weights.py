@@ -12,6 +12,7 @@ from tests.training.test_published_checkpoint import (
     save_with_saver,
 )
 from ucluster_tune.cli.main import main
+from ucluster_tune.training.saved_model import read_model
 
 
 def run(*arguments):
@@ -37,6 +38,11 @@ def test_a_checkpoint_goes_to_a_model_folder_and_back(checkpoint, tmp_path):
     assert result.exit_code == 0, result.output
     assert f"{back}: " in result.stdout
     assert_same_variables(checkpoint, back)
+
+
+def test_the_classes_it_was_trained_on_are_kept(checkpoint, tmp_path):
+    run("import", checkpoint, "--to", tmp_path / "model", "--classes", "t,w")
+    assert read_model(tmp_path / "model").selection.classes == ("w", "t")
 
 
 @needs_published_data

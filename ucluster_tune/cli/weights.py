@@ -1,9 +1,12 @@
 """`ucluster-tune weights`: published weights to a model folder, and any model back to them."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import click
+
+from ucluster_tune.cli.jet_options import ClassList
 
 
 @click.group()
@@ -34,7 +37,15 @@ def weights() -> None:
     show_default=True,
     help="k of both neighbour searches, which leaves no trace in the weights.",
 )
-def import_(checkpoint: Path, target: Path, neighbors: int) -> None:
+@click.option(
+    "--classes",
+    type=ClassList(),
+    help="Jet classes that the weights were trained on: some of g,q,w,z,t, for `evaluate`."
+    "  [default: all]",
+)
+def import_(
+    checkpoint: Path, target: Path, neighbors: int, classes: tuple[str, ...] | None
+) -> None:
     """Make a model folder of a TensorFlow 1 checkpoint of the published code.
 
     CKPT is the name before .index and .data-00000-of-00001. Every variable is taken, Adam's state
@@ -42,15 +53,16 @@ def import_(checkpoint: Path, target: Path, neighbors: int) -> None:
 
     \b
     Example:
-      ucluster-tune weights import logs/cluster.ckpt --to published
+      ucluster-tune weights import logs/cluster.ckpt --to published --classes w,z,t
     """
     _quiet_tensorflow()
+    from ucluster_tune.data.selection import Selection
     from ucluster_tune.report.cells import program
     from ucluster_tune.training.published_checkpoint import read_published
     from ucluster_tune.training.saved_model import refuse_existing, write_model
 
     refuse_existing(target.absolute())
-    model = read_published(checkpoint, neighbors)
+    model = replace(read_published(checkpoint, neighbors), selection=Selection(classes=classes))
     write_model(model, target)
     click.echo(
         f"{target}: {len(model.parameters):,} weights and {len(model.averages):,} batch-norm"

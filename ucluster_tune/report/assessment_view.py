@@ -60,8 +60,8 @@ def _results_table(document: Mapping[str, Any]) -> RenderableType:
                 for metric in ("clustering_accuracy", "clustering_accuracy_batched")
             ),
             cells.percent(found["purity"]),
-            cells.number(found["nmi"]),
-            cells.number(found["ari"]),
+            f"{found['nmi']:.3f}",
+            f"{found['ari']:.3f}",
         )
     reference = document["reference"]
     table.add_row("published, other jets", "", cells.percent(reference["accuracy"]), "", "", "")
@@ -84,8 +84,14 @@ def _class_table(found: Mapping[str, Any]) -> RenderableType:
 def _notes(document: Mapping[str, Any]) -> list[str]:
     reference = document["reference"]
     thresholds = document["results"]["mass_thresholds"]["thresholds_gev"]
+    n_classes, n_clusters = len(document["selection"]["classes"]), document["n_clusters"]
+    too_many = [
+        f"{n_classes} classes, but {n_clusters} clusters: some classes have none; choose classes"
+        " with --classes"
+    ] * (n_classes > n_clusters)
     cuts = " or ".join(" and ".join(f"{cut:.1f}" for cut in fold) for fold in thresholds)
     return [
+        *too_many,
         "accuracy: clusters matched to classes once, one to one, over all jets; in batches: anew"
         f" in each batch of {document['published_batch']}, as published, which flatters",
         f"thresholds at {cuts} GeV; they and k-means on the mass are {document['chosen_on']}",
