@@ -34,6 +34,11 @@ def test_every_jet_of_every_file_comes_in_order(tmp_path):
 def test_a_file_of_many_chunks_is_read_in_blocks(tmp_path):
     """Chunks of 100 rows, and 16 MiB a read: 2600 jets of 100 constituents."""
     file = made_up_file(5300, max_constituents=2)
+    file.column("j1_pt")[5200, 0] = np.inf
+    path = file.write(tmp_path / "damaged.h5", chunks=True, compression="gzip")
+    with pytest.raises(DataError, match="jet 5200 has values in j1_pt that are"):
+        all_jets(open_hls4ml(path))
+    file.column("j1_pt")[5200, 0] = 1.0
     source = open_hls4ml(file.write(tmp_path / "jets.h5", chunks=True, compression="gzip"))
     assert len(source.block_sizes) > 1
     assert sum(source.block_sizes) == 5300
