@@ -56,6 +56,7 @@ def epoch(trial: str, number: int, accuracy: Any, **values: Any) -> EpochEnded:
         "ari": 0.1,
         "confusion": [[3, 1, 0], [0, 4, 0], [1, 0, 3]],
         "class_names": ["w", "z", "t"],
+        "warnings": [],
     }
     return EpochEnded(trial=trial, record=record | values)
 

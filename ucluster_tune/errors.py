@@ -5,7 +5,9 @@
     ├── DataError            a data set: missing, damaged, of a newer version, empty
     ├── ModelError           weights that do not fit the network
     ├── CheckpointError      a checkpoint: damaged, not ours, not writable
-    ├── TrainingError        training went wrong: a loss that is not finite
+    ├── TrainingError        training went wrong
+    │   ├── NonFiniteLossError       a loss is NaN or infinite
+    │   └── CollapsedEmbeddingError  all jets are one point, for good
     ├── TrialError           a trial's workers failed or did not start
     ├── StudyError           a study: unknown, in use, of a newer version
     └── MachineError         this machine: disk, memory, ports, missing software
@@ -54,6 +56,14 @@ class CheckpointError(UClusterTuneError):
 
 class TrainingError(UClusterTuneError):
     """Training cannot go on."""
+
+
+class NonFiniteLossError(TrainingError):
+    """A loss is NaN or infinite: this configuration diverges, and would do so again."""
+
+
+class CollapsedEmbeddingError(TrainingError):
+    """The embedding is zero for every jet and has no gradient: this network is dead."""
 
 
 class TrialError(UClusterTuneError):

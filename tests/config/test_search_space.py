@@ -158,3 +158,32 @@ def test_hyperparameters_that_make_no_trial_are_refused(hyperparameters, fault):
         trial_config(study(), hyperparameters)
     (found,) = caught.value.faults
     assert found.startswith(fault)
+
+
+BEYOND_THE_PUBLISHED_RECIPE = {
+    "model.synchronized_batch_norm": choices(False, True),
+    "model.mask_padding_in_pool": choices(False, True),
+    "model.mask_padding_in_neighbors": choices(False, True),
+    "model.n_attention_heads": integers(1, 4),
+    "model.width_factor": floats(0.5, 2.0),
+    "model.embedding_dim": integers(2, 8),
+    "model.dropout": floats(0.0, 0.5),
+    "loss.centroid_separation_weight": floats(0.0, 10.0),
+    "loss.centroid_separation_length": floats(0.1, 10.0, log=True),
+    "loss.mass_bin_smoothing": floats(0.0, 0.2),
+    "training.learning_rate_schedule": choices("step", "cosine", "constant"),
+    "training.learning_rate_warmup_jets": integers(0, 10_000),
+}
+
+
+@pytest.mark.parametrize("path", BEYOND_THE_PUBLISHED_RECIPE)
+def test_every_option_can_be_searched_and_starts_at_the_published_recipe(path):
+    space = StudyConfig(
+        data=DataConfig(path="/jets"), search_space={path: BEYOND_THE_PUBLISHED_RECIPE[path]}
+    )
+    assert published_point(space) == {path: published_values()[path]}
+    parameter = BEYOND_THE_PUBLISHED_RECIPE[path]
+    ends = getattr(parameter, "choices", None) or (parameter.low, parameter.high)
+    for value in ends:
+        name, _, key = path.partition(".")
+        assert getattr(getattr(trial_config(space, {path: value}), name), key) == value

@@ -1,13 +1,8 @@
 """Data made by the published code; it is beside the checkout, not in it."""
 
-from pathlib import Path
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 
-FOLDER = Path(__file__).parents[3] / "shared" / "reference"
-MISSING = f"no data of the published code in {FOLDER.name}/ beside the checkout"
+from tests.published_data import FOLDER, MISSING, published_arrays_of
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +28,4 @@ def published_start(published_checkpoint):
 @pytest.fixture(scope="session")
 def reference():
     """A function that returns the arrays of `inference` or `training_steps`."""
-    if not FOLDER.is_dir():
-        pytest.skip(MISSING)
-
-    def read(name):
-        with np.load(FOLDER / f"{name}.npz") as archive:
-            return SimpleNamespace(**{key: archive[key] for key in archive})
-
-    return read
+    return published_arrays_of

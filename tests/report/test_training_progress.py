@@ -25,6 +25,13 @@ def test_each_epoch_is_a_line_on_stderr_that_fits_a_terminal(capsys):
     ]
 
 
+def test_a_warning_follows_its_epoch(capsys):
+    warning = "empty cluster: no jet is nearest to centroid 2 since epoch 4, step 1"
+    with TrainingProgress(study_config(), n_epochs_done=3) as progress:
+        progress.on_epoch(epoch("0001", 4, 0.625, warnings=[warning]).record)
+    assert capsys.readouterr().err.splitlines()[2] == f"Warning: {warning}"
+
+
 @pytest.mark.parametrize("done", [0, 6])
 def test_training_may_begin_anywhere(done, capsys):
     with TrainingProgress(study_config(), done):

@@ -18,17 +18,36 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 WORLD_SIZES = (1, 2, 3)
 N_TRAIN, N_VALIDATION = 61, 32  # two and three ranks get uneven shares
-SEVERAL_STEPS, ONE_STEP = 0, 1
+SEVERAL_STEPS, ONE_STEP, SYNCHRONIZED, APART = 0, 1, 2, 3
 LIMIT_S = 120.0
+
+
+def three_steps(folder):
+    return small_config(
+        folder, global_batch_size=64, n_pretraining_epochs=3, adam_epsilon=1e-2, learning_rate=0.1
+    )
+
+
+def with_batch_norm(config, synchronized):
+    model = config.model.model_copy(update={"synchronized_batch_norm": synchronized})
+    return config.model_copy(update={"model": model})
 
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
-    """Three epochs over both phases in several steps each; and one step over all jets."""
+    """Three epochs over both phases in several steps each; one step over all jets; and three
+    steps over all jets, with and without synchronised batch norm.
+
+    In the last two, a large epsilon keeps Adam from blowing up the rounding of small gradients.
+    """
     folder = write_jets(tmp_path_factory.mktemp("data") / "jets", N_TRAIN, N_VALIDATION)
     return [
         (small_config(folder, n_epochs=3, n_pretraining_epochs=1), 3),
         (small_config(folder, global_batch_size=64), 1),
+        *(
+            (with_batch_norm(three_steps(folder), synchronized), 3)
+            for synchronized in (True, False)
+        ),
     ]
 
 
@@ -131,3 +150,46 @@ def test_batch_norm_averages_are_those_of_the_whole_batch(ranks, world_size):
     # Other ones are near: ranks see less than the whole batch, so their variances are smaller.
     variance = "first_attention/edge/variance"
     assert of_all[variance] == pytest.approx(of_one[variance], rel=0.1)
+
+
+def departure(found, wanted):
+    return np.abs(found - wanted).max() / np.abs(wanted).max()
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_with_synchronised_batch_norm_ranks_follow_one_rank_to_rounding(ranks, world_size):
+    """Three steps over the same jets, by one rank and by several with uneven shares of them."""
+    one, several = ranks[1][SYNCHRONIZED][0], ranks[world_size][SYNCHRONIZED][0]
+    apart = ranks[world_size][APART][0]
+    start = build_abcnet(MODEL).initial_parameters(seed=1)
+    moved = np.abs(one.checkpoint.parameters - start).max()
+    assert moved > 0.01
+    for name in ("parameters", "averages", "first_moment"):
+        vectors = [getattr(r.checkpoint, name) for r in (several, one, apart)]
+        assert departure(vectors[0], vectors[1]) < 2e-5, name
+        assert departure(vectors[2], vectors[1]) > 1e-3, f"{name}: nothing to synchronise"
+    for mine, theirs in zip(several.records, one.records, strict=True):
+        assert mine["focal_loss"] == pytest.approx(theirs["focal_loss"], rel=1e-5)
+
+
+def test_one_rank_has_nothing_to_synchronise(ranks):
+    one, plain = ranks[1][SYNCHRONIZED][0].checkpoint, ranks[1][APART][0].checkpoint
+    assert departure(one.parameters, plain.parameters) < 1e-6
+
+
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_without_it_they_depart_as_far_as_their_own_moments_explain(ranks, configs, world_size):
+    """Each rank normalises with the moments of its own jets. Put together from ranks that hear
+    nothing of each other, loss and gradient of the first step are those of the group."""
+    config = configs[APART][0]
+    n_jets = open_dataset(config.data).n_jets_by_rank("train", world_size)
+    alone = [
+        train(make_trainer(config, OneOfSeveral(rank, world_size)), 1)
+        for rank in range(world_size)
+    ]
+    explained = np.average([records[0].focal_loss for records, _ in alone], weights=n_jets)
+    found, one = (ranks[size][APART][0].records[0]["focal_loss"] for size in (world_size, 1))
+    assert found == pytest.approx(explained, rel=1e-5)
+    assert abs(found - one) > 1e-4 * one
+    synchronized = ranks[world_size][SYNCHRONIZED][0].records[0]["focal_loss"]
+    assert synchronized == pytest.approx(one, rel=1e-5)

@@ -8,7 +8,12 @@ import pytest
 
 from tests.small_datasets import write_jets
 from tests.training.small_training import MODEL, make_trainer, small_config, train, without_times
-from ucluster_tune.errors import CheckpointError, TrainingError
+from ucluster_tune.errors import (
+    CheckpointError,
+    CollapsedEmbeddingError,
+    NonFiniteLossError,
+    TrainingError,
+)
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.training.checkpoint import read_checkpoint, write_checkpoint
 from ucluster_tune.training.group import OneWorker
@@ -113,8 +118,93 @@ def test_another_seed_gives_other_weights(uninterrupted, jets_folder):
 def test_a_loss_that_is_not_finite_ends_training_with_its_place(jets_folder):
     trainer = make_trainer(small_config(jets_folder, learning_rate=1e30), OneWorker())
     message = r"loss is not finite .* in epoch 1, step [23], at learning rate 1e\+30: try a lower"
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(NonFiniteLossError, match=message):
         train(trainer, 2)
+    assert issubclass(NonFiniteLossError, TrainingError)
+
+
+def config_with_options(folder):
+    """Every option beyond the published recipe at once."""
+    config = small_config(folder, learning_rate_schedule="cosine", learning_rate_warmup_jets=48)
+    model = {
+        "synchronized_batch_norm": True,
+        "mask_padding_in_pool": True,
+        "mask_padding_in_neighbors": True,
+        "n_attention_heads": 2,
+        "width_factor": 1.5,
+        "dropout": 0.2,
+    }
+    loss = {"centroid_separation_weight": 3.0, "mass_bin_smoothing": 0.1}
+    return config.model_copy(
+        update={
+            "model": config.model.model_copy(update=model),
+            "loss": config.loss.model_copy(update=loss),
+        }
+    )
+
+
+def test_all_options_together_train_and_go_on_as_if_never_stopped(jets_folder, tmp_path):
+    config = config_with_options(jets_folder)
+    records, checkpoints = train(make_trainer(config, OneWorker()), 4)
+    rates = [record.learning_rate for record in records]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(1e-5), "the cosine's floor"
+    for record in records[2:]:
+        least = record.focal_loss + 10.0 * record.clustering_loss
+        assert least < record.total_loss < least + 3.0, "the separation loss lies in (0, 1)"
+    assert records[0].total_loss == pytest.approx(records[0].focal_loss)
+    write_checkpoint(checkpoints[1], tmp_path / "epoch.ckpt")
+    trainer = make_trainer(config, OneWorker())
+    trainer.restore(read_checkpoint(tmp_path / "epoch.ckpt"))
+    _, more = train(trainer, 2)
+    for name in VECTORS:
+        assert np.array_equal(getattr(more[-1], name), getattr(checkpoints[-1], name)), name
+
+
+def with_arrays(checkpoint, **changes):
+    """A checkpoint with some of its named arrays replaced; `/` in a name is written `__`."""
+    layout = build_abcnet(MODEL).parameters
+    arrays = layout.to_arrays(checkpoint.parameters.copy())
+    for name, value in changes.items():
+        arrays[name.replace("__", "/")][...] = value
+    return dataclasses.replace(checkpoint, parameters=layout.to_vector(arrays))
+
+
+def test_a_healthy_training_warns_of_nothing(uninterrupted):
+    assert [record.warnings for record in uninterrupted[0]] == [[], [], [], []]
+
+
+def test_an_empty_and_an_all_swallowing_cluster_are_told(uninterrupted, jets_folder):
+    """Two of three centroids far away from all jets, in the clustering phase."""
+    far = [[0, 0, 0], [1e3, 1e3, 1e3], [-1e3, 0, 0]]
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    trainer.restore(with_arrays(uninterrupted[1][1], centroids=far))
+    record = trainer.run_epoch()
+    place = "since epoch 3, step 1, at learning rate 0.001"
+    assert record.warnings == [
+        f"empty cluster: no jet is nearest to centroid 1 {place}",
+        f"empty cluster: no jet is nearest to centroid 2 {place}",
+        f"all-swallowing cluster: cluster 0 holds 100.0 % of the jets {place}",
+    ]
+
+
+def test_an_embedding_that_shrinks_to_a_point_is_told(uninterrupted, jets_folder):
+    trainer = make_trainer(small_config(jets_folder), OneWorker())
+    trainer.restore(with_arrays(uninterrupted[1][0], embedding__gamma=1e-6, embedding__beta=5.0))
+    (warning,) = trainer.run_epoch().warnings
+    assert warning.startswith("collapsed embedding: jets differ by ")
+    assert "at learning rate 0.001" in warning
+
+
+def test_a_dead_embedding_ends_training_once_nothing_can_change(uninterrupted, jets_folder):
+    config = small_config(jets_folder, n_epochs=60, n_pretraining_epochs=50)
+    trainer = make_trainer(config, OneWorker())
+    trainer.restore(with_arrays(uninterrupted[1][0], embedding__beta=-100.0))
+    (warning,) = trainer.run_epoch().warnings
+    assert warning.startswith("collapsed embedding: jets differ by 0 of its size since epoch 2,")
+    message = "zero for every jet since 100 steps, up to epoch 35, step 1, at learning rate 0.001"
+    with pytest.raises(CollapsedEmbeddingError, match=message):
+        train(trainer, 50)
 
 
 def test_checkpoint_of_another_network_is_refused(uninterrupted, jets_folder):

@@ -28,6 +28,18 @@ COMMANDS = {
     "extend": ("ucluster_tune.cli.extend:extend", "Give study NAME more trials."),
     "repair": ("ucluster_tune.cli.repair:repair", "Rebuild all from the record of study NAME."),
     "delete": ("ucluster_tune.cli.delete:delete", "Delete study NAME."),
+    "predict": (
+        "ucluster_tune.cli.predict:predict",
+        "Write the cluster of every jet, in the order of DATA.",
+    ),
+    "evaluate": (
+        "ucluster_tune.cli.evaluate:evaluate",
+        "Measure a model's clusters against the classes of jets.",
+    ),
+    "weights": (
+        "ucluster_tune.cli.weights:weights",
+        "Import published weights; export a model to them.",
+    ),
     "ui": ("ucluster_tune.cli.ui:ui", "Open the MLflow UI on the studies."),
 }
 

@@ -114,6 +114,27 @@ class ModelConfig(Section):
     padding_distance: PositiveFloat = Field(
         1000.0, description="added to the first squared distance for each padded end"
     )
+    # Beyond the published recipe, all off; see docs/model.md.
+    synchronized_batch_norm: bool = Field(
+        False, description="batch-norm moments of all workers' jets, not of each worker's own"
+    )
+    mask_padding_in_pool: bool = Field(
+        False, description="the embedding is the mean over real constituents, not over 100"
+    )
+    mask_padding_in_neighbors: bool = Field(
+        False, description="the second search takes padding only where real ones run out"
+    )
+    n_attention_heads: int = Field(1, ge=1, le=16, description="heads of both attention blocks")
+    width_factor: float = Field(
+        1.0, gt=0, le=16, description="factor of all widths: attention, convolutions and head"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of channels left out before embedding and mass bins"
+    )
+
+    def scaled(self, width: int) -> int:
+        """Returns a width times `width_factor`, at least 1."""
+        return max(1, round(width * self.width_factor))
 
 
 class LossConfig(Section):
@@ -131,6 +152,16 @@ class LossConfig(Section):
     )
     inverse_temperature_step: NonNegativeFloat = Field(
         2.0, description="added to alpha in each further epoch"
+    )
+    # Beyond the published recipe, all off; see docs/model.md.
+    centroid_separation_weight: NonNegativeFloat = Field(
+        0.0, description="weight of a loss that pushes centroids apart, in the clustering phase"
+    )
+    centroid_separation_length: PositiveFloat = Field(
+        1.0, description="distance over which centroids push each other"
+    )
+    mass_bin_smoothing: Fraction = Field(
+        0.0, description="share of the target spread evenly over all mass bins"
     )
 
 
@@ -164,6 +195,12 @@ class TrainingConfig(Section):
         500_000, ge=1, le=10**12, description="jets between two steps down"
     )
     learning_rate_min: NonNegativeFloat = Field(1e-5, description="floor of the learning rate")
+    learning_rate_schedule: Literal["step", "cosine", "constant"] = Field(
+        "step", description="step as published; cosine falls to the floor at the last epoch"
+    )
+    learning_rate_warmup_jets: int = Field(
+        0, ge=0, le=10**12, description="jets over which the rate grows from zero"
+    )
     adam_beta_1: Fraction = Field(0.9, description="decay of Adam's first moment")
     adam_beta_2: Fraction = Field(0.999, description="decay of Adam's second moment")
     adam_epsilon: PositiveFloat = Field(1e-8, description="outside the bias correction")

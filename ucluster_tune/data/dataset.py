@@ -86,7 +86,7 @@ class JetDataset:
             self._read_selected(groups[piece.row_group]).slice(piece.start, piece.n_jets)
             for piece in share
         ]
-        return _pack(pa.concat_tables(tables), self.class_names)
+        return pack_table(pa.concat_tables(tables), self.class_names)
 
     def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of all selected jets of `split`, and no features."""
@@ -96,7 +96,7 @@ class JetDataset:
                 table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV])
             table = table.filter(_selection(table, self.config, self.class_names))
             masses.append(table[MASS_GEV].to_numpy())
-            classes.append(_class_index(table, self.class_names))
+            classes.append(class_index(table, self.class_names))
         return np.concatenate(masses), np.concatenate(classes)
 
     def check_values(self) -> None:
@@ -308,18 +308,20 @@ def _refuse_empty(dataset: JetDataset, split: str) -> None:
         )
 
 
-def _pack(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
+def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
+    """Return checked jets as the network reads them."""
     features = np.stack([flat(table[name]) for name in FEATURE_NAMES], axis=1)
     return pack_lists(
         features.astype(np.float32),
         pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
         table[MASS_GEV].to_numpy(),
-        _class_index(table, class_names),
+        class_index(table, class_names),
     )
 
 
-def _class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
-    index = pc.index_in(table[JET_CLASS], pa.array(class_names))
+def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
+    """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
+    index = pc.index_in(table[JET_CLASS], pa.array(class_names)).fill_null(-1)
     return np.asarray(index.to_numpy(), np.int64)
 
 

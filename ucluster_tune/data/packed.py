@@ -71,6 +71,20 @@ class PackedJets:
         """The first row of each jet, int64 [jet]."""
         return np.cumsum(self.n_rows) - self.n_rows
 
+    def take(self, jets: IntArray) -> "PackedJets":
+        """Return the chosen jets, in that order."""
+        n_rows = self.n_rows[jets]
+        starts = np.cumsum(n_rows) - n_rows
+        rows = np.arange(n_rows.sum()) + np.repeat(self.first_rows[jets] - starts, n_rows)
+        return PackedJets(
+            features=self.features[rows],
+            n_rows=n_rows,
+            n_padded=self.n_padded[jets],
+            mass_gev=self.mass_gev[jets],
+            jet_class=self.jet_class[jets],
+            first_neighbors=None if self.first_neighbors is None else self.first_neighbors[rows],
+        )
+
     def batch(
         self, jets: IntArray, n_neighbors: int, mass_bin_edges_gev: FloatArray
     ) -> PackedBatch:

@@ -3,7 +3,7 @@
 The network of arXiv:2010.07106 with the constants of the published code.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,13 +12,21 @@ import tensorflow as tf
 from ucluster_tune.config.trial import ModelConfig
 from ucluster_tune.data.features import MAX_CONSTITUENTS, N_FEATURES
 from ucluster_tune.data.packed import PackedBatch
-from ucluster_tune.model.attention import attend, attention_entries, normalized_layers
+from ucluster_tune.model.attention import (
+    attend,
+    attention_entries,
+    head_names,
+    normalized_layers,
+)
+from ucluster_tune.model.dropout import Dropout
 from ucluster_tune.model.neighbors import feature_space_neighbors
 from ucluster_tune.model.normalization import (
     BatchNormalization,
     Normalization,
     StoredNormalization,
+    SumOverGroup,
     normalized_relu,
+    of_this_worker,
 )
 from ucluster_tune.model.parameters import FloatArray, Shape, VectorLayout, layout_of
 
@@ -40,16 +48,31 @@ class Abcnet:
     averages: VectorLayout
 
     def in_training(
-        self, parameters: Mapping[str, tf.Tensor], batch: PackedBatch
+        self,
+        parameters: Mapping[str, tf.Tensor],
+        batch: PackedBatch,
+        sum_over_group: SumOverGroup = of_this_worker,
+        dropout_seed: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return embedding [jet, dim], logits [jet, mass bin] and batch moments [averages.size].
+
+        Args:
+            parameters: all weights by name.
+            batch: of this worker.
+            sum_over_group: over the workers, for `config.synchronized_batch_norm`.
+            dropout_seed: int32 [2], another one in each step; needed for `config.dropout`.
 
         Moments of the layers that act on nothing are those of their stored start: mean 0,
         variance 1.
         """
-        normalization = BatchNormalization(parameters, self.config.batch_norm_epsilon)
-        embedding = self._embed(parameters, batch, normalization)
-        logits = self._mass_bin_logits(parameters, embedding, normalization)
+        normalization = BatchNormalization(
+            parameters,
+            self.config.batch_norm_epsilon,
+            sum_over_group if self.config.synchronized_batch_norm else of_this_worker,
+        )
+        dropout = Dropout(self.config.dropout, dropout_seed)
+        embedding = self._embed(parameters, batch, normalization, dropout)
+        logits = self._mass_bin_logits(parameters, embedding, normalization, dropout)
         start = self.averages.unpack(tf.constant(self.initial_averages(), embedding.dtype))
         return embedding, logits, self.averages.pack({**start, **normalization.moments})
 
@@ -61,8 +84,8 @@ class Abcnet:
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return embedding [jet, dim] and logits [jet, mass bin], with stored averages."""
         normalization = StoredNormalization(parameters, averages, self.config.batch_norm_epsilon)
-        embedding = self._embed(parameters, batch, normalization)
-        return embedding, self._mass_bin_logits(parameters, embedding, normalization)
+        embedding = self._embed(parameters, batch, normalization, Dropout())
+        return embedding, self._mass_bin_logits(parameters, embedding, normalization, Dropout())
 
     def initial_parameters(self, seed: int) -> FloatArray:
         """Return float32 [parameters.size]: Glorot-uniform weights, gamma 1, all others 0."""
@@ -88,74 +111,102 @@ class Abcnet:
         parameters: Mapping[str, tf.Tensor],
         batch: PackedBatch,
         normalization: Normalization,
+        dropout: Dropout,
     ) -> tf.Tensor:
         def convolve(layer: str, *inputs: tf.Tensor) -> tf.Tensor:
             product = _concatenated_product(inputs, parameters[f"{layer}/weights"])
             return normalized_relu(normalization, parameters, layer, product, batch.weights)
 
-        attention_1, local_1 = attend(
-            "first_attention",
-            batch.features,
-            batch.first_neighbors,
-            batch.weights,
-            parameters,
-            normalization,
+        def attend_with_heads(
+            name: str, inputs: tf.Tensor, neighbors: tf.Tensor
+        ) -> tuple[tf.Tensor, tf.Tensor]:
+            heads = [
+                attend(head, inputs, neighbors, batch.weights, parameters, normalization)
+                for head in head_names(name, self.config.n_attention_heads)
+            ]
+            attended, local = zip(*heads, strict=True)
+            return _joined(attended), _joined(local)
+
+        is_padding = tf.reduce_all(tf.equal(batch.features, 0.0), axis=1)
+        attention_1, local_1 = attend_with_heads(
+            "first_attention", batch.features, batch.first_neighbors
         )
         hidden_1 = convolve("first_convolution_1", batch.features, attention_1)
         hidden_2 = convolve("first_convolution_2", hidden_1)
 
-        attention_2, local_2 = attend(
-            "second_attention",
+        second_neighbors = feature_space_neighbors(
             hidden_2,
-            feature_space_neighbors(
-                hidden_2, batch.dense_rows, batch.dense_columns, self.config.n_neighbors
-            ),
-            batch.weights,
-            parameters,
-            normalization,
+            batch.dense_rows,
+            batch.dense_columns,
+            self.config.n_neighbors,
+            is_padding if self.config.mask_padding_in_neighbors else None,
         )
+        attention_2, local_2 = attend_with_heads("second_attention", hidden_2, second_neighbors)
         hidden_3 = convolve("second_convolution_1", batch.features, attention_2)
         hidden_4 = convolve("second_convolution_2", hidden_3)
 
-        points = convolve("embedding", hidden_1, hidden_2, hidden_3, hidden_4, local_1, local_2)
         n_jets = tf.shape(batch.mass_bin)[0]
-        totals = tf.math.unsorted_segment_sum(points * batch.weights[:, None], batch.jet, n_jets)
-        return totals / MAX_CONSTITUENTS
+        layers = (hidden_1, hidden_2, hidden_3, hidden_4, local_1, local_2)
+        points = convolve(
+            "embedding", *(dropout.of_constituents(x, batch.jet, n_jets) for x in layers)
+        )
+        return self._pool(points, batch, is_padding, n_jets)
+
+    def _pool(
+        self, points: tf.Tensor, batch: PackedBatch, is_padding: tf.Tensor, n_jets: tf.Tensor
+    ) -> tf.Tensor:
+        """Return the mean over a jet's constituents, float32 [jet, dim]."""
+        weights = batch.weights
+        if self.config.mask_padding_in_pool:
+            weights = tf.where(is_padding, tf.zeros_like(weights), weights)
+        totals = tf.math.unsorted_segment_sum(points * weights[:, None], batch.jet, n_jets)
+        if not self.config.mask_padding_in_pool:
+            return totals / MAX_CONSTITUENTS
+        n_real = tf.math.unsorted_segment_sum(weights, batch.jet, n_jets)
+        return totals / tf.maximum(n_real, 1.0)[:, None]
 
     def _mass_bin_logits(
         self,
         parameters: Mapping[str, tf.Tensor],
         embedding: tf.Tensor,
         normalization: Normalization,
+        dropout: Dropout,
     ) -> tf.Tensor:
         hidden = embedding
         jet_weights = tf.ones_like(embedding[:, 0])
         for layer in ("head_1", "head_2"):
             product = tf.matmul(hidden, parameters[f"{layer}/weights"])
             hidden = normalized_relu(normalization, parameters, layer, product, jet_weights)
+            hidden = dropout.of_jets(hidden)
         return tf.matmul(hidden, parameters["logits/weights"]) + parameters["logits/biases"]
 
 
 def build_abcnet(config: ModelConfig) -> Abcnet:
     """Return the network that `config` describes."""
-    width_1, width_2 = config.first_attention_width, config.second_attention_width
-    first_1, first_2 = config.first_widths
-    second_1, second_2 = config.second_widths
-    head_1, head_2 = config.head_widths
-    n_joined = first_1 + first_2 + second_1 + second_2 + width_1 + width_2
+    width_1, width_2 = map(
+        config.scaled, (config.first_attention_width, config.second_attention_width)
+    )
+    first_1, first_2 = map(config.scaled, config.first_widths)
+    second_1, second_2 = map(config.scaled, config.second_widths)
+    head_1, head_2 = map(config.scaled, config.head_widths)
+    n_heads = config.n_attention_heads
+    n_joined = first_1 + first_2 + second_1 + second_2 + n_heads * (width_1 + width_2)
+    heads = [
+        *((head, N_FEATURES, width_1) for head in head_names("first_attention", n_heads)),
+        *((head, first_2, width_2) for head in head_names("second_attention", n_heads)),
+    ]
 
     dense_layers = [
-        ("first_convolution_1", N_FEATURES + width_1, first_1),
+        ("first_convolution_1", N_FEATURES + n_heads * width_1, first_1),
         ("first_convolution_2", first_1, first_2),
-        ("second_convolution_1", N_FEATURES + width_2, second_1),
+        ("second_convolution_1", N_FEATURES + n_heads * width_2, second_1),
         ("second_convolution_2", second_1, second_2),
         ("embedding", n_joined, config.embedding_dim),
         ("head_1", config.embedding_dim, head_1),
         ("head_2", head_1, head_2),
     ]
     parameters: list[tuple[str, Shape]] = [
-        *attention_entries("first_attention", N_FEATURES, width_1),
-        *attention_entries("second_attention", first_2, width_2),
+        entry for head in heads for entry in attention_entries(*head)
     ]
     for layer, n_inputs, width in dense_layers:
         parameters += [
@@ -169,8 +220,7 @@ def build_abcnet(config: ModelConfig) -> Abcnet:
     ]
 
     normalized = [
-        *normalized_layers("first_attention", width_1),
-        *normalized_layers("second_attention", width_2),
+        *(layer for head, _, width in heads for layer in normalized_layers(head, width)),
         *((layer, width) for layer, _, width in dense_layers),
     ]
     averages: list[tuple[str, Shape]] = [
@@ -186,6 +236,10 @@ def _initial_value(name: str, shape: Shape, generator: np.random.Generator) -> F
         limit = np.sqrt(6.0 / sum(shape))
         return generator.uniform(-limit, limit, shape).astype(np.float32)
     return np.full(shape, 1.0 if name.endswith("/gamma") else 0.0, np.float32)
+
+
+def _joined(pieces: Sequence[tf.Tensor]) -> tf.Tensor:
+    return pieces[0] if len(pieces) == 1 else tf.concat(pieces, axis=1)
 
 
 def _concatenated_product(inputs: tuple[tf.Tensor, ...], weights: tf.Tensor) -> tf.Tensor:

@@ -1,4 +1,7 @@
-"""The graph-attention block of ABCNet (arXiv:2001.05311, section 3), with one head."""
+"""One head of the graph-attention block of ABCNet (arXiv:2001.05311, section 3).
+
+The published recipe has one; several, each with weights of its own, are put side by side.
+"""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -9,8 +12,17 @@ from ucluster_tune.model.normalization import Normalization, Relu
 from ucluster_tune.model.parameters import Shape
 
 
+def head_names(block: str, n_heads: int) -> list[str]:
+    """Return the names of a block's heads; the first one has the block's own.
+
+    >>> head_names("first_attention", 2)
+    ['first_attention', 'first_attention/head_2']
+    """
+    return [block, *(f"{block}/head_{number}" for number in range(2, n_heads + 1))]
+
+
 def attention_entries(name: str, n_inputs: int, width: int) -> list[tuple[str, Shape]]:
-    """Return names and shapes of the block's weights.
+    """Return names and shapes of a head's weights.
 
     The layers `self` and `self_logit` are the published block's branch of the constituent itself.
     It acts on nothing: its logit is added to all neighbours alike, before a softmax over them
@@ -27,7 +39,7 @@ def attention_entries(name: str, n_inputs: int, width: int) -> list[tuple[str, S
 
 
 def normalized_layers(name: str, width: int) -> list[tuple[str, int]]:
-    """Return names and channels of the block's layers with batch norm."""
+    """Return names and channels of a head's layers with batch norm."""
     return [
         (f"{name}/edge", width),
         (f"{name}/self", width),
@@ -47,7 +59,7 @@ def attend(
     """Return the attention feature and the local feature, each float32 [row, width].
 
     Args:
-        name: of the block.
+        name: of the head.
         inputs: float32 [row, channel].
         neighbors: int32 [row, neighbor]; rows.
         weights: float32 [row]; see `PackedBatch`.

@@ -14,15 +14,29 @@ _LEAST_DOUBT = 1e-12
 def focal_loss_sum(logits: tf.Tensor, mass_bin: tf.Tensor, loss: LossConfig) -> tf.Tensor:
     """Return the sum over jets of scale (1 - p)^gamma (-ln(p + epsilon)), p of the true mass bin.
 
+    With `mass_bin_smoothing` s, the same of every bin, weighted with a target of s spread evenly
+    over all bins and 1 - s more on the true one.
+
     Args:
         logits: float32 [jet, mass bin].
         mass_bin: int32 [jet].
         loss: constants.
     """
-    probabilities = tf.gather(tf.nn.softmax(logits), mass_bin, batch_dims=1) + loss.focal_epsilon
+    probabilities = tf.nn.softmax(logits)
+    of_true_bin = _focal_terms(tf.gather(probabilities, mass_bin, batch_dims=1), loss)
+    if loss.mass_bin_smoothing == 0:
+        return loss.focal_scale * tf.reduce_sum(of_true_bin)
+    evenly = tf.reduce_mean(_focal_terms(probabilities, loss), axis=1)
+    smoothing = loss.mass_bin_smoothing
+    smoothed = (1.0 - smoothing) * of_true_bin + smoothing * evenly
+    return loss.focal_scale * tf.reduce_sum(smoothed)
+
+
+def _focal_terms(probabilities: tf.Tensor, loss: LossConfig) -> tf.Tensor:
+    probabilities += loss.focal_epsilon
     # Never 0, where a power below 1 has an infinite slope, nor below it.
     focus = tf.pow(tf.maximum(1.0 - probabilities, _LEAST_DOUBT), loss.focal_gamma)
-    return loss.focal_scale * tf.reduce_sum(-focus * tf.math.log(probabilities))
+    return -focus * tf.math.log(probabilities)
 
 
 def squared_distances(embedding: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
@@ -44,3 +58,18 @@ def clustering_loss_sum(
     nearest = tf.reduce_min(distances, axis=1, keepdims=True)
     memberships = tf.nn.softmax(-inverse_temperature * (distances - nearest))
     return tf.reduce_sum(memberships * distances)
+
+
+def centroid_separation_loss(centroids: tf.Tensor, length: float) -> tf.Tensor:
+    """Return the mean over pairs of centroids of exp(-d / (2 length^2)), d their squared distance.
+
+    1 where all are one point, 0 where they are far from each other. Not in the published recipe.
+
+    Args:
+        centroids: float32 [cluster, dim], at least two.
+        length: over which they push each other.
+    """
+    n_clusters = centroids.shape[0]
+    pushes = tf.exp(squared_distances(centroids, centroids) / (-2.0 * length**2))
+    pairs = tf.linalg.band_part(pushes, 0, -1) - tf.linalg.band_part(pushes, 0, 0)
+    return tf.reduce_sum(pairs) / (n_clusters * (n_clusters - 1) / 2)

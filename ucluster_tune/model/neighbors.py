@@ -7,6 +7,7 @@ space that the network learns. No gradient flows through either choice.
 import numpy as np
 import tensorflow as tf
 
+_FARTHEST = 1e30  # beyond any distance, but nearer than what is absent
 ETA_REL, PHI_REL, LN_PT_REL = 0, 1, 2  # columns of the features
 
 
@@ -44,14 +45,28 @@ def first_neighbors(
 
 
 def feature_space_neighbors(
-    values: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor, n_neighbors: int
+    values: tf.Tensor,
+    dense_rows: tf.Tensor,
+    dense_columns: tf.Tensor,
+    n_neighbors: int,
+    is_padding: tf.Tensor | None = None,
 ) -> tf.Tensor:
     """Return int32 [row, neighbor]: rows nearest in the space of `values` [row, channel].
 
     As published, padded constituents take part.
+
+    Args:
+        values: float32 [row, channel].
+        dense_rows, dense_columns: see `PackedBatch`.
+        n_neighbors: k.
+        is_padding: bool [row]; rows to be taken last, after all real ones. Not in the published
+            recipe.
     """
     values = tf.stop_gradient(values)
     distance = _squared_distance(_dense(values, dense_rows), _dense(values, dense_columns))
+    if is_padding is not None:
+        last = tf.constant(_FARTHEST, distance.dtype)
+        distance = tf.where(_dense(is_padding, dense_columns)[:, None, :], last, distance)
     return _nearest(distance, dense_rows, dense_columns, n_neighbors)
 
 

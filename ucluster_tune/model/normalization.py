@@ -10,9 +10,18 @@ from typing import Protocol
 
 import tensorflow as tf
 
+SumOverGroup = Callable[[tf.Tensor, str], tf.Tensor]
+"""Returns the sum of a tensor over all workers; the name tells one sum from another."""
+
 Relu = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
 """ReLU(batch norm) as a pure function of values [row, channel], gamma and beta; returns the result
 and the mean and variance that it used."""
+
+
+def of_this_worker(tensor: tf.Tensor, name: str) -> tf.Tensor:
+    """Return `tensor`: the sum over a group of one, and over none where workers stay apart."""
+    del name
+    return tensor
 
 
 class Normalization(Protocol):
@@ -43,17 +52,24 @@ class BatchNormalization:
     Args:
         parameters: all weights by name.
         epsilon: added to the variance.
+        sum_over_group: makes the moments those of all workers' rows; by default each worker has
+            its own.
     """
 
-    def __init__(self, parameters: Mapping[str, tf.Tensor], epsilon: float) -> None:
+    def __init__(
+        self,
+        parameters: Mapping[str, tf.Tensor],
+        epsilon: float,
+        sum_over_group: SumOverGroup = of_this_worker,
+    ) -> None:
         self._parameters = parameters
         self._epsilon = epsilon
+        self._sum_over_group = sum_over_group
         self.moments: dict[str, tf.Tensor] = {}
 
     def relu_function(self, name: str, weights: tf.Tensor) -> Relu:
         """Return ReLU(batch norm) with the moments of its argument; see `Normalization`."""
-        del name
-        return _batch_norm_relu(weights / tf.reduce_sum(weights), self._epsilon)
+        return _batch_norm_relu(self._shares(name, weights), self._epsilon, self._sum_of(name))
 
     def keep(self, name: str, mean: tf.Tensor, variance: tf.Tensor) -> None:
         """Keep a layer's moments, with the bias that the published averages hold."""
@@ -66,9 +82,18 @@ class BatchNormalization:
         self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return scale and shift from the moments of the differences; see `Normalization`."""
-        mean, variance = _moments_of_differences(projected, neighbors, weights)
+        mean, variance = _moments_of_differences(
+            projected, neighbors, self._shares(name, weights), self._sum_of(name)
+        )
         self.keep(name, mean, variance)
         return _scale_and_shift(self._parameters, name, mean, variance, self._epsilon)
+
+    def _shares(self, name: str, weights: tf.Tensor) -> tf.Tensor:
+        """Return the share of each row in the moments; over all rows in them they sum to 1."""
+        return weights / self._sum_of(name)(tf.reduce_sum(weights), "weight")
+
+    def _sum_of(self, name: str) -> SumOverGroup:
+        return lambda tensor, part: self._sum_over_group(tensor, f"batch_norm/{name}/{part}")
 
 
 class StoredNormalization:
@@ -156,7 +181,7 @@ def _scale_and_shift(
 
 
 def _moments_of_differences(
-    projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+    projected: tf.Tensor, neighbors: tf.Tensor, shares: tf.Tensor, sum_over_group: SumOverGroup
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return mean and biased variance of x_i - x_j over all edges, [channel], without making them.
 
@@ -165,8 +190,8 @@ def _moments_of_differences(
     the terms then is no larger than the variance of x.
     """
     n_rows, n_neighbors = tf.shape(neighbors)[0], neighbors.shape[1]
-    shares = weights / tf.reduce_sum(weights)
-    centered = projected - tf.stop_gradient(_weighted_sum(projected, shares))
+    centre = _weighted_sum(projected, shares / tf.reduce_sum(shares))  # of this worker's rows
+    centered = projected - tf.stop_gradient(centre)
     edges = tf.stack(
         [
             tf.repeat(tf.range(n_rows, dtype=tf.int64), n_neighbors),
@@ -184,23 +209,40 @@ def _moments_of_differences(
     mean = _weighted_sum(centered - of_neighbors, shares)
     squares = _weighted_sum(centered * (centered - 2 * of_neighbors), shares)
     squares += _weighted_sum(tf.square(centered), shares_as_neighbor)
+    mean = _summed_with_gradient(mean, sum_over_group, "mean")
+    squares = _summed_with_gradient(squares, sum_over_group, "square")
     return mean, tf.maximum(squares - tf.square(mean), 0.0)
 
 
-def _batch_norm_relu(shares: tf.Tensor, epsilon: float) -> Relu:
+def _summed_with_gradient(tensor: tf.Tensor, sum_over_group: SumOverGroup, name: str) -> tf.Tensor:
+    """Return the sum of `tensor` over the group.
+
+    Each worker's loss depends on it, so the gradient of all losses together is the sum of theirs.
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
+    def summed(own: tf.Tensor) -> tuple[tf.Tensor, object]:
+        return sum_over_group(own, name), lambda d: sum_over_group(d, f"{name}_gradient")
+
+    return summed(tensor)
+
+
+def _batch_norm_relu(
+    shares: tf.Tensor, epsilon: float, sum_over_group: SumOverGroup = of_this_worker
+) -> Relu:
     """Return the function whose result is ReLU(batch norm), the mean and the biased variance.
 
-    `shares` [row] sum to 1. The gradient is written out since the one that TensorFlow derives
-    from weighted moments reads and writes every row three times as often.
+    `shares` [row] sum to 1 over all rows of the group. The gradient is written out since the one
+    that TensorFlow derives from weighted moments reads and writes every row three times as often.
     """
 
     @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def relu(
         values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
     ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], object]:
-        mean = _weighted_sum(values, shares)
+        mean = sum_over_group(_weighted_sum(values, shares), "mean")
         centered = values - mean
-        variance = _weighted_sum(tf.square(centered), shares)
+        variance = sum_over_group(_weighted_sum(tf.square(centered), shares), "variance")
         inverse_deviation = tf.math.rsqrt(variance + epsilon)
         output = tf.nn.relu(centered * (inverse_deviation * gamma) + beta)
 
@@ -211,8 +253,12 @@ def _batch_norm_relu(shares: tf.Tensor, epsilon: float) -> Relu:
             d_beta = tf.reduce_sum(d_normed, axis=0)
             d_gamma = tf.reduce_sum(d_normed * centered, axis=0) * inverse_deviation
             slope = gamma * inverse_deviation
-            # Each row moves the mean and the variance by its share.
-            through_moments = (centered * (inverse_deviation * d_gamma) + d_beta) * shares[:, None]
+            # Each row moves the mean and the variance by its share, for the rows of all workers;
+            # the gradients of gamma and beta are added up later, with those of all parameters.
+            of_all = sum_over_group(tf.stack([d_gamma, d_beta]), "gradient")
+            through_moments = (centered * (inverse_deviation * of_all[0]) + of_all[1]) * (
+                shares[:, None]
+            )
             return (d_normed - through_moments) * slope, d_gamma, d_beta
 
         return (output, mean, variance), gradient

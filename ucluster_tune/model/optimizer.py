@@ -61,16 +61,36 @@ def adam_update(
     )
 
 
-def learning_rate_after(n_jets: int, training: TrainingConfig) -> float:
+def learning_rate_after(
+    n_jets: int, training: TrainingConfig, n_jets_in_all: int | None = None
+) -> float:
     """Return the learning rate once `n_jets` were seen.
+
+    Args:
+        n_jets: of all steps before.
+        training: the schedule; `step` is the published one.
+        n_jets_in_all: of the whole training, where the cosine ends.
 
     >>> from ucluster_tune.config.trial import TrainingConfig
     >>> learning_rate_after(1_200_000, TrainingConfig())
     0.00025
+    >>> cosine = TrainingConfig(learning_rate_schedule="cosine", learning_rate_min=0.0)
+    >>> round(learning_rate_after(500, cosine, 1000), 6)
+    0.0005
     """
-    decays = n_jets // training.learning_rate_decay_jets
-    decayed = training.learning_rate * training.learning_rate_decay**decays
-    return max(decayed, training.learning_rate_min)
+    start, floor = training.learning_rate, training.learning_rate_min
+    if training.learning_rate_schedule == "constant":
+        rate = start
+    elif training.learning_rate_schedule == "cosine":
+        done = min(n_jets / n_jets_in_all, 1.0) if n_jets_in_all else 0.0
+        rate = floor + (start - floor) * (1.0 + math.cos(math.pi * done)) / 2.0
+    else:
+        decays = n_jets // training.learning_rate_decay_jets
+        rate = max(start * training.learning_rate_decay**decays, floor)
+    n_warmup = training.learning_rate_warmup_jets
+    if n_jets + training.global_batch_size >= n_warmup:
+        return rate
+    return rate * (n_jets + training.global_batch_size) / n_warmup
 
 
 def batch_norm_momentum_after(n_jets: int, training: TrainingConfig) -> float:

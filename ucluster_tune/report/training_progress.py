@@ -70,6 +70,8 @@ class TrainingProgress:
             f"  {record['jets_per_second']:>6.0f}",
             soft_wrap=True,
         )
+        for warning in record.get("warnings", ()):
+            self._console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
 
     def _description(self) -> str:
         return f"epoch {min(self._n_done + 1, self._study.training.n_epochs)}" + (

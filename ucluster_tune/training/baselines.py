@@ -5,13 +5,12 @@ from typing import Any
 import numpy as np
 
 from ucluster_tune.data.dataset import JetDataset
+from ucluster_tune.training.mass_clusters import intervals_of, kmeans_thresholds
 from ucluster_tune.training.metrics import (
     batched_accuracies,
     cluster_quality,
     confusion_matrix,
 )
-
-_N_INIT = 10
 
 
 def kmeans_mass(
@@ -21,12 +20,9 @@ def kmeans_mass(
 
     The centres are those of the training jets; the jets of `split` go to the nearest one.
     """
-    from sklearn.cluster import KMeans  # noqa: PLC0415  # a second that `--help` need not pay
-
     train_mass_gev, _ = dataset.read_masses("train")
     mass_gev, jet_class = dataset.read_masses(split)
-    fit = KMeans(n_clusters, n_init=_N_INIT, random_state=seed).fit(train_mass_gev[:, None])
-    cluster = fit.predict(mass_gev[:, None]).astype(np.int64)
+    cluster = intervals_of(mass_gev, kmeans_thresholds(train_mass_gev, n_clusters, seed))
     shape = (n_clusters, len(dataset.class_names))
     confusion = confusion_matrix(cluster, jet_class, *shape)
     in_batches = batched_accuracies(cluster, jet_class, *shape, evaluation_batch_size)

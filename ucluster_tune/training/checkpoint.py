@@ -7,7 +7,6 @@ training is a function of the seed, the epoch and the rank.
 
 import errno
 import hashlib
-import io
 import json
 import os
 from contextlib import suppress
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ucluster_tune.errors import CheckpointError
+from ucluster_tune.training.archive import read_archive, write_archive
 
 FORMAT = "ucluster-tune checkpoint"
 FORMAT_VERSION = 1
@@ -64,9 +64,7 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
     Raises:
         CheckpointError: the folder cannot be written, or the disk is full.
     """
-    archive = io.BytesIO()
-    np.savez(archive, **{name: getattr(checkpoint, name) for name in _ARRAYS})
-    payload = archive.getvalue()
+    payload = write_archive({name: getattr(checkpoint, name) for name in _ARRAYS})
     header = {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -96,8 +94,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             " altered; use the checkpoint of the epoch before"
         )
     try:
-        with np.load(io.BytesIO(payload), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in _ARRAYS}
+        arrays = read_archive(payload, _ARRAYS)
         return Checkpoint(
             epoch=int(header["epoch"]),
             n_steps=int(header["n_steps"]),

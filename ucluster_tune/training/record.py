@@ -37,6 +37,8 @@ class EpochRecord:
         ari: adjusted Rand index.
         confusion: jets by [cluster][class].
         class_names: of the columns of `confusion`.
+        warnings: what is wrong with the embedding or the clusters at the epoch's end, one line
+            each with epoch, step and learning rate; see `training.health`.
     """
 
     epoch: int
@@ -55,6 +57,7 @@ class EpochRecord:
     ari: float
     confusion: list[list[int]]
     class_names: list[str]
+    warnings: list[str]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the record as plain values."""

@@ -8,7 +8,12 @@ from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.features import N_FEATURES
 from ucluster_tune.data.packed import PackedBatch
 from ucluster_tune.model.abcnet import CENTROIDS, Abcnet
-from ucluster_tune.model.losses import clustering_loss_sum, focal_loss_sum, squared_distances
+from ucluster_tune.model.losses import (
+    centroid_separation_loss,
+    clustering_loss_sum,
+    focal_loss_sum,
+    squared_distances,
+)
 from ucluster_tune.model.optimizer import AdamState, adam_update
 from ucluster_tune.model.parameters import FloatArray
 from ucluster_tune.training.group import Group
@@ -37,11 +42,19 @@ class StepResult(NamedTuple):
         focal_loss: mean over the jets of all workers.
         clustering_loss: likewise.
         embedding: float32 [jet, dim] of this worker's jets, with the batch's moments.
+        cluster_jets: float32 [cluster]; jets of all workers nearest to each centroid.
+        embedding_mean: float32 [dim]; over the jets of all workers.
+        embedding_square: float32 [dim]; mean of the squares.
+        separation_loss: of the centroids; 0 where it has no weight.
     """
 
     focal_loss: tf.Tensor
     clustering_loss: tf.Tensor
     embedding: tf.Tensor
+    cluster_jets: tf.Tensor
+    embedding_mean: tf.Tensor
+    embedding_square: tf.Tensor
+    separation_loss: tf.Tensor
 
 
 class NetworkState:
@@ -57,6 +70,7 @@ class NetworkState:
     def __init__(self, parameters: FloatArray, averages: FloatArray) -> None:
         self.parameters = tf.Variable(parameters, name="parameters")
         self.averages = tf.Variable(averages, trainable=False, name="averages")
+        self.dropout_seed = tf.Variable([0, 0], trainable=False, name="dropout_seed")
         self.adam = AdamState(
             tf.Variable(tf.zeros_like(parameters), trainable=False, name="first_moment"),
             tf.Variable(tf.zeros_like(parameters), trainable=False, name="second_moment"),
@@ -97,27 +111,62 @@ class NetworkSteps:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)
             parameters = network.parameters.unpack(state.parameters)
-            embedding, logits, moments = network.in_training(parameters, batch)
+            embedding, logits, moments = network.in_training(
+                parameters, batch, self._group.sum_tensor, state.dropout_seed
+            )
             focal = focal_loss_sum(logits, batch.mass_bin, loss)
             clustering = clustering_loss_sum(
                 embedding, parameters[CENTROIDS], scalars.inverse_temperature
             )
             total = loss.focal_weight * focal + scalars.clustering_weight * clustering
+            separation = tf.zeros([], embedding.dtype)
+            if loss.centroid_separation_weight > 0:
+                separation = centroid_separation_loss(
+                    parameters[CENTROIDS], loss.centroid_separation_length
+                )
+                # Of each jet, as the other losses are; alpha is 0 before there are centroids.
+                in_clustering = tf.cast(scalars.inverse_temperature > 0, embedding.dtype)
+                n_own = tf.cast(tf.shape(embedding)[0], embedding.dtype)
+                total += loss.centroid_separation_weight * in_clustering * n_own * separation
         gradient = tape.gradient(total, state.parameters)
 
         # One message a step: sums over this worker's jets, and how many they are.
         n_jets = tf.cast(tf.shape(embedding)[0], embedding.dtype)
-        message = tf.concat([gradient, moments * n_jets, [focal, clustering, n_jets]], axis=0)
-        message = self._group.sum_tensor(message, name="step")
-        means = message / message[-1]
-        gradient, moments, losses = tf.split(
-            means, [network.parameters.size, network.averages.size, 3]
+        parts = [
+            gradient,
+            moments * n_jets,
+            _jets_by_cluster(embedding, parameters[CENTROIDS]),
+            tf.reduce_sum(embedding, axis=0),
+            tf.reduce_sum(tf.square(embedding), axis=0),
+            [focal, clustering, n_jets],
+        ]
+        message = self._group.sum_tensor(tf.concat(parts, axis=0), name="step")
+        model = self._config.model
+        gradient, moments, shares, mean, square, losses = tf.split(
+            message / message[-1],
+            [
+                network.parameters.size,
+                network.averages.size,
+                model.n_clusters,
+                model.embedding_dim,
+                model.embedding_dim,
+                3,
+            ],
         )
         adam_update(
             state.parameters, state.adam, gradient, scalars.step_size, self._config.training
         )
         state.averages.assign_add(scalars.batch_norm_momentum * (moments - state.averages))
-        return StepResult(losses[0], losses[1], embedding)
+        cluster_jets = tf.round(shares * message[-1])
+        return StepResult(
+            focal_loss=losses[0],
+            clustering_loss=losses[1],
+            embedding=embedding,
+            cluster_jets=cluster_jets,
+            embedding_mean=mean,
+            embedding_square=square,
+            separation_loss=separation,
+        )
 
     def _infer(self, batch: PackedBatch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Return embedding [jet, dim], logits [jet, mass bin], distances [jet, cluster]."""
@@ -125,3 +174,9 @@ class NetworkSteps:
         averages = self._network.averages.unpack(self._state.averages)
         embedding, logits = self._network.in_inference(parameters, averages, batch)
         return embedding, logits, squared_distances(embedding, parameters[CENTROIDS])
+
+
+def _jets_by_cluster(embedding: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
+    """Return [cluster]: how many jets are nearest to each centroid."""
+    nearest = tf.argmin(squared_distances(embedding, centroids), axis=1)
+    return tf.reduce_sum(tf.one_hot(nearest, centroids.shape[0], dtype=embedding.dtype), axis=0)

@@ -12,7 +12,7 @@ from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.dataset import JetDataset
 from ucluster_tune.data.packed import IntArray, PackedBatch, PackedJets
 from ucluster_tune.data.sharding import epoch_batches, steps_per_epoch
-from ucluster_tune.errors import CheckpointError, TrainingError
+from ucluster_tune.errors import CheckpointError, CollapsedEmbeddingError, NonFiniteLossError
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.model.optimizer import (
     adam_step_size,
@@ -23,6 +23,7 @@ from ucluster_tune.model.optimizer import (
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.evaluation import Evaluation, evaluate
 from ucluster_tune.training.group import Group
+from ucluster_tune.training.health import MAX_DEAD_STEPS, StepHealth, epoch_warnings
 from ucluster_tune.training.kmeans import kmeans_centroids
 from ucluster_tune.training.neighbor_cache import with_first_neighbors
 from ucluster_tune.training.record import EpochRecord
@@ -51,7 +52,7 @@ class Trainer:
             self._network.initial_averages(),
         )
         self._steps = NetworkSteps(self._network, self._state, config, group)
-        self._n_steps = self._n_jets = 0
+        self._n_steps = self._n_jets = self._n_dead_steps = 0
         self._mass_bin_edges_gev = np.linspace(
             0.0, config.model.mass_bin_max_gev, config.model.n_mass_bins, dtype=np.float32
         )
@@ -79,7 +80,8 @@ class Trainer:
             on_step: called with the steps done and the steps of the epoch.
 
         Raises:
-            TrainingError: a loss is not finite.
+            NonFiniteLossError: a loss is not finite.
+            CollapsedEmbeddingError: the embedding is zero for every jet and stays so.
         """
         batches = epoch_batches(
             len(self._training_jets),
@@ -99,13 +101,14 @@ class Trainer:
         )
         clustering_weight = 0.0 if in_pretraining else loss.clustering_weight
 
-        losses, embeddings = [], []
+        losses, embeddings, health = [], [], []
         for step, jets in enumerate(batches, start=1):
-            focal, clustering, embedding = self._step(
+            step_losses, embedding, state = self._step(
                 epoch, step, jets, clustering_weight, inverse_temperature
             )
-            losses.append((focal, clustering))
+            losses.append(step_losses)
             embeddings.append(embedding)
+            health.append(state)
             if on_step is not None:
                 on_step(step, len(batches))
         training_seconds = time.perf_counter() - started
@@ -114,21 +117,26 @@ class Trainer:
             self._set_centroids(np.concatenate(embeddings), epoch)
         self.epoch = epoch
         self.last_evaluation = self.evaluate(self._validation_jets)
-        focal, clustering = np.mean(losses, axis=0)
-        clustering = 0.0 if in_pretraining else clustering
+        focal, clustering, separation = np.mean(losses, axis=0)
+        clustering, separation = (0.0, 0.0) if in_pretraining else (clustering, separation)
         return EpochRecord(
             epoch=epoch,
             phase="pretraining" if in_pretraining else "clustering",
             focal_loss=float(focal),
             clustering_loss=float(clustering),
-            total_loss=float(loss.focal_weight * focal + clustering_weight * clustering),
-            learning_rate=learning_rate_after(self._n_jets, training),
+            total_loss=float(
+                loss.focal_weight * focal
+                + clustering_weight * clustering
+                + loss.centroid_separation_weight * separation
+            ),
+            learning_rate=self._learning_rate(),
             inverse_temperature=inverse_temperature,
             jets_per_second=self._dataset.n_jets("train") / training_seconds,
             seconds=time.perf_counter() - started,
             **vars(self.last_evaluation.quality),
             confusion=self.last_evaluation.confusion.tolist(),
             class_names=list(self._dataset.class_names),
+            warnings=epoch_warnings(health, epoch, in_pretraining),
         )
 
     def evaluate(self, jets: PackedJets) -> Evaluation:
@@ -194,9 +202,13 @@ class Trainer:
         jets: IntArray,
         clustering_weight: float,
         inverse_temperature: float,
-    ) -> tuple[float, float, npt.NDArray[np.float32]]:
+    ) -> tuple[tuple[float, float, float], npt.NDArray[np.float32], StepHealth]:
+        """Return the three losses, this worker's embedding and what is told of its health."""
         training = self.config.training
-        learning_rate = learning_rate_after(self._n_jets, training)
+        learning_rate = self._learning_rate()
+        if self.config.model.dropout > 0:
+            draw = self._n_steps * self._group.world_size + self._group.rank
+            self._state.dropout_seed.assign([training.seed, draw % 2**31])
         result = self._steps.train(
             self._batch(self._training_jets, jets),
             StepScalars(
@@ -208,13 +220,35 @@ class Trainer:
         )
         focal, clustering = float(result.focal_loss), float(result.clustering_loss)
         if not np.isfinite([focal, clustering]).all():
-            raise TrainingError(
+            raise NonFiniteLossError(
                 f"loss is not finite (focal {focal}, clustering {clustering}) in epoch {epoch},"
                 f" step {step}, at learning rate {learning_rate:g}: try a lower learning rate"
             )
         self._n_steps += 1
         self._n_jets += training.global_batch_size
-        return focal, clustering, result.embedding.numpy()
+        mean = result.embedding_mean.numpy()
+        state = StepHealth(
+            step=step,
+            learning_rate=learning_rate,
+            cluster_jets=result.cluster_jets.numpy(),
+            embedding_mean=mean,
+            embedding_variance=result.embedding_square.numpy() - np.square(mean),
+        )
+        self._n_dead_steps = self._n_dead_steps + 1 if state.is_dead else 0
+        if self._n_dead_steps >= MAX_DEAD_STEPS:
+            raise CollapsedEmbeddingError(
+                f"the embedding is zero for every jet since {MAX_DEAD_STEPS} steps, up to epoch"
+                f" {epoch}, step {step}, at learning rate {learning_rate:g}: nothing in the"
+                " network can change any more; try a lower learning rate or other loss weights"
+            )
+        losses = focal, clustering, float(result.separation_loss)
+        return losses, result.embedding.numpy(), state
+
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the next step."""
+        training = self.config.training
+        n_steps = training.n_epochs * self._steps_per_epoch
+        return learning_rate_after(self._n_jets, training, n_steps * training.global_batch_size)
 
     def _set_centroids(self, embedding: npt.NDArray[np.float32], epoch: int) -> None:
         """Set the centroids by k-means, as published after the last pretraining epoch.

@@ -79,6 +79,8 @@ class CheckpointedTraining:
         if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
             self._write(record)
         _LOGGER.info("epoch %d: %s", record["epoch"], _brief(record))
+        for warning in record["warnings"]:
+            _LOGGER.info("epoch %d: warning: %s", record["epoch"], warning)
         return record
 
     def _write(self, record: dict[str, Any]) -> None:

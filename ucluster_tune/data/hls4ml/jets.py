@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -76,6 +77,29 @@ def read_blocks(path: Path, label: str) -> Iterator[JetBlock]:
             yield _block(start, jets[rows], constituents[rows], layout, label)
 
 
+def read_rows(path: Path, label: str, start: int, stop: int) -> JetBlock:
+    """Return the jets numbered start (included) to stop (not included) of a file.
+
+    Raises:
+        DataError: as `read_blocks`, or the file has no such jets any more.
+    """
+    with opened(path, label) as file:
+        layout = _layout_of_rows(file, label, stop)
+        rows = slice(start, stop)
+        return _block(start, file[JETS][rows], file[CONSTITUENTS][rows], layout, label)
+
+
+def read_truth(
+    path: Path, label: str, start: int, stop: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
+    """Return mass [GeV] and class of the same jets; their constituents are not read."""
+    with opened(path, label) as file:
+        layout = _layout_of_rows(file, label, stop)
+        no_constituents = np.zeros((stop - start, 0, max(layout.features) + 1), np.float32)
+        block = _block(start, file[JETS][start:stop], no_constituents, layout, label)
+    return block.mass_gev, block.class_index
+
+
 def constituent_lists(columns: Numbers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Return constituents without padding, in descending pt, at most MAX_CONSTITUENTS a jet.
 
@@ -105,6 +129,13 @@ def constituent_lists(columns: Numbers) -> tuple[npt.NDArray[np.int64], npt.NDAr
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         features[:, _LOGARITHMS] = np.log(features[:, _LOGARITHMS])
         return is_real.sum(axis=1, dtype=np.int64), features.astype(np.float32)
+
+
+def _layout_of_rows(file: h5py.File, label: str, stop: int) -> Layout:
+    layout = find_layout(file, label)
+    if stop > layout.n_jets:
+        raise DataError(f"{label}: has {layout.n_jets} jets, fewer than when it was opened first")
+    return layout
 
 
 def _block(

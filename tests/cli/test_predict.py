@@ -1,0 +1,183 @@
+"""`ucluster-tune predict`, as typed."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from tests import small_study
+from tests.hls4ml_files import write_folder
+from tests.published_data import FOLDER, needs_published_data, published_arrays_of
+from tests.small_datasets import made_up_jets, write_jets, write_tables
+from tests.training.test_prediction import make_model
+from ucluster_tune.cli import predicting
+from ucluster_tune.cli.main import main
+from ucluster_tune.data.hls4ml.stream import open_hls4ml
+from ucluster_tune.data.packed import pack_padded
+from ucluster_tune.data.schema import SPLITS, jets_table
+from ucluster_tune.training import prediction
+from ucluster_tune.training.saved_model import write_model
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["predict", *map(str, arguments)])
+
+
+def predicted(*arguments, out):
+    result = run(*arguments, "--out", out)
+    assert result.exit_code == 0, result.output
+    return result, pq.read_table(out)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "small"
+    write_model(make_model(), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def jets(tmp_path_factory):
+    return write_jets(tmp_path_factory.mktemp("data") / "jets", 50, 20, 30)
+
+
+def test_every_jet_gets_one_row_in_order(model, jets, tmp_path):
+    result, table = predicted(model, jets, out=tmp_path / "clusters.parquet")
+    assert table["jet"].to_pylist() == list(range(100))
+    distances = np.stack([table[f"distance_{k}"].to_numpy() for k in range(3)], axis=1)
+    assert np.array_equal(table["cluster"].to_numpy(), distances.argmin(axis=1))
+    counts = np.bincount(table["cluster"].to_numpy(), minlength=3)
+    first, second, last = result.stdout.splitlines()
+    assert first.endswith(f"100 jets of {jets}, jets in the order train, validation, test")
+    assert second == "Jets by cluster: " + ", ".join(f"{k}: {n}" for k, n in enumerate(counts))
+    assert last.endswith(f"ucluster-tune evaluate {model} {jets}")
+    assert "predicting: 100 jets" in result.stderr
+
+
+def test_a_split_has_the_rows_of_its_place_in_the_whole(model, jets, tmp_path):
+    _, whole = predicted(model, jets, out=tmp_path / "all.parquet")
+    result, test = predicted(model, jets, "--split", "test", out=tmp_path / "test.parquet")
+    assert test["embedding_0"].to_numpy() == pytest.approx(
+        whole["embedding_0"].to_numpy()[70:], abs=1e-5
+    )
+    assert result.stdout.splitlines()[-1].endswith("--split test")
+
+
+def test_the_batch_size_makes_no_difference(model, jets, tmp_path):
+    _, wanted = predicted(model, jets, out=tmp_path / "wanted.parquet")
+    _, found = predicted(model, jets, "--batch-size", 3, out=tmp_path / "found.parquet")
+    for name in wanted.column_names:
+        assert found[name].to_numpy() == pytest.approx(wanted[name].to_numpy(), abs=1e-5), name
+
+
+@needs_published_data
+def test_published_weights_give_the_published_numbers(tmp_path):
+    """From a checkpoint of TensorFlow 1 and a parquet data set to the file of clusters."""
+    published = published_arrays_of("inference")
+    packed = pack_padded(published.constituents, published.mass_gev, published.jet_class)
+    n_real = packed.n_rows - (packed.n_padded > 0)
+    real = (published.constituents != 0).any(axis=-1)
+    table = jets_table(
+        [None] * len(n_real), published.mass_gev, n_real, published.constituents[real]
+    )
+    data = write_tables(tmp_path / "jets", {"test": table})
+    imported = CliRunner().invoke(
+        main, ["weights", "import", str(FOLDER / "cluster.ckpt"), "--to", str(tmp_path / "model")]
+    )
+    assert imported.exit_code == 0, imported.output
+    _, found = predicted(tmp_path / "model", data, out=tmp_path / "clusters.parquet")
+    for name, wanted, bound in (
+        ("embedding", published.embedding, 1e-5),
+        ("distance", published.squared_distance, 1e-4),
+    ):
+        numbers = np.stack([found[f"{name}_{k}"].to_numpy() for k in range(3)], axis=1)
+        assert np.abs(numbers - wanted).max() < bound * np.abs(wanted).max(), name
+    assert np.array_equal(found["cluster"].to_numpy(), published.squared_distance.argmin(axis=1))
+
+
+def test_hdf5_files_are_predicted_jet_by_jet(model, tmp_path):
+    """The same jets as a parquet data set give the same rows, whatever their class and mass."""
+    folder = write_folder(tmp_path / "jets", n_files=2, n_jets=25, classes=("g", "undef", "t"))
+    _, found = predicted(model, folder, out=tmp_path / "clusters.parquet")
+    assert found["jet"].to_pylist() == list(range(50))
+    (jets,) = open_hls4ml(folder / "jetImage_1_100p.h5").read_block(0)
+    wanted = prediction.Predictor(make_model()).predict([jets])
+    assert found["embedding_1"].to_numpy()[25:] == pytest.approx(wanted.embedding[:, 1], abs=1e-5)
+
+
+def test_hdf5_files_have_no_splits(model, tmp_path):
+    folder = write_folder(tmp_path / "jets", n_files=1, n_jets=5)
+    result = run(model, folder, "--out", tmp_path / "clusters.parquet", "--split", "test")
+    assert result.exit_code == 2
+    assert "HDF5 files have no splits" in result.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_workers_make_no_difference(tmp_path):
+    """More jets than one chunk, so that both workers get some and the order matters."""
+    write_model(make_model(), tmp_path / "model")
+    jets = write_tables(tmp_path / "jets", {"train": made_up_jets(20_000)}, row_group_size=900)
+    for n_workers in (1, 2):
+        out = tmp_path / f"workers_{n_workers}.parquet"
+        arguments = (tmp_path / "model", jets, "--out", out, "--workers", str(n_workers))
+        result = small_study.call("predict", *arguments)
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.startswith("predicting: 20,000 jets"), "no noise of libraries"
+    wanted, found = (pq.read_table(tmp_path / f"workers_{n}.parquet") for n in (1, 2))
+    assert found["jet"].to_pylist() == list(range(20_000))
+    for name in wanted.column_names:
+        assert found[name].to_numpy() == pytest.approx(wanted[name].to_numpy(), abs=1e-5), name
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+def test_a_worker_tells_what_is_wrong_with_the_data(model, tmp_path):
+    jets = made_up_jets(9)
+    index = jets.schema.get_field_index("eta_rel")
+    field = jets.schema.field(index)
+    import pyarrow as pa
+
+    lists = [[float("inf")] * len(values) for values in jets["eta_rel"].to_pylist()]
+    jets = jets.set_column(index, field, pa.array(lists, field.type))
+    data = write_tables(tmp_path / "jets", {"train": jets})
+    out = tmp_path / "clusters.parquet"
+    result = small_study.call("predict", model, data, "--out", out, "--workers", "2")
+    assert result.returncode == 1
+    assert "column eta_rel" in result.stderr
+    assert "NaN or infinite" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["jets"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("none", "jets"), "no such folder; name a folder with model.json"),
+        (("model", "none"), "no such folder"),
+        (("jets", "jets"), "no model is in it"),
+        (("model", "model"), "no manifest.json"),
+    ],
+)
+def test_what_is_missing_is_named_and_nothing_is_written(
+    model, jets, tmp_path, arguments, message
+):
+    places = {"model": model, "jets": jets, "none": tmp_path / "none"}
+    out = tmp_path / "clusters.parquet"
+    result = run(*(places[name] for name in arguments), "--out", out)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(model, jets, tmp_path):
+    (tmp_path / "clusters.parquet").write_text("precious")
+    result = run(model, jets, "--out", tmp_path / "clusters.parquet")
+    assert result.exit_code == 1
+    assert "nothing is ever overwritten" in result.stderr
+    assert (tmp_path / "clusters.parquet").read_text() == "precious"
+
+
+def test_names_and_defaults_are_those_of_the_layers_below():
+    assert predicting.SPLITS == SPLITS
+    assert predicting.DEFAULT_BATCH == prediction.DEFAULT_BATCH

@@ -1,0 +1,99 @@
+"""All jets of HDF5 files, each once and in order, none selected away."""
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.hls4ml_files import made_up_file, write_folder, write_tar
+from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+from ucluster_tune.data.hls4ml.stream import open_hls4ml
+from ucluster_tune.data.jet_stream import chunks_of, open_parquet, read_chunk, read_labels
+from ucluster_tune.errors import DataError
+
+
+def all_jets(source):
+    return [jets for chunk in chunks_of(source) for jets in read_chunk(source, chunk)]
+
+
+def test_every_jet_of_every_file_comes_in_order(tmp_path):
+    folder = write_folder(tmp_path / "jets", n_files=3, n_jets=40)
+    source = open_hls4ml(folder)
+    assert source.block_sizes == (40, 40, 40)
+    assert source.description == f"{folder}, 3 files in the order of their names"
+    wanted = np.concatenate(
+        [made_up_file(40, seed=n, first_id=n * 40).jet_column("j_mass") for n in range(3)]
+    )
+    assert np.array_equal(np.concatenate([j.mass_gev for j in all_jets(source)]), wanted)
+    mass_gev, jet_class = read_labels(source)
+    assert np.array_equal(mass_gev, wanted)
+    names = np.array(CLASS_NAMES)[jet_class].tolist()
+    assert names == [("w", "z", "t")[index % 40 % 3] for index in range(120)]
+
+
+def test_a_file_of_many_chunks_is_read_in_blocks(tmp_path):
+    """Chunks of 100 rows, and 16 MiB a read: 2600 jets of 100 constituents."""
+    file = made_up_file(5300, max_constituents=2)
+    file.column("j1_pt")[5200, 0] = np.inf
+    path = file.write(tmp_path / "damaged.h5", chunks=True, compression="gzip")
+    with pytest.raises(DataError, match="jet 5200 has values in j1_pt that are"):
+        all_jets(open_hls4ml(path))
+    file.column("j1_pt")[5200, 0] = 1.0
+    source = open_hls4ml(file.write(tmp_path / "jets.h5", chunks=True, compression="gzip"))
+    assert len(source.block_sizes) > 1
+    assert sum(source.block_sizes) == 5300
+    masses = np.concatenate([jets.mass_gev for jets in all_jets(source)])
+    assert np.array_equal(masses, file.jet_column("j_mass"))
+
+
+def test_features_are_those_of_a_conversion(tmp_path):
+    path = made_up_file(30).write(tmp_path / "jets.h5")
+    everything = Selection(("w", "z", "t"), -np.inf, np.inf, (1.0, 0.0, 0.0), 1)
+    convert_dataset(path, tmp_path / "converted", everything, command="pytest")
+    (converted,) = all_jets(open_parquet(tmp_path / "converted"))
+    (streamed,) = all_jets(open_hls4ml(path))
+    order = {float(mass): jet for jet, mass in enumerate(streamed.mass_gev)}
+    streamed = streamed.take(np.array([order[float(mass)] for mass in converted.mass_gev]))
+    assert np.array_equal(streamed.features, converted.features)
+    assert np.array_equal(streamed.n_padded, converted.n_padded)
+    assert np.array_equal(streamed.jet_class, converted.jet_class)
+    assert pq.read_table(tmp_path / "converted" / "train-00000.parquet").num_rows == 30
+
+
+def test_jets_without_class_or_constituents_stay(tmp_path):
+    file = made_up_file(6, classes=("w", "undef"))
+    file.constituents[4] = 0
+    (jets,) = all_jets(open_hls4ml(file.write(tmp_path / "jets.h5")))
+    assert jets.jet_class.tolist() == [2, -1, 2, -1, 2, -1]
+    assert len(jets) == 6
+    assert jets.n_padded[4] == 100
+
+
+def test_a_bad_value_is_named_with_its_jet(tmp_path):
+    file = made_up_file(6)
+    file.column("j1_e")[3, 0] = -1.0
+    file.jet_column("j_mass")[5] = np.nan
+    source = open_hls4ml(file.write(tmp_path / "jets.h5"))
+    with pytest.raises(DataError, match="jet 3 has values in j1_e that are NaN, infinite or"):
+        all_jets(source)
+    with pytest.raises(DataError, match="the mass of jet 5 is nan"):
+        read_labels(source)
+
+
+def test_an_archive_asks_to_be_unpacked(tmp_path):
+    folder = write_folder(tmp_path / "jets", n_files=1)
+    archive = write_tar(tmp_path / "jets.tar.gz", folder)
+    with pytest.raises(DataError, match="an archive; unpack it first, or convert it"):
+        open_hls4ml(archive)
+
+
+def test_a_file_that_shrinks_is_refused(tmp_path):
+    source = open_hls4ml(made_up_file(9).write(tmp_path / "jets.h5"))
+    made_up_file(5).write(tmp_path / "jets.h5")
+    with pytest.raises(DataError, match="has 5 jets, fewer than when it was opened first"):
+        all_jets(source)
+
+
+def test_a_file_without_jets_is_told(tmp_path):
+    with pytest.raises(DataError):
+        open_hls4ml(made_up_file(0).write(tmp_path / "jets.h5"))

@@ -1,0 +1,82 @@
+"""The file of a prediction: whole or not there."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ucluster_tune.data.predictions import METADATA_KEY, PredictionWriter, prediction_schema
+from ucluster_tune.errors import DataError, MachineError
+
+SCHEMA = prediction_schema(3, 2, {"model": "a test"})
+
+
+def parts(*sizes):
+    generator = np.random.default_rng(0)
+    return [
+        (
+            generator.integers(0, 3, n),
+            generator.normal(size=(n, 2)).astype(np.float32),
+            generator.uniform(size=(n, 3)).astype(np.float32),
+        )
+        for n in sizes
+    ]
+
+
+def test_rows_are_numbered_over_all_parts(tmp_path):
+    written = parts(4, 1, 5)
+    with PredictionWriter(tmp_path / "out" / "clusters.parquet", SCHEMA) as writer:
+        for part in written:
+            writer.write(*part)
+    table = pq.read_table(tmp_path / "out" / "clusters.parquet")
+    assert table.column_names == [
+        *("jet", "cluster", "embedding_0", "embedding_1"),
+        *("distance_0", "distance_1", "distance_2"),
+    ]
+    assert table["jet"].to_pylist() == list(range(10))
+    cluster, embedding, distances = (np.concatenate(p) for p in zip(*written, strict=True))
+    assert np.array_equal(table["cluster"].to_numpy(), cluster)
+    for index in range(2):
+        assert np.array_equal(table[f"embedding_{index}"].to_numpy(), embedding[:, index])
+    for index in range(3):
+        assert np.array_equal(table[f"distance_{index}"].to_numpy(), distances[:, index])
+    assert json.loads(table.schema.metadata[METADATA_KEY]) == {"model": "a test"}
+
+
+def test_a_failure_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        PredictionWriter(tmp_path / "clusters.parquet", SCHEMA) as writer,
+    ):
+        writer.write(*parts(3)[0])
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten(tmp_path):
+    (tmp_path / "clusters.parquet").write_text("precious")
+    with pytest.raises(DataError, match="nothing is ever overwritten"):
+        PredictionWriter(tmp_path / "clusters.parquet", SCHEMA)
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with (
+        pytest.raises(MachineError, match="cannot write the prediction: "),
+        PredictionWriter(tmp_path / "file" / "clusters.parquet", SCHEMA),
+    ):
+        pass
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch):
+    """The temporary file leads to a device that is always full."""
+    monkeypatch.setattr("secrets.token_hex", lambda n: "full")
+    (tmp_path / ".clusters.parquet.part-full").symlink_to("/dev/full")
+    with (
+        pytest.raises(MachineError, match="No space left on device; free some space"),
+        PredictionWriter(tmp_path / "clusters.parquet", SCHEMA) as writer,
+    ):
+        for part in parts(*[5000] * 20):
+            writer.write(*part)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,205 @@
+"""`ucluster-tune evaluate`: how well a model's clusters agree with the classes of jets."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ucluster_tune.cli.jet_options import ClassList, FiniteRange
+from ucluster_tune.cli.predicting import (
+    DEFAULT_BATCH,
+    SPLITS,
+    load_model,
+    open_source,
+    predictions,
+    training_source,
+)
+from ucluster_tune.errors import MachineError
+from ucluster_tune.report.cells import program
+
+if TYPE_CHECKING:
+    from ucluster_tune.data.jet_stream import JetSource
+    from ucluster_tune.data.packed import IntArray
+    from ucluster_tune.data.selection import Selection
+    from ucluster_tune.training.saved_model import SavedModel
+
+PICTURES = (".png", ".pdf", ".svg")
+
+
+class PictureFile(click.Path):
+    """A file to draw into; its ending says the format."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path; fails on endings that nothing can be drawn for."""
+        path = super().convert(value, param, ctx)
+        if Path(str(path)).suffix.lower() not in PICTURES:
+            self.fail(f"{str(value)!r} must end in one of {', '.join(PICTURES)}", param, ctx)
+        return path
+
+
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune evaluate published data/wzt
+      ucluster-tune evaluate studies/quickstart data/wzt --plot confusion.png --json
+    """
+)
+@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option(
+    "--split",
+    type=click.Choice(SPLITS),
+    help="Jets of a data set to measure on.  [default: test]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
+@click.option(
+    "--plot",
+    type=PictureFile(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Draw the confusion matrix into a .png, .pdf or .svg.",
+)
+@click.option(
+    "--mass-min",
+    type=FiniteRange(0.0, 1e6),
+    metavar="GEV",
+    help="Jets at or below are left out.  [default: as the model was trained, 10 as published]",
+)
+@click.option(
+    "--mass-max",
+    type=FiniteRange(0.0, 1e6),
+    metavar="GEV",
+    help="Jets at or above are left out.  [default: as the model was trained, 200 as published]",
+)
+@click.option(
+    "--classes",
+    type=ClassList(),
+    help="Jet classes: some of g,q,w,z,t.  [default: as the model was trained, else all]",
+)
+@click.option(
+    "--bootstrap",
+    type=click.IntRange(100, 100_000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Resamples for the 95 % intervals.",
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+    help="Of the resamples and of k-means.",
+)  # fmt: skip
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes, on an embedded Ray; 1 uses this process, on all cores.",
+)
+def evaluate(
+    *,
+    model_dir: Path,
+    data: Path,
+    split: str | None,
+    as_json: bool,
+    plot: Path | None,
+    mass_min: float | None,
+    mass_max: float | None,
+    classes: tuple[str, ...] | None,
+    bootstrap: int,
+    seed: int,
+    workers: int,
+) -> None:
+    """Measure a model's clusters against the classes of jets.
+
+    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
+    a checkpoint file. DATA is a parquet data set, or HLS4ML HDF5: a file or a folder of files.
+    For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
+    thresholds, chosen on training jets.
+    """
+    from ucluster_tune.data.selection import select_labels
+    from ucluster_tune.report.evaluation import evaluation_document
+
+    source = open_source(data, split, default_split="test")
+    model = load_model(model_dir)
+    selection = _selection(model, mass_min, mass_max, classes)
+    labels = select_labels(source, selection)
+    cluster = _clusters(model, source, selection, workers)
+    document = evaluation_document(
+        model,
+        source,
+        training_source(data),
+        selection,
+        labels,
+        cluster,
+        bootstrap,
+        seed,
+    )
+    if plot is not None:
+        _draw(document, labels.class_names, plot)
+    if as_json:
+        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        return
+    from rich.console import Console
+
+    from ucluster_tune.report.assessment_view import assessment_view
+
+    Console(highlight=False).print(assessment_view(document))
+    words = [program(), "predict", str(model_dir), str(data), "--out", "clusters.parquet"]
+    click.echo(f"Next, the cluster of every jet: {shlex.join(words)}")
+
+
+def _selection(
+    model: "SavedModel",
+    mass_min: float | None,
+    mass_max: float | None,
+    classes: tuple[str, ...] | None,
+) -> "Selection":
+    """Returns what the model was trained on, where the options say nothing else."""
+    from ucluster_tune.data.selection import Selection
+
+    trained = model.selection
+    low = trained.mass_min_gev if mass_min is None else mass_min
+    high = trained.mass_max_gev if mass_max is None else mass_max
+    if low >= high:
+        raise click.UsageError(f"--mass-min {low:g} must be below --mass-max {high:g}")
+    return Selection(low, high, trained.classes if classes is None else classes)
+
+
+def _clusters(
+    model: "SavedModel", source: "JetSource", selection: "Selection", n_workers: int
+) -> "IntArray":
+    """Returns the cluster of each selected jet."""
+    import numpy as np
+
+    from ucluster_tune.data.selection import SelectedJets
+    from ucluster_tune.report.jet_progress import JetProgress
+
+    selected = SelectedJets(source, selection)
+    clusters = []
+    with (
+        JetProgress("evaluating", sum(source.block_sizes)) as progress,
+        predictions(model, selected, n_workers, DEFAULT_BATCH) as found,
+    ):
+        for part in found:
+            clusters.append(part.cluster)
+            progress.advance(len(part.cluster))
+    return np.concatenate(clusters)
+
+
+def _draw(document: dict[str, Any], class_names: tuple[str, ...], path: Path) -> None:
+    """Draws the model's confusion matrix."""
+    import numpy as np
+
+    from ucluster_tune.report.pictures import draw_confusion_matrix
+
+    confusion = np.array(document["results"]["model"]["confusion"])
+    title = f"{document['jets']['passed']:,} jets, {document['selection']['text']}"
+    try:
+        draw_confusion_matrix(confusion, class_names, title, path)
+    except OSError as error:
+        raise MachineError(
+            f"{path}: cannot be written: {error.strerror or error}; choose another folder"
+        ) from error
+    click.echo(f"confusion matrix: {path}", err=True)

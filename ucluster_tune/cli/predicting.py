@@ -1,0 +1,89 @@
+"""What `predict` and `evaluate` share: a model, and the processes to predict with."""
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.check import this_machine
+
+if TYPE_CHECKING:
+    from ucluster_tune.data.jet_stream import JetSource
+    from ucluster_tune.training.prediction import Prediction
+    from ucluster_tune.training.saved_model import SavedModel
+
+# Not imported from ucluster_tune.data and .training, which would load Arrow and TensorFlow for a
+# mere --help; tests hold them to the values there.
+SPLITS = ("train", "validation", "test")
+DEFAULT_BATCH = 128
+
+
+def load_model(path: Path) -> "SavedModel":
+    """Returns the model at a path, in whichever form; see `open_model`."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from ucluster_tune.search.best_model import model_folder
+    from ucluster_tune.trial.models import open_model
+
+    return open_model(model_folder(path))
+
+
+def open_source(path: Path, split: str | None, default_split: str | None = None) -> "JetSource":
+    """Returns the jets at a path: of a split of a parquet data set, or of HLS4ML HDF5 files.
+
+    Args:
+        path: of the data set, a file or a folder of files.
+        split: as asked for.
+        default_split: of a data set, where none is asked for; None for all.
+    """
+    if _is_hls4ml(path):
+        from ucluster_tune.data.hls4ml.stream import open_hls4ml
+
+        if split is not None:
+            raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
+        return open_hls4ml(path)
+    from ucluster_tune.data.jet_stream import open_parquet
+
+    return open_parquet(path, split or default_split)
+
+
+def training_source(path: Path) -> "JetSource | None":
+    """Returns the training jets beside those at a path; None where there are none."""
+    if _is_hls4ml(path):
+        return None
+    from ucluster_tune.data.jet_stream import open_parquet
+    from ucluster_tune.data.manifest import read_manifest
+
+    return open_parquet(path, "train") if read_manifest(path).n_jets("train") else None
+
+
+def _is_hls4ml(path: Path) -> bool:
+    from ucluster_tune.data.hls4ml.sources import is_source
+    from ucluster_tune.data.manifest import MANIFEST_NAME
+
+    return not (path / MANIFEST_NAME).is_file() and is_source(path)
+
+
+@contextmanager
+def predictions(
+    model: "SavedModel", source: "JetSource", n_workers: int, batch_size: int
+) -> "Iterator[Iterator[Prediction]]":
+    """Gives the predictions of all jets of a source in order; processes end with the block."""
+    from ucluster_tune.search.ray_session import embedded_ray, prepare_environment
+
+    prepare_environment()
+    from ucluster_tune.trial.prediction import predict_here, predict_with_workers
+
+    n_cpus = this_machine().n_cpus
+    with ExitStack() as stack:
+        if n_workers == 1:
+            found = predict_here(model, source, batch_size)
+        else:
+            # More workers than cores are allowed: they share them.
+            stack.enter_context(embedded_ray(max(n_cpus, n_workers)))
+            found = predict_with_workers(
+                model, source, batch_size, n_workers, max(1, n_cpus // n_workers)
+            )
+        yield stack.enter_context(closing(found))  # type: ignore[type-var]

@@ -1,0 +1,112 @@
+"""`ucluster-tune weights`: published weights to a model folder, and any model back to them."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from ucluster_tune.cli.jet_options import ClassList
+
+
+@click.group()
+def weights() -> None:
+    """Import published weights; export a model to them.
+
+    \b
+    Example:
+      ucluster-tune weights import logs/cluster.ckpt --to published
+      ucluster-tune weights export studies/quickstart --to best.ckpt
+    """
+
+
+@weights.command("import")
+@click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="MODEL_DIR",
+    help="Folder to make; it must not exist yet, or be empty.",
+)
+@click.option(
+    "--neighbors",
+    type=click.IntRange(2, 100),
+    default=10,
+    show_default=True,
+    help="k of both neighbour searches, which leaves no trace in the weights.",
+)
+@click.option(
+    "--classes",
+    type=ClassList(),
+    help="Jet classes that the weights were trained on: some of g,q,w,z,t, for `evaluate`."
+    "  [default: all]",
+)
+def import_(
+    checkpoint: Path, target: Path, neighbors: int, classes: tuple[str, ...] | None
+) -> None:
+    """Make a model folder of a TensorFlow 1 checkpoint of the published code.
+
+    CKPT is the name before .index and .data-00000-of-00001. Every variable is taken, Adam's state
+    included, so that an export gives back the same checkpoint.
+
+    \b
+    Example:
+      ucluster-tune weights import logs/cluster.ckpt --to published --classes w,z,t
+    """
+    _quiet_tensorflow()
+    from ucluster_tune.data.selection import Selection
+    from ucluster_tune.report.cells import program
+    from ucluster_tune.training.published_checkpoint import read_published
+    from ucluster_tune.training.saved_model import refuse_existing, write_model
+
+    refuse_existing(target.absolute())
+    model = replace(read_published(checkpoint, neighbors), selection=Selection(classes=classes))
+    write_model(model, target)
+    click.echo(
+        f"{target}: {len(model.parameters):,} weights and {len(model.averages):,} batch-norm"
+        f" averages, {model.config.n_clusters} clusters,"
+        f" {model.optimizer.n_steps if model.optimizer else 'no'} steps of Adam"
+    )
+    click.echo(f"Next: {shlex.join([program(), 'evaluate', str(target), 'DATA'])}")
+
+
+@weights.command()
+@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="CKPT",
+    help="Name of the checkpoint, without ending; nothing is overwritten.",
+)
+def export(model_dir: Path, target: Path) -> None:
+    """Write a model as a TensorFlow 1 checkpoint that the published code restores.
+
+    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
+    a checkpoint file.
+
+    \b
+    Example:
+      ucluster-tune weights export studies/quickstart/trials/0003 --to best.ckpt
+    """
+    _quiet_tensorflow()
+    from ucluster_tune.search.best_model import model_folder
+    from ucluster_tune.training.published_checkpoint import write_published
+    from ucluster_tune.trial.models import open_model
+
+    n_variables = write_published(open_model(model_folder(model_dir)), target)
+    click.echo(f"{target}: {n_variables} variables (.index and .data-00000-of-00001)")
+    click.echo(
+        f"Next: tf.compat.v1.train.Saver().restore(session, {str(target)!r}) in the published"
+        " code's graph"
+    )
+
+
+def _quiet_tensorflow() -> None:
+    """Set before TensorFlow is imported: its news are not for this terminal."""
+    import os
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

@@ -1,0 +1,109 @@
+"""What `ucluster-tune evaluate` shows of an assessment."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from ucluster_tune.report import cells
+from ucluster_tune.report.pictures import CLASS_LABELS
+from ucluster_tune.report.study_tables import plain_table
+
+_NAMES = {
+    "model": "model",
+    "mass_thresholds": "two mass thresholds",
+    "kmeans_mass": "k-means on jet mass",
+}
+
+
+def assessment_view(document: Mapping[str, Any]) -> RenderableType:
+    """Returns the numbers of `evaluate --json` as people read them."""
+    jets = document["jets"]
+    by_class = ", ".join(f"{_label(name)} {n:,}" for name, n in jets["by_class"].items())
+    left_out = [
+        f"{jets[key]:,} {words}"
+        for key, words in (
+            ("outside_mass_window", "outside the window"),
+            ("other_class", "of other classes"),
+            ("unlabelled", "without class"),
+        )
+        if jets[key]
+    ]
+    parts: list[RenderableType] = [
+        Text(f"Model  {document['model']}"),
+        Text(f"Data   {document['data']}"),
+        Text(
+            f"Jets   {jets['passed']:,} of {jets['read']:,} pass {document['selection']['text']}"
+            + (f"; {', '.join(left_out)}" if left_out else "")
+        ),
+        Text(f"       {by_class}"),
+        Text(),
+        _results_table(document),
+        Text(),
+        _class_table(document["results"]["model"]),
+        Text(),
+        *(Text(line, style="dim") for line in _notes(document)),
+    ]
+    return Group(*parts)
+
+
+def _results_table(document: Mapping[str, Any]) -> RenderableType:
+    columns = ("accuracy\n95 % interval", "in batches\n95 % interval", "purity", "NMI", "ARI")
+    table = plain_table("", *columns, left=("",))
+    for key, name in _NAMES.items():
+        found = document["results"][key]
+        table.add_row(
+            name,
+            *(
+                f"{cells.percent(found[metric])}\n{_interval(found[f'{metric}_interval'])}"
+                for metric in ("clustering_accuracy", "clustering_accuracy_batched")
+            ),
+            cells.percent(found["purity"]),
+            f"{found['nmi']:.3f}",
+            f"{found['ari']:.3f}",
+        )
+    reference = document["reference"]
+    table.add_row("published, other jets", "", cells.percent(reference["accuracy"]), "", "", "")
+    return table
+
+
+def _class_table(found: Mapping[str, Any]) -> RenderableType:
+    table = plain_table("class", "jets", "cluster", "efficiency", "purity", left=("class",))
+    for name, quality in found["by_class"].items():
+        table.add_row(
+            _label(name),
+            f"{quality['n_jets']:,}",
+            cells.NOTHING if quality["cluster"] is None else str(quality["cluster"]),
+            cells.percent(quality["efficiency"]),
+            cells.percent(quality["purity"]),
+        )
+    return table
+
+
+def _notes(document: Mapping[str, Any]) -> list[str]:
+    reference = document["reference"]
+    thresholds = document["results"]["mass_thresholds"]["thresholds_gev"]
+    n_classes, n_clusters = len(document["selection"]["classes"]), document["n_clusters"]
+    too_many = [
+        f"{n_classes} classes, but {n_clusters} clusters: some classes have none; choose classes"
+        " with --classes"
+    ] * (n_classes > n_clusters)
+    cuts = " or ".join(" and ".join(f"{cut:.1f}" for cut in fold) for fold in thresholds)
+    return [
+        *too_many,
+        "accuracy: clusters matched to classes once, one to one, over all jets; in batches: anew"
+        f" in each batch of {document['published_batch']}, as published, which flatters",
+        f"thresholds at {cuts} GeV; they and k-means on the mass are {document['chosen_on']}",
+        f"published {cells.percent(reference['accuracy'])}: {reference['source']};"
+        " only the number in batches can be compared with it, and on those jets alone",
+    ]
+
+
+def _interval(interval: list[float]) -> str:
+    low, high = interval
+    return f"{100 * low:.1f} to {100 * high:.1f}"
+
+
+def _label(name: str) -> str:
+    return CLASS_LABELS.get(name, name)
