@@ -48,30 +48,33 @@ def load_study_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
     Raises ConfigurationError with all faults of the file and the overrides.
     """
     file = Path(path)
-    raw = _with_absolute_data(read_yaml_mapping(file), file)
-    return _checked(str(path), {"name": file.stem}, raw, overrides)
+    raw, faults = apply_overrides(_with_absolute_data(read_yaml_mapping(file), file), overrides)
+    if raw.get("name") is None:
+        raw["name"] = file.stem
+    return _checked(str(path), raw, faults)
 
 
 def change_config(config: StudyConfig, overrides: Sequence[str]) -> StudyConfig:
     """Returns the configuration with `path=value` overrides.
 
+    A value that is searched from here on has no fixed one any more.
+
     Raises ConfigurationError with all faults of the overrides, alone and with what they meet.
     """
-    return _checked("--set", {}, _as_raw(config), overrides)
+    before = _as_raw(config)
+    raw, faults = apply_overrides(before, overrides)
+    for path in raw["search_space"] or {}:
+        name, _, key = path.partition(".")
+        if raw.get(name, {}).get(key) == before.get(name, {}).get(key):
+            raw.get(name, {}).pop(key, None)
+    return _checked("--set", raw, faults)
 
 
-def _checked(
-    source: str, defaults: dict[str, Any], raw: Mapping[str, Any], overrides: Sequence[str]
-) -> StudyConfig:
-    changed, override_faults = apply_overrides(raw, overrides)
-    for name, value in defaults.items():
-        if changed.get(name) is None:
-            changed[name] = value
-    check = _Check(changed)
+def _checked(source: str, raw: Mapping[str, Any], faults: Sequence[str]) -> StudyConfig:
+    check = _Check(raw)
     check.run()
-    faults = [*override_faults, *check.faults]
-    if faults:
-        raise ConfigurationError(source, faults)
+    if faults or check.faults:
+        raise ConfigurationError(source, [*faults, *check.faults])
     return StudyConfig.model_validate(check.cleaned)
 
 
