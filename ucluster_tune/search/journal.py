@@ -102,7 +102,9 @@ def read_record(path: Path) -> StudyRecord:
     events = read_events(path)
     first = next(events, None)
     if first is None:
-        raise StudyError(f"{path}: no event yet: the study was stopped before it began")
+        raise StudyError(
+            f"{path}: no event yet: the study was stopped before it began; run it again"
+        )
     if not isinstance(first, StudyStarted):
         raise StudyError(f"{path}: line 1: a record begins with study_started, got {first.event}")
     record = StudyRecord(first)

@@ -8,7 +8,7 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.lock import DriverLock
+from ucluster_tune.search.lock import DriverLock, is_driven
 from ucluster_tune.search.paths import StudyPaths, replace_file
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.trial.single import study_of_one
@@ -17,8 +17,8 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def refuse_existing(paths: StudyPaths) -> None:
-    """Raise StudyError where the study exists already."""
-    if paths.root.exists():
+    """Raise StudyError where the study exists already; one that was killed before it began not."""
+    if paths.root.exists() and not _never_began(paths):
         raise StudyError(
             f"study {paths.name} exists already, in {paths.root}: carry it on with"
             f" `ucluster-tune resume {paths.name}`, give it more trials with"
@@ -35,8 +35,8 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
         StudyError: it cannot be made or written.
     """
     try:
-        paths.root.mkdir(parents=True)
-        paths.trials.mkdir()
+        paths.root.mkdir(parents=True, exist_ok=True)
+        paths.trials.mkdir(exist_ok=True)
     except OSError as error:
         raise StudyError(
             f"{paths.root}: cannot be made: {error.strerror}; choose another folder with"
@@ -44,6 +44,8 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
         ) from error
     try:
         with DriverLock(paths):
+            if paths.record.exists() and paths.record.stat().st_size:
+                refuse_existing(paths)  # another driver was faster
             try:
                 replace_file(paths.study_yaml, dump_config(config))
             except OSError as error:
@@ -65,6 +67,16 @@ def _remove_empty_study(paths: StudyPaths) -> None:
             folder.rmdir()
         except OSError:
             _LOGGER.debug("%s is not empty", folder)
+
+
+def _never_began(paths: StudyPaths) -> bool:
+    """Return whether a folder is what a driver left that was killed before its first event."""
+    if is_driven(paths):
+        return False
+    own = {paths.record, paths.study_yaml, paths.log, paths.lock, paths.driver, paths.trials}
+    is_empty = not paths.record.exists() or not paths.record.stat().st_size
+    found = set(paths.root.iterdir()) if paths.root.is_dir() else {paths.root}
+    return is_empty and found <= own and not any(paths.trials.glob("*"))
 
 
 def write_best(paths: StudyPaths, config: StudyConfig, record: StudyRecord) -> None:

@@ -60,7 +60,9 @@ FAILURE_KINDS: dict[type[BaseException], FailureKind] = {
     WorkerLostError: FailureKind("worker_lost", "a worker's process or node is gone", True),
     StartError: FailureKind("start", "the workers did not find each other", True),
     WaitError: FailureKind("wait", "the workers did not answer within the limit", True),
-    TrainingError: FailureKind("training", "a loss that is not finite", False),
+    TrainingError: FailureKind(
+        "training", "training cannot go on: a loss that is not finite, a dead embedding", False
+    ),
     OutOfMemoryError: FailureKind("memory", "more memory was needed than there is", False),
     DataError: FailureKind("data", "the jets cannot be read", False),
     CheckpointError: FailureKind("checkpoint", "a checkpoint cannot be written or read", False),
