@@ -36,7 +36,7 @@ from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
 from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.search.tracked_study import begin_in_mlflow, study_mirror
+from ucluster_tune.search.tracked_study import study_mirror
 from ucluster_tune.search.tracking import Tracker
 from ucluster_tune.training.record import RECORD_FIELDS
 
@@ -96,7 +96,6 @@ def run_trivial_trials(
         dataset_checksum="0",
         tracking_uri=tracker.uri,
         experiment_id=tracker.experiment_id,
-        run_id=begin_in_mlflow(tracker, config, "0"),
         seed=1,
         reference_accuracy=0.81,
     )

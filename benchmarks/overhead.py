@@ -65,7 +65,6 @@ def main(n_epochs: int, threads: int) -> None:
         paths = folder.study("overhead")
         paths.trials.mkdir(parents=True)
         tracker = Tracker.open(TrackingConfig(), folder.root)
-        run_id = begin_in_mlflow(tracker, config, "0")
         started = StudyStarted(
             name=paths.name,
             config=config.model_dump(mode="json"),
@@ -73,13 +72,13 @@ def main(n_epochs: int, threads: int) -> None:
             dataset_checksum="0",
             tracking_uri=tracker.uri,
             experiment_id=tracker.experiment_id,
-            run_id=run_id,
             seed=1,
             reference_accuracy=0.81,
         )
         with StudyJournal(paths.record) as journal:
             journal.append(started)
             driver = StudyDriver(config, paths, journal, StudyRecord(started), [])
+            run_id = begin_in_mlflow(tracker, config, driver.record)
             sampler = StudySampler(config, name=paths.name, database=paths.optuna_db)
             searcher = OptunaSuggestions(
                 sampler, config.objective, 0, driver.may_begin, driver.begin_trial

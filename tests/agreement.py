@@ -51,6 +51,7 @@ def _assert_journal(path: Path) -> None:
 def assert_mlflow_agrees(record: StudyRecord) -> None:
     """Compares MLflow with the record: one run a trial, each epoch once, true states."""
     client = mlflow.MlflowClient(tracking_uri=record.tracking_uri)
+    assert record.run_id is not None
     parent = client.get_run(record.run_id)
     assert parent.info.status == _STATUS[record.state], parent.info.status
     runs = client.search_runs(

@@ -90,7 +90,7 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_fetched(zenodo, t
     result = typed("run", JETS, "--set", "resources.cpus_per_worker=1000", "--yes")
     assert result.exit_code == 1
     assert "a trial takes 4000 CPUs" in result.stderr
-    (tmp_path / "studies" / "study").mkdir(parents=True)
+    (tmp_path / "studies" / "study" / "trials" / "0001").mkdir(parents=True)
     file = study_file(tmp_path, RECORD)
     result = typed("run", file, "--studies-dir", tmp_path / "studies", "--yes")
     assert result.exit_code == 1

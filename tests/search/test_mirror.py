@@ -54,10 +54,9 @@ class Books:
         self.folder = folder
         self.is_away = threading.Event()
         self.store = Store(Tracker.open(TrackingConfig(), folder), self.is_away)
-        run_id = self.store.start_study("jets", {}, {})
         first = started(CONFIG).model_copy(
             update={
-                "run_id": run_id,
+                "run_id": None,
                 "tracking_uri": self.store.uri,
                 "experiment_id": self.store.experiment_id,
             }
@@ -66,10 +65,10 @@ class Books:
         self.lock = threading.RLock()
         self.tracked: list[TrialTracked] = []
         self.ended: list[str] = []
-        self.mirror = self.new_mirror(self.store)
+        self.mirror = self.new_mirror()
         self.mirror.start()
 
-    def new_mirror(self, tracker: Any) -> MlflowMirror:
+    def new_mirror(self) -> MlflowMirror:
         books = Bookkeeping(
             self.record,
             StudiesFolder(self.folder).study("jets"),
@@ -77,8 +76,10 @@ class Books:
             self.note,
             lambda trial: self.ended.append(trial.id),
         )
-        begin = lambda opened: opened.start_study("jets", {}, {})  # noqa: E731
-        return MlflowMirror(books, self.open, begin, tracker)
+        return MlflowMirror(books, self.open, self.begin)
+
+    def begin(self, opened: Any) -> str:
+        return str(opened.start_study("jets", {}, {"study_id": self.record.study_id}))
 
     def open(self) -> Any:
         if self.is_away.is_set():
@@ -140,7 +141,7 @@ def test_what_a_store_missed_while_it_was_away_is_sent_once_it_is_back(books: An
     assert len(books.tracked) == 1
 
 
-@pytest.mark.parametrize("call", ["start_trial", "log_epochs", "end_trial"])
+@pytest.mark.parametrize("call", ["start_study", "start_trial", "log_epochs", "end_trial"])
 def test_call_whose_answer_was_lost_is_not_made_twice(books: Any, call: str) -> None:
     books.store.fails_after = call
     books.tell(BEGIN, *epochs(1, 6), trial_ended("0001", "complete", 6))
@@ -158,7 +159,7 @@ def test_search_does_not_wait_for_a_store_that_stays_away(books: Any) -> None:
 def later(books: Any) -> MlflowMirror:
     """The mirror of a driver, or of a repair, that comes after a first one."""
     books.mirror.close(60)
-    mirror: MlflowMirror = books.new_mirror(None)
+    mirror: MlflowMirror = books.new_mirror()
     books.mirror = mirror
     return mirror
 

@@ -54,9 +54,10 @@ def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) 
     config = study_config_of(record, paths)
     try:
         tracker = Tracker.open(config.tracking, folder.root)
-        runs = [run.run_id for run in tracker.trials(record.run_id)]
-        if tracker.study_exists(record.run_id):
-            runs.append(record.run_id)
+        runs: list[str] = []
+        if record.run_id is not None:
+            runs += [run.run_id for run in tracker.trials(record.run_id)]
+            runs += [record.run_id] if tracker.study_exists(record.run_id) else []
         for run_id in runs:
             tracker.delete(run_id)
     except StudyError as error:

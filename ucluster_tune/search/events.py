@@ -6,6 +6,7 @@ that are not finite become null.
 
 from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
+from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
@@ -61,7 +62,12 @@ class WarmStart(BaseModel):
 
 
 class StudyStarted(_Event):
-    """A study begins; the first line of each journal."""
+    """A study begins; the first line of each journal.
+
+    Attributes:
+        run_id: of MLflow, told by `study_tracked` where it is None.
+        study_id: unlike that of any other study; MLflow's run of the study is known by it.
+    """
 
     event: Literal["study_started"] = "study_started"
     format_version: int = FORMAT_VERSION
@@ -71,7 +77,8 @@ class StudyStarted(_Event):
     dataset_checksum: str
     tracking_uri: str
     experiment_id: str
-    run_id: str
+    run_id: str | None = None
+    study_id: str = Field(default_factory=lambda: uuid4().hex)
     seed: int
     reference_accuracy: float
     baselines: dict[str, Any] = {}

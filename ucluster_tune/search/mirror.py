@@ -49,8 +49,6 @@ class MlflowMirror:
         books: of the study.
         open_tracker: opens the store; StudyError while it is away.
         begin_study: makes the study's run in a store that has none, and returns its id.
-        tracker: an open store in which the study's run was just made; None where a driver before
-            this one made it.
 
     Attributes:
         changes: what MLflow said otherwise than the record, one line each.
@@ -62,13 +60,12 @@ class MlflowMirror:
         books: Bookkeeping,
         open_tracker: Callable[[], Tracker],
         begin_study: Callable[[Tracker], str],
-        tracker: Tracker | None = None,
     ) -> None:
         self.changes: list[str] = []
         self.last_failure = ""
         self._books = books
         self._open_tracker, self._begin_study = open_tracker, begin_study
-        self._tracker = tracker
+        self._tracker: Tracker | None = None
         self._runs: dict[str, TrialRun] = {}  # as they were when the store was opened
         self._sent: dict[str, dict[int, int]] = {}  # of each trial: when an epoch ended, by epoch
         self._prepared: set[str] = set()
@@ -97,13 +94,19 @@ class MlflowMirror:
 
     def end_study(self, state: FinalState, metrics: dict[str, float]) -> None:
         """Close the study's run, after `close` has said that MLflow has all; else StudyError."""
-        assert self._tracker is not None, "close found no store"
-        self._tracker.end_study(self._books.record.run_id, state, metrics)
+        tracker, run_id = self._closed()
+        tracker.end_study(run_id, state, metrics)
 
     def study_says(self, state: FinalState) -> bool:
         """Return whether the study's run was closed with this state; call it after `close`."""
+        tracker, run_id = self._closed()
+        return tracker.study_says(run_id, state)
+
+    def _closed(self) -> tuple[Tracker, str]:
+        run_id = self._books.record.run_id
         assert self._tracker is not None, "close found no store"
-        return self._tracker.study_says(self._books.record.run_id, state)
+        assert run_id is not None, "told when the store was opened"
+        return self._tracker, run_id
 
     @property
     def _is_up_to_date(self) -> bool:
@@ -154,23 +157,30 @@ class MlflowMirror:
         """Open the store, and find out what it lacks."""
         tracker = self._open_tracker()
         record, lock = self._books.record, self._books.lock
-        if not tracker.study_exists(record.run_id):
-            run_id = self._begin_study(tracker)
-            self._change("MLflow had no run of the study: made anew")
-            self._books.note(
-                StudyTracked(
-                    tracking_uri=tracker.uri, experiment_id=tracker.experiment_id, run_id=run_id
-                )
-            )
-        elif record.state == "running":
-            tracker.resume_study(record.run_id)
+        run_id = self._run_of_study(tracker)
         self._sent = {}
-        self._runs = self._one_run_a_trial(tracker)
+        self._runs = self._one_run_a_trial(tracker, run_id)
         with lock:
             lacking = [trial.id for trial in record.trials.values() if not self._is_whole(trial)]
         with self._condition:
             self._changed = {**dict.fromkeys(lacking), **self._changed}
         return tracker
+
+    def _run_of_study(self, tracker: Tracker) -> str:
+        record = self._books.record
+        if record.run_id is not None and tracker.study_exists(record.run_id):
+            if record.state == "running":
+                tracker.resume_study(record.run_id)
+            return record.run_id
+        if record.run_id is not None:
+            self._change("MLflow had no run of the study: made anew")
+        run_id = tracker.find_study(record.study_id) or self._begin_study(tracker)
+        self._books.note(
+            StudyTracked(
+                tracking_uri=tracker.uri, experiment_id=tracker.experiment_id, run_id=run_id
+            )
+        )
+        return run_id
 
     def _is_whole(self, trial: TrialState) -> bool:
         run = self._runs.get(trial.id)
@@ -178,12 +188,12 @@ class MlflowMirror:
             return False
         return run.says(trial.outcome, trial.epochs)
 
-    def _one_run_a_trial(self, tracker: Tracker) -> dict[str, TrialRun]:
+    def _one_run_a_trial(self, tracker: Tracker, study_run_id: str) -> dict[str, TrialRun]:
         """Return the run of each trial; further ones are deleted."""
         kept: dict[str, TrialRun] = {}
         with self._books.lock:
             own = {trial.id: trial.run_id for trial in self._books.record.trials.values()}
-        for run in tracker.trials(self._books.record.run_id):
+        for run in tracker.trials(study_run_id):
             unwanted: TrialRun | None = None
             if run.trial_id not in own:
                 unwanted = run
@@ -262,6 +272,7 @@ class MlflowMirror:
 
     def _new_run(self, tracker: Tracker, trial: TrialState) -> str:
         study_run_id = self._books.record.run_id
+        assert study_run_id is not None, "told when the store was opened"
         run_id = tracker.start_trial(study_run_id, trial.id, trial.hyperparameters)
         config = self._books.paths.trial(trial.id).config
         if config.exists():

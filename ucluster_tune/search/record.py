@@ -136,6 +136,7 @@ class StudyRecord:
         self.tracking_uri = started.tracking_uri
         self.experiment_id = started.experiment_id
         self.run_id = started.run_id
+        self.study_id = started.study_id
         self.seed = started.seed
         self.reference_accuracy = started.reference_accuracy
         self.baselines: dict[str, Any] = dict(started.baselines)

@@ -35,9 +35,6 @@ from ucluster_tune.search.study_folder import (
     refuse_existing,
     study_folder,
 )
-from ucluster_tune.search.tracked_study import (
-    begin_in_mlflow,
-)
 from ucluster_tune.search.tracking import Tracker
 
 
@@ -71,16 +68,13 @@ def run_study(
         ray = stack.enter_context(embedded_ray(setting.machine.n_cpus))
         baseline = mass_baseline(config, dataset, "validation")
         tracker = tracker_of()
-        checksum = dataset.manifest.dataset_checksum
-        run_id = begin_in_mlflow(tracker, config, checksum)
         started = StudyStarted(
             name=config.name,
             config=config.model_dump(mode="json"),
             code_version=__version__,
-            dataset_checksum=checksum,
+            dataset_checksum=dataset.manifest.dataset_checksum,
             tracking_uri=tracker.uri,
             experiment_id=tracker.experiment_id,
-            run_id=run_id,
             seed=config.training.seed,
             reference_accuracy=config.reference.accuracy,
             baselines={"kmeans_mass": baseline},
@@ -88,7 +82,6 @@ def run_study(
         )
         journal = stack.enter_context(StudyJournal(paths.record))
         journal.append(started)
-        tracker.log_artifacts(run_id, paths.study_yaml)
         session = Session(config, paths, dataset, journal, StudyRecord(started), setting, tracker)
         session.drive(n_concurrent, ray)
     return session.driver.record

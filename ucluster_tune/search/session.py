@@ -65,8 +65,7 @@ class Session:
         journal: open; has all that the record has.
         record: of the study.
         setting: where it runs, and who is told.
-        tracker: the open store in which the study's run was just made; None where a driver before
-            this one made it.
+        tracker: the open store; None has it opened later, since a study may go on without it.
     """
 
     def __init__(

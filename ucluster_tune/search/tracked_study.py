@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from ucluster_tune import __version__
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import UClusterTuneError
 from ucluster_tune.search.mirror import Bookkeeping, MlflowMirror
@@ -16,7 +15,7 @@ _LOGGER = logging.getLogger(__name__)
 DrawPictures = Callable[[Path, Path], list[Path]]
 
 
-def begin_in_mlflow(tracker: Tracker, config: StudyConfig, dataset_checksum: str) -> str:
+def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) -> str:
     """Return the id of the study's new run."""
     assert config.name is not None
     return tracker.start_study(
@@ -30,8 +29,9 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, dataset_checksum: str
             "objective": config.objective.metric,
         },
         tags={
-            "dataset_checksum": dataset_checksum,
-            "code_version": __version__,
+            "study_id": record.study_id,
+            "dataset_checksum": record.dataset_checksum,
+            "code_version": record.code_version,
             "seed": config.training.seed,
         },
     )
@@ -49,15 +49,18 @@ def study_mirror(
         config: of the study.
         books: of the study.
         folder: of all studies.
-        tracker: open, where the study has just begun.
+        tracker: open already; None has the mirror open it.
     """
 
     def begin(opened: Tracker) -> str:
-        run_id = begin_in_mlflow(opened, config, books.record.dataset_checksum)
+        run_id = begin_in_mlflow(opened, config, books.record)
         opened.log_artifacts(run_id, books.paths.study_yaml)
         return run_id
 
-    return MlflowMirror(books, lambda: Tracker.open(config.tracking, folder.root), begin, tracker)
+    def open_store() -> Tracker:
+        return tracker or Tracker.open(config.tracking, folder.root)
+
+    return MlflowMirror(books, open_store, begin)
 
 
 def draw_best_epoch(paths: StudyPaths, draw: DrawPictures) -> Callable[[TrialState], None]:

@@ -49,7 +49,14 @@ _STATUS = {  # of trials by outcome and of studies by state, in MLflow's words
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-_OWN_TAGS = ("state", "outcome", "cause", "not_finite", "epochs")  # tell of one run, never copied
+_OWN_TAGS = (
+    "state",
+    "outcome",
+    "cause",
+    "not_finite",
+    "epochs",
+    "study_id",
+)  # tell of one run, never copied
 _REFERENCE = "reference_accuracy"
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
@@ -220,6 +227,14 @@ class Tracker:
                     raise
                 return False
             return bool(run.info.lifecycle_stage == "active")
+
+    def find_study(self, study_id: str) -> str | None:
+        """The run of the study with this id, None where there is none."""
+        with store_errors(self._secret_uri):
+            found = self._client.search_runs(
+                [self.experiment_id], f"tags.`{TAG_PREFIX}study_id` = '{study_id}'", max_results=1
+            )
+        return str(found[0].info.run_id) if found else None
 
     def study_says(self, run_id: str, state: str) -> bool:
         """Whether the study's run was closed with this state."""
