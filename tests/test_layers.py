@@ -26,6 +26,8 @@ OWNERS = {
     "mlflow": ("search", "cli.ui"),
     "pyarrow": ("data",),
     "h5py": ("data.hls4ml",),
+    "requests": ("data.download",),
+    "tenacity": ("data.download",),
     "fastjet": ("data.simulation",),
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),

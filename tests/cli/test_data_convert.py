@@ -60,6 +60,7 @@ def test_the_recorded_command_makes_the_same_jets(tmp_path, monkeypatch):
     [
         (["--classes", "w,b"], "'b' is no class"),
         (["--mass-min", "nan"], "not a number"),
+        (["--mass-max", "-1"], "not in the range"),
         (["--mass-min", "90", "--mass-max", "80"], "90 must be below --mass-max, 80"),
         (["--fractions", "1,1,1"], "the sum must be 1"),
         (["--seed", "-1"], "not in the range"),

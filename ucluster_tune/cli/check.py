@@ -32,22 +32,28 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a search-space file and show the plan.
 
     Finds all faults of FILE at once, each with its place, the rule and the value; opens the data
-    set; then shows what a run would do. Starts nothing.
+    set, or says what would be fetched and converted; then shows what a run would do. Starts and
+    fetches nothing.
 
     \b
     Example:
       ucluster-tune check search_spaces/quickstart.yaml --set budget.n_trials=20
     """
+    from ucluster_tune.cli.prepared_data import study_at
+    from ucluster_tune.data.preparation import plan_preparation
+
     study = load_study_config(file, overrides)
-    jets = describe_jets(study)
+    preparation = plan_preparation(study.data)
+    jets = describe_jets(study_at(study, preparation)) if preparation.is_ready else {}
     plan = plan_study(study, this_machine())
     if as_json:
         document = plan_document(study, plan)
-        document["data"]["jets"] = jets
+        document["data"]["jets"] = jets or None
+        document["data"]["to_do"] = None if preparation.is_ready else preparation.told()
         click.echo(json.dumps(document, indent=2, allow_nan=False))
         return
     console = Console()
-    console.print(_study_table(study, plan, jets))
+    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.told()))
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
@@ -76,15 +82,18 @@ def this_machine() -> Machine:
     return Machine(n_cpus=len(os.sched_getaffinity(0)), n_gpus=n_gpus)
 
 
-def _study_table(study: StudyConfig, plan: Plan, jets: dict[str, dict[str, int]]) -> Table:
+def _jets_in_words(jets: dict[str, dict[str, int]]) -> str:
+    counts = ", ".join(f"{sum(by_class.values())} {split}" for split, by_class in jets.items())
+    return f"jets of {', '.join(jets['train'])}: {counts}" if jets else ""
+
+
+def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
     table = Table(title=Text(f"Study {study.name}"), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    counts = ", ".join(f"{sum(by_class.values())} {split}" for split, by_class in jets.items())
-    classes = ", ".join(jets["train"])
     objective, sampler = study.objective, study.sampler
     rows = {
-        "Data set": f"{study.data.path}\njets of {classes}: {counts}",
+        "Data set": f"{study.data.path}\n{jets}",
         "Objective": f"{objective.direction} {objective.metric} of the validation jets",
         "Reference": f"{study.reference.accuracy:g} ({study.reference.source})",
         "Sampler": f"{sampler.name}, seed {sampler.seed}"

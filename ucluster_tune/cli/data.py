@@ -8,6 +8,7 @@ import click
 
 from ucluster_tune.cli.data_convert import convert
 from ucluster_tune.cli.data_describe import describe
+from ucluster_tune.cli.data_download import download
 from ucluster_tune.cli.jet_options import (
     SPLITS,
     ClassList,
@@ -24,6 +25,7 @@ def data() -> None:
 
 data.add_command(convert)
 data.add_command(describe)
+data.add_command(download)
 
 
 @data.command()

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -38,13 +39,13 @@ from ucluster_tune.cli.jet_options import (
 )
 @click.option(
     "--mass-min",
-    type=FiniteRange(),
+    type=FiniteRange(min=0),
     metavar="GEV",
     help="Leave out jets with this mass or less.  [default: none; a search selects again]",
 )
 @click.option(
     "--mass-max",
-    type=FiniteRange(),
+    type=FiniteRange(min=0),
     metavar="GEV",
     help="Leave out jets with this mass or more.  [default: none; a search selects again]",
 )
@@ -112,16 +113,21 @@ def convert(
         *("--row-group-size", str(row_group_size)),
         *("--max-bad-jets", str(max_bad_jets)),
     ]
-    with progress_bar(in_bytes=True) as progress:
-        task = progress.add_task("converting jets", total=None)
+    progress, tasks = progress_bar(in_bytes=True), []
+    with ExitStack() as stack:
+
+        def begin(n_bytes: int) -> None:
+            stack.enter_context(progress)  # not before there is something to show
+            tasks.append(progress.add_task("converting jets", total=n_bytes))
+
         conversion = convert_dataset(
             source,
             out,
             Selection(classes, low, high, fractions, seed, max_bad_jets),
             command=shlex.join(command),
             row_group_size=row_group_size,
-            on_size=lambda n_bytes: progress.update(task, total=n_bytes),
-            on_bytes=lambda n_bytes: progress.advance(task, n_bytes),
+            on_size=begin,
+            on_bytes=lambda n_bytes: progress.advance(tasks[0], n_bytes),
         )
     manifest = conversion.manifest
     sizes = ", ".join(f"{manifest.n_jets(split)} {split}" for split in SPLITS)

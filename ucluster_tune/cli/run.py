@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
 from ucluster_tune.cli.searching import show_search
 from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.config.plan import concurrent_trials
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 
 if TYPE_CHECKING:
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
 )
+@yes_option
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.pass_context
 def run(
@@ -44,6 +49,7 @@ def run(
     trials: int | None,
     overrides: tuple[str, ...],
     warm_start: str | None,
+    yes: bool,
     studies_dir: str | None,
 ) -> None:
     """Run the search that FILE describes.
@@ -56,6 +62,8 @@ def run(
     config = load_study_config(file, [*overrides, *options])
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
+    _refuse_early(config, studies_dir)
+    config = with_prepared_data(config, yes)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
         from ucluster_tune.search.runner import run_study
@@ -63,3 +71,13 @@ def run(
         return run_study(config, setting, warm_start)
 
     ctx.exit(show_search(search, studies_dir))
+
+
+def _refuse_early(config: StudyConfig, studies_dir: str | None) -> None:
+    """Raise what a search would be refused for, before gigabytes of jets are fetched for it."""
+    from ucluster_tune.search.paths import StudiesFolder, studies_folder
+    from ucluster_tune.search.study_folder import refuse_existing
+
+    assert config.name is not None, "load_study_config names every study"
+    refuse_existing(StudiesFolder(studies_folder(studies_dir)).study(config.name))
+    concurrent_trials(config, this_machine())

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
@@ -38,7 +39,10 @@ from ucluster_tune.errors import ConfigurationError, TrainingError
     multiple=True,
     help="Change a value of the file; may be given several times.",
 )
-def train(config: Path, out: Path, workers: int | None, overrides: tuple[str, ...]) -> None:
+@yes_option
+def train(
+    config: Path, out: Path, workers: int | None, overrides: tuple[str, ...], yes: bool
+) -> None:
     """Train one configuration, without a search.
 
     CONFIG is a search-space file whose search_space is empty, or the best.yaml or a trial's
@@ -56,6 +60,7 @@ def train(config: Path, out: Path, workers: int | None, overrides: tuple[str, ..
         )
     out = out.absolute()
     concurrent_trials(study, this_machine())  # refuses a training that does not fit
+    study = with_prepared_data(study, yes)
 
     from ucluster_tune.data.dataset import open_checked_dataset
 

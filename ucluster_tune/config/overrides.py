@@ -15,6 +15,7 @@ from ucluster_tune.config.study import (
     StudyConfig,
 )
 from ucluster_tune.config.yaml_text import parse_yaml
+from ucluster_tune.config.zenodo_names import is_remote_name
 
 RANGE_KEYS = sorted(
     {
@@ -99,7 +100,7 @@ def _from_here(value: Any) -> Any:
 
 
 def absolute_path(path: str, folder: Path) -> str:
-    """Returns a data set's path made absolute; an address (s3://bucket/jets) stays as it is."""
-    if not path or "://" in path:
+    """Returns a data set's path made absolute; an address or a DOI stays as it is."""
+    if not path or "://" in path or is_remote_name(path):
         return path
     return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111 (never raises)

@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from ucluster_tune.config.section import Rule, Section
+from ucluster_tune.config.zenodo_names import is_remote_name, zenodo_number
 
 ClassName = Literal["g", "q", "w", "z", "t"]
 Width = Annotated[int, Field(ge=1, le=4096)]
@@ -19,7 +20,14 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 
 
 def _path_is_sound(path: str) -> str | None:
-    return "must not hold a NUL character" if "\0" in path else None
+    if "\0" in path:
+        return "must not hold a NUL character"
+    if is_remote_name(path) and zenodo_number(path) is None:
+        return (
+            "must be a folder, HDF5 files or a Zenodo record such as 10.5281/zenodo.3602254,"
+            f" got {path}"
+        )
+    return None
 
 
 def _mass_window(mass_min_gev: float, mass_max_gev: float) -> str | None:
@@ -61,7 +69,10 @@ class DataConfig(Section):
         Rule("classes", ("classes",), _classes_differ),
     )
 
-    path: str = Field(min_length=1, description="folder of a parquet data set")
+    path: str = Field(
+        min_length=1,
+        description="folder of a parquet data set, HLS4ML HDF5 files, or a Zenodo record",
+    )
     mass_min_gev: NonNegativeFloat = Field(10.0, description="jets at or below are left out")
     mass_max_gev: PositiveFloat = Field(200.0, description="jets at or above are left out")
     classes: tuple[ClassName, ...] | None = Field(

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import os
 import shutil
 import tarfile
 from pathlib import Path
@@ -108,6 +109,22 @@ def test_what_is_not_a_source_is_said(folder, tmp_path):
     write_tar(folder / "same.tar", folder)
     refused(folder, tmp_path, r"HDF5 files and archives \(same\.tar\), which may hold the same")
     refused(archive(tmp_path / "none.tar", ("x", b"", {})), tmp_path, "no HDF5 files in this")
+
+
+def test_files_and_folders_that_cannot_be_read_are_not_passed_over(folder, tmp_path, monkeypatch):
+    (folder / "gone.h5").symlink_to(tmp_path / "nowhere.h5")
+    refused(folder, tmp_path, "cannot be read: No such file or directory")
+    (folder / "gone.h5").unlink()
+    scandir = os.scandir
+
+    def closed(path):
+        if str(path).endswith("inner"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    (folder / "inner").mkdir()
+    monkeypatch.setattr(os, "scandir", closed)
+    refused(folder, tmp_path, "cannot be read: Permission denied")
 
 
 def test_a_glance_tells_sources_from_other_things(folder, tmp_path):

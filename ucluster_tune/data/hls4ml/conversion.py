@@ -291,7 +291,7 @@ class _Converter:
             raise DataError(
                 f"{file.label}: jet {numbers[first]} has values in {', '.join(columns)} that are"
                 " NaN, infinite or without a logarithm; download or copy the file again, or"
-                " leave such jets out with --max-bad-jets"
+                " leave such jets out with `ucluster-tune data convert --max-bad-jets N`"
             )
         is_good: npt.NDArray[np.bool_] = ~is_bad & ~is_empty
         return is_good
@@ -310,7 +310,7 @@ def _refuse_empty(writer: DatasetWriter, selection: Selection, converter: _Conve
         for split, fraction in zip(SPLITS, selection.fractions, strict=True):
             if fraction > 0 and not writer.counts(split).get(name):
                 raise DataError(
-                    f"no {split} jets of class {name}: {read}; name other classes with"
-                    " --classes, widen the mass range, give that split a larger share with"
-                    " --fractions, or convert more files"
+                    f"no {split} jets of class {name}: {read}; name other classes"
+                    " (--classes, data.classes), widen the mass range, give that split a larger"
+                    " share (--fractions), or convert more files"
                 )

@@ -7,12 +7,14 @@ name of our own.
 import bz2
 import gzip
 import lzma
+import os
 import shutil
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
@@ -25,8 +27,10 @@ OnBytes = Callable[[int], None]
 _HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
 _ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MEND: Final = "download or copy it again from where it came"
+_NAME_ONE: Final = "name an HLS4ML HDF5 file, a folder of them, or their tar from Zenodo"
 _MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
 _COPY_BYTES: Final = 1 << 20
+_MAX_GLANCE: Final = 10_000
 
 
 @dataclass(frozen=True)
@@ -76,16 +80,15 @@ def find_source_files(source: Path) -> tuple[SourceFile, ...]:
     except OSError as error:
         raise DataError(f"{source}: cannot be read: {error.strerror or error}") from error
     kind = "this is neither a file nor a folder" if source.exists() else "no such file or folder"
-    raise DataError(
-        f"{source}: {kind}; name an HLS4ML HDF5 file, a folder of them, or their tar from Zenodo"
-    )
+    raise DataError(f"{source}: {kind}; {_NAME_ONE}")
 
 
 def is_source(path: Path) -> bool:
     """Tell, by a glance, whether a path is HDF5, an archive, or a folder with such files."""
     try:
         if path.is_dir():
-            return any(_kind_by_name(file) for file in _visible_files(path))
+            some = islice(_visible_files(path), _MAX_GLANCE)  # it might be a whole disk
+            return any(_kind_by_name(file) for file in some)
         return path.is_file() and (_kind_by_name(path) is not None or _starts_as_hdf5(path))
     except OSError:
         return False
@@ -125,10 +128,14 @@ def check_hdf5_files(files: tuple[SourceFile, ...]) -> None:
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file():
-            yield path
+    """Yield all files below a folder; links to files that are gone are among them."""
+
+    def fail(error: OSError) -> None:
+        raise error  # a folder passed over in silence would be jets that are missing
+
+    for place, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def _kind_by_name(path: Path) -> str | None:
@@ -149,12 +156,15 @@ def _source_file(path: Path) -> SourceFile:
     kind = _kind_by_name(path)
     if kind == "archive":
         return SourceFile(path, True, n_bytes)
-    what = "damaged: it does not start as HDF5 does" if kind else "no HDF5 file and no tar"
-    raise DataError(f"{path}: {what}; {_MEND}")
+    if kind:
+        raise DataError(f"{path}: damaged: it does not start as HDF5 does; {_MEND}")
+    raise DataError(f"{path}: no HDF5 file and no tar; {_NAME_ONE}")
 
 
 def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
-    files = tuple(_source_file(path) for path in _visible_files(folder) if _kind_by_name(path))
+    files = tuple(
+        _source_file(path) for path in sorted(_visible_files(folder)) if _kind_by_name(path)
+    )
     if not files:
         ending = (
             "; it is a parquet data set already: name it as data.path"
