@@ -53,7 +53,8 @@ def kill_and_resume(
                 n_killed += running.process.poll() == -signal.SIGKILL
             else:
                 assert running.end(timeout_s=300) == 0, running.err.read_text()[-2000:]
-            assert running.left_over(timeout_s=30) == []
+            left_over = running.left_over(timeout_s=30)
+            assert not left_over, [small_study.command_line(process) for process in left_over]
         finally:
             running.kill()
         if paths.record.exists():

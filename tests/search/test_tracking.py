@@ -1,5 +1,6 @@
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -298,3 +299,26 @@ def test_tracking_uris_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         with pytest.raises(StudyError, match="no runs in plain folders"):
             resolve_tracking_uri(refused, Path("s"))
     assert uri_without_password("postgresql://a:b@h/db") == "postgresql://a@h/db"
+
+
+def test_store_that_was_cut_off_while_it_was_made_leaves_none(
+    studies_dir: Path, tmp_path: Path
+) -> None:
+    """A process that is killed while MLflow makes its tables, and one that comes after it."""
+    code = f"""
+import os, signal, threading, time
+from pathlib import Path
+from ucluster_tune.config.study import TrackingConfig
+from ucluster_tune.search.tracking import Tracker
+folder = Path({str(tmp_path / "cut")!r})
+def kill_when_begun():
+    while not any(p.stat().st_size > 4096 for p in folder.glob(".mlflow.db.*")):
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
+threading.Thread(target=kill_when_begun, daemon=True).start()
+Tracker.open(TrackingConfig(), folder)
+"""
+    killed = subprocess.run([sys.executable, "-c", code], check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "mlflow.db").exists()
+    assert Tracker.open(TrackingConfig(), tmp_path / "cut").start_study("jets", {}, {})

@@ -3,8 +3,10 @@
 import json
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
+from ucluster_tune.report import following
 from ucluster_tune.report.cells import command
 from ucluster_tune.report.study_tables import studies_table
 from ucluster_tune.search import status
@@ -21,16 +23,28 @@ from ucluster_tune.search.paths import StudiesFolder, studies_folder
 )
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def list_studies(studies_dir: str | None, as_json: bool) -> None:
+@click.option("--follow", is_flag=True, help="Keep showing them while one of them runs.")
+def list_studies(studies_dir: str | None, as_json: bool, follow: bool) -> None:
     """List all studies: how they stand and the best accuracy of each."""
     folder = StudiesFolder(studies_folder(studies_dir))
     studies = status.list_studies(folder)
-    if as_json:
+    if as_json and not follow:
         click.echo(json.dumps(studies, indent=2))
         return
     if not studies:
         click.echo(f"No study in {folder.root}. Next: ucluster-tune run FILE", err=True)
         return
-    Console(highlight=False).print(studies_table(studies))
-    latest = max(studies, key=lambda study: str(study.get("started", "")))["name"]
-    click.echo(f"Next: {command('status', folder.study(latest), latest)}", err=True)
+
+    def look() -> tuple[RenderableType, bool]:
+        now = status.list_studies(folder)
+        view = Text(json.dumps(now, indent=2)) if as_json else studies_table(now)
+        return view, all(study["state"] != "running" for study in now)
+
+    console = Console(highlight=False)
+    if follow:
+        following.follow(look, console)
+    else:
+        console.print(studies_table(studies))
+    if not as_json:
+        latest = max(studies, key=lambda study: str(study.get("started", "")))["name"]
+        click.echo(f"Next: {command('status', folder.study(latest), latest)}", err=True)

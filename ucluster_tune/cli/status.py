@@ -3,8 +3,10 @@
 import json
 
 import click
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.text import Text
 
+from ucluster_tune.report import following
 from ucluster_tune.report.study_tables import next_commands, status_view
 from ucluster_tune.search.paths import StudiesFolder, studies_folder
 from ucluster_tune.search.status import find_study, read_study, study_status
@@ -14,18 +16,32 @@ from ucluster_tune.search.status import find_study, read_study, study_status
     epilog="""\b
     Example:
       ucluster-tune status quickstart
+      ucluster-tune status quickstart --follow
       ucluster-tune status quickstart --json
     """
 )
 @click.argument("name")
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
-def status(name: str, studies_dir: str | None, as_json: bool) -> None:
+@click.option("--follow", is_flag=True, help="Keep showing it while the study runs.")
+def status(name: str, studies_dir: str | None, as_json: bool, follow: bool) -> None:
     """Show how study NAME stands: its trials, the best of them, the time left."""
     paths = find_study(StudiesFolder(studies_folder(studies_dir)), name)
-    if as_json:
+    console = Console(highlight=False)
+
+    def look() -> tuple[RenderableType, bool]:
+        record = read_study(paths)
+        view: RenderableType = status_view(record)
+        if as_json:
+            view = Text(json.dumps(study_status(paths), indent=2, allow_nan=False))
+        return view, record.state != "running"
+
+    if follow:
+        following.follow(look, console)
+    elif as_json:
         click.echo(json.dumps(study_status(paths), indent=2, allow_nan=False))
-        return
-    record = read_study(paths)
-    Console(highlight=False).print(status_view(record))
-    Console(highlight=False, stderr=True).print(next_commands(record, paths, after_status=True))
+    else:
+        console.print(look()[0])
+    if not as_json:
+        commands = next_commands(read_study(paths), paths, after_status=True)
+        Console(highlight=False, stderr=True).print(commands)

@@ -89,6 +89,15 @@ def about(seconds: float) -> str:
     return f"about {minutes} min" if minutes < 60 else f"about {duration(minutes * 60)}"
 
 
+def times(n: int) -> str:
+    """Returns how often something happened.
+
+    >>> times(1), times(2), times(5)
+    ('once', 'twice', '5 times')
+    """
+    return {1: "once", 2: "twice"}.get(n, f"{n} times")
+
+
 def plural(count: int, noun: str) -> str:
     """Returns a count with its noun.
 

@@ -84,6 +84,13 @@ def next_commands(
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold", style="bold")
+    if record.state in ("interrupted", "failed"):
+        table.add_row("  carry it on", cells.command("resume", paths, record.name))
+    if record.state == "complete":
+        more = cells.command("extend", paths, record.name)
+        table.add_row("  more trials", f"{more} --trials {max(1, record.n_trials)}")
+    if record.state == "running":
+        table.add_row("  stop it in order", cells.command("stop", paths, record.name))
     if not after_status:
         table.add_row("  all its trials", cells.command("status", paths, record.name))
     table.add_row("  its curves in MLflow", cells.command("ui", paths, record.name))
@@ -112,7 +119,29 @@ def _heading(record: StudyRecord) -> list[RenderableType]:
         second += f", {cells.about(left)} left"
     if counts:
         second += f": {counts}"
-    return [first, Text(second), *_best_so_far(record)]
+    return [first, Text(second), *_history(record), *_best_so_far(record)]
+
+
+def _history(record: StudyRecord) -> list[RenderableType]:
+    """Returns what was carried on, and what it cost."""
+    trials = record.trials.values()
+    restored = [trial for trial in trials if trial.restored_epochs]
+    n_retries = sum(len(trial.retry_causes) for trial in trials)
+    n_again = sum(trial.n_epochs_again for trial in trials)
+    told = []
+    if record.n_sessions > 1:
+        told.append(f"resumed {cells.times(record.n_sessions - 1)}")
+    if restored:
+        told.append(f"{cells.plural(len(restored), 'trial')} went on from a checkpoint")
+    if n_retries:
+        told.append(f"workers lost {cells.times(n_retries)}")
+    if n_again:
+        told.append(f"{cells.plural(n_again, 'epoch')} run again")
+    lines: list[RenderableType] = [Text(", ".join(told).capitalize())] if told else []
+    if record.warm_start is not None:
+        known = cells.plural(len(record.warm_start.trials), "trial")
+        lines.append(Text(f"Knew {known} of study {record.warm_start.study} from its start"))
+    return lines
 
 
 def _best_so_far(record: StudyRecord) -> list[RenderableType]:

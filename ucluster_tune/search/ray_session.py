@@ -3,6 +3,7 @@
 import logging
 import os
 import subprocess
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ import psutil
 from ucluster_tune.errors import MachineError
 
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
+
+_MARK = "UCLUSTER_TUNE_RAY"
 
 _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.
@@ -56,11 +59,6 @@ class EmbeddedRay:
                     " for want of memory; look into /tmp/ray/session_latest/logs"
                 )
 
-    def agents(self) -> list[int]:
-        """Return the process ids of its agents."""
-        children = [child for raylet in self._raylets for child in raylet.children()]
-        return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]
-
 
 @contextmanager
 def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
@@ -74,42 +72,51 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)
-    try:
-        ray.init(
-            num_cpus=n_cpus,
-            include_dashboard=False,
-            _node_ip_address="127.0.0.1",
-            object_store_memory=_OBJECT_STORE_BYTES,
-            log_to_driver=False,
-            configure_logging=False,  # the caller says where the log goes
-        )
-    except (RuntimeError, OSError, ValueError) as error:
-        raise MachineError(
-            f"Ray did not start on this machine: {error}; look into /tmp/ray/session_latest/logs"
-        ) from error
-    try:
-        embedded = EmbeddedRay()
-        with _agents_end_with_this_process(embedded.agents()):
-            yield embedded
-    finally:
-        ray.shutdown()
+    with _all_ends_with_this_process():
+        try:
+            ray.init(
+                num_cpus=n_cpus,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",
+                object_store_memory=_OBJECT_STORE_BYTES,
+                log_to_driver=False,
+                configure_logging=False,  # the caller says where the log goes
+            )
+        except (RuntimeError, OSError, ValueError) as error:
+            raise MachineError(
+                f"Ray did not start on this machine: {error};"
+                " look into /tmp/ray/session_latest/logs"
+            ) from error
+        try:
+            yield EmbeddedRay()
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
-def _agents_end_with_this_process(agents: list[int]) -> Iterator[None]:
-    """End Ray's two agents with this process, should it be killed.
+def _all_ends_with_this_process() -> Iterator[None]:
+    """End all processes of Ray with this one, should it be killed, from the start of the first.
 
-    The system ends Ray's other processes then, but the agents try for a minute to tell a server
-    that is gone. A shell waits at a pipe that the system closes when this process ends.
+    Some of them would try for a minute to tell a server that is gone. They are known by a mark in
+    their environment, and a shell waits at a pipe that the system closes when this process ends.
     """
-    kill = "read _ || for pid; do grep -q Agent /proc/$pid/cmdline && kill -KILL $pid; done"
+    mark = f"{_MARK}={uuid.uuid4().hex}"
+    kill = (
+        "read _ && exit; for again in 1 2 3; do for process in /proc/[0-9]*; do"
+        ' grep -qsazxF "$0" "$process/environ" && kill -KILL "${process#/proc/}"; done;'
+        " sleep 1; done"
+    )
     watcher = subprocess.Popen(
-        ["sh", "-c", kill, "sh", *map(str, agents)],
+        ["sh", "-c", kill, mark],
         stdin=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        env={"PATH": os.environ.get("PATH", os.defpath)},  # without the mark
         start_new_session=True,  # Ctrl-C is for this process alone
     )
+    name, _, value = mark.partition("=")
+    os.environ[name] = value
     try:
         yield
     finally:
+        del os.environ[name]
         watcher.communicate(b"\n")

@@ -19,6 +19,7 @@ from ucluster_tune.search.tracking_store import (
     artifact_location,
     find_or_create_experiment,
     keep_mlflow_quiet,
+    make_sqlite_store,
     refuse_unusable_store,
     resolve_tracking_uri,
     store_errors,
@@ -133,6 +134,7 @@ class Tracker:
         with store_errors(uri):
             from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy: 4 s
 
+            make_sqlite_store(uri)
             # The registry is unused, but unset it would follow the environment's store.
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             location = artifact_location(uri, studies_dir)

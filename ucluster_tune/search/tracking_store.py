@@ -8,8 +8,11 @@ import getpass
 import logging
 import os
 import sqlite3
+import tempfile
+import threading
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -23,6 +26,7 @@ LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
+_MAKING = threading.Lock()  # MLflow's migrations are one thread's work
 
 
 def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
@@ -111,6 +115,9 @@ def refuse_unusable_store(uri: str) -> None:
         return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # made whole by `make_sqlite_store`, so not here
+            tempfile.TemporaryFile(dir=path.parent).close()
+            return
         connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -122,6 +129,30 @@ def refuse_unusable_store(uri: str) -> None:
             f"MLflow's SQLite file {path} cannot be written: {error};"
             " choose another --studies-dir or tracking.uri"
         ) from error
+
+
+def make_sqlite_store(uri: str) -> None:
+    """Makes the tables of an SQLite store that is not there yet, all or none.
+
+    MLflow makes them one by one, and a process that is killed meanwhile leaves a file that no
+    other can open. Another process may make the same file: the first one is kept.
+    """
+    path = sqlite_path(uri)
+    if path is None or path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 heavy
+
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+    try:
+        with _MAKING:
+            store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow's, partly typed
+                f"{_SQLITE}{temporary}", path.parent.as_uri()
+            )
+        store.engine.dispose()
+        with suppress(FileExistsError):
+            path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def keep_mlflow_quiet() -> None:

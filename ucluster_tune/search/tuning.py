@@ -32,6 +32,7 @@ def run_trials(
     n_concurrent: int,
     say: Say,
     refuse_dead_ray: Callable[[], None],
+    trainable: type[tune.Trainable] = UClusterTrainable,
 ) -> None:
     """Let Tune run all trials, or until the first signal or wish to stop.
 
@@ -42,6 +43,7 @@ def run_trials(
         n_concurrent: trials at a time.
         say: shows one line.
         refuse_dead_ray: raises MachineError when there is no Ray any more.
+        trainable: what Tune runs; another one serves to measure the search alone.
 
     Raises:
         MachineError: Ray ended.
@@ -70,7 +72,7 @@ def run_trials(
     )
     remove_folder(paths.ray)  # nothing of Tune's own is ever read again
     tuner = tune.Tuner(
-        tune.with_resources(UClusterTrainable, placement(config.resources)),
+        tune.with_resources(trainable, placement(config.resources)),
         tune_config=tune.TuneConfig(
             search_alg=suggestions,
             scheduler=build_scheduler(config, history),
