@@ -78,6 +78,15 @@ def test_end_of_a_trial_is_told_by_its_epochs(driver, n_epochs, is_interrupted, 
     assert read_record(driver.paths.record).trials["0001"].outcome == outcome
 
 
+def test_warnings_of_the_last_epoch_are_told_with_the_outcome(driver):
+    run_epochs(driver, 5)
+    report(driver, 6, warnings=["empty cluster: no jet is nearest to centroid 2 since epoch 6"])
+    driver.on_trial_complete(0, [], TRIAL)
+    trial = driver.record.trials["0001"]
+    assert (trial.outcome, trial.cause) == ("complete", "; ".join(trial.warnings))
+    assert "centroid 2 since epoch 6" in trial.cause
+
+
 def test_only_fields_of_the_record_are_kept(driver):
     run_epochs(driver, 1)
     (record,) = driver.record.trials["0001"].records

@@ -21,6 +21,7 @@ from ucluster_tune.report.study_tables import (
     failure_line,
     outcome_counts,
     plain_table,
+    warning_lines,
 )
 from ucluster_tune.search.events import (
     EpochEnded,
@@ -87,6 +88,8 @@ class LiveTable:
             self._say(_epoch_line(record.trials[event.trial], record))
         elif isinstance(event, TrialEnded):
             self._say(_ended_line(record.trials[event.trial], record))
+            for warning in warning_lines(record.trials[event.trial]):
+                self._say(warning)
 
     def on_study_end(self, record: StudyRecord) -> None:
         """Takes the table away: a summary follows it."""

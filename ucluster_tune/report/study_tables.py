@@ -285,7 +285,13 @@ def _trials_table(record: StudyRecord) -> RenderableType:
     if len(shown) < len(trials):
         parts.append(Text(f"and {len(trials) - len(shown)} more; --json tells all", style="dim"))
     parts += [failure_line(trial) for trial in shown if trial.outcome == "failed"]
+    parts += [Text(line, style="yellow") for trial in shown for line in warning_lines(trial)]
     return Group(*parts)
+
+
+def warning_lines(trial: TrialState) -> list[str]:
+    """Returns what was wrong with a trial's training in its last epoch, one line each."""
+    return [f"trial {trial.id}: {warning}" for warning in trial.warnings]
 
 
 def failure_line(trial: TrialState) -> Text:

@@ -1,11 +1,11 @@
 """Optuna's study in an SQLite file, for dashboards; knows nothing of the search.
 
 The file holds nothing that cannot be built again, so a search neither ends when it cannot be
-written nor waits for it long.
+written nor waits for it: a thread writes.
 """
 
 import logging
-import time
+import threading
 from pathlib import Path
 
 import optuna
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 _LOG = logging.getLogger(__name__)
 _BUSY_TIMEOUT_S = 10
 _RETRY_AFTER_S = 60.0
+_CLOSE_TIMEOUT_S = 120.0
 
 
 class DashboardCopy:
@@ -40,29 +41,65 @@ class DashboardCopy:
         self._n_values: dict[int, int] = {}
         self._whole: set[int] = set()
         self._behind: dict[int, FrozenTrial] = {}
-        self._wait_until = 0.0
+        self._condition = threading.Condition()
+        self._has_news = self._is_closing = False
+        self._thread = threading.Thread(target=self._work, name="dashboard-copy", daemon=True)
 
     def add(self, trial: FrozenTrial) -> None:
-        """Takes a trial in that is to be in the file, and is written with the next update."""
-        self._behind[trial.number] = trial
+        """Take in a trial that is to be in the file, and is written with the next update."""
+        with self._condition:
+            self._behind[trial.number] = trial
 
     def update(self, trial: FrozenTrial) -> None:
-        """Writes what is new of a trial, now or, where that fails, later."""
-        self._behind[trial.number] = trial
-        if time.monotonic() >= self._wait_until:
-            self.write()
+        """Have what is new of a trial written, now or, where that fails, later."""
+        self.add(trial)
+        self._wake()
 
-    def write(self) -> None:
-        """Writes all that is behind."""
-        try:
-            storage = self._storage or self._open()
-            for number in sorted(self._behind):
-                self._write_trial(storage, self._behind[number])
-                del self._behind[number]
-        except (StorageInternalError, SQLAlchemyError, OSError) as error:
-            self._wait_until = time.monotonic() + _RETRY_AFTER_S
-            reason = str(error.__cause__ or error).splitlines()[0]
-            _LOG.warning("%s, for dashboards, is behind the search: %s", self._path, reason)
+    def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
+        """Write all that is behind, and return whether that succeeded within the limit."""
+        with self._condition:
+            self._is_closing = True
+        self._wake()
+        self._thread.join(timeout_s)
+        return not self._behind
+
+    def _wake(self) -> None:
+        with self._condition:
+            self._has_news = True
+            self._condition.notify()
+            if self._thread.ident is None:
+                self._thread.start()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._has_news or self._is_closing)
+                self._has_news, is_last = False, self._is_closing
+            try:
+                self._write()
+            except (StorageInternalError, SQLAlchemyError, OSError) as error:
+                reason = str(error.__cause__ or error).splitlines()[0]
+                _LOG.warning("%s, for dashboards, is behind the search: %s", self._path, reason)
+                with self._condition:
+                    self._condition.wait_for(lambda: self._is_closing, _RETRY_AFTER_S)
+                    self._has_news = True
+            if is_last:
+                return
+
+    def _write(self) -> None:
+        storage = self._storage or self._open()
+        while True:
+            with self._condition:
+                if not self._behind:
+                    return
+                number = min(self._behind)
+                trial = self._behind.pop(number)
+            try:
+                self._write_trial(storage, trial)
+            except BaseException:
+                with self._condition:
+                    self._behind.setdefault(number, trial)
+                raise
 
     def _open(self) -> RDBStorage:
         storage = self._reuse() or self._create()
@@ -82,7 +119,8 @@ class DashboardCopy:
                 raise
             _LOG.warning("%s cannot be read and is written anew: %s", self._path, error)
             return None
-        ours = self._behind
+        with self._condition:
+            ours = dict(self._behind)
         if study.study_name != self._name or not all(
             trial.number in ours and _agrees(trial, ours[trial.number]) for trial in trials
         ):

@@ -162,7 +162,7 @@ class StudyDriver(tune.Callback):
             self._note_of_trial(TrialRestored(trial=state.id, epoch=restored))
         if FAILURE in result:
             return  # told with the trial's end
-        epoch = {name: result[name] for name in RECORD_FIELDS}
+        epoch = {name: result[name] for name in RECORD_FIELDS if name in result}
         if not any(is_same_training(known, epoch) for known in state.records):
             self._note_of_trial(EpochEnded(trial=state.id, record=epoch))
 
@@ -176,11 +176,12 @@ class StudyDriver(tune.Callback):
         if FAILURE in last:
             self._fail_trial(state.id, last[FAILURE], last[FAILURE_KIND])
         elif state.epochs >= state.n_epochs:
-            self._end_trial(state.id, "complete")
+            self._end_trial(state.id, "complete", "; ".join(state.warnings) or None)
         elif self.is_interrupted or state.epochs == 0:
             self._end_trial(state.id, "interrupted", "the search was interrupted")
         else:
-            self._end_trial(state.id, "stopped_early", f"stopped by {self.config.scheduler.name}")
+            why = [f"stopped by {self.config.scheduler.name}", *state.warnings]
+            self._end_trial(state.id, "stopped_early", "; ".join(why))
 
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

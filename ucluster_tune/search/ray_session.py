@@ -5,15 +5,13 @@ import os
 import subprocess
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
 from ucluster_tune.errors import MachineError
 
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
-
-_MARK = "UCLUSTER_TUNE_RAY"
 
 _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.
@@ -59,6 +57,11 @@ class EmbeddedRay:
                     " for want of memory; look into /tmp/ray/session_latest/logs"
                 )
 
+    def agents(self) -> list[int]:
+        """Return the process ids of its agents."""
+        children = [child for raylet in self._raylets for child in raylet.children()]
+        return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]
+
 
 @contextmanager
 def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
@@ -72,7 +75,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)
-    with _all_ends_with_this_process():
+    with _all_ends_with_this_process() as watcher:
         try:
             ray.init(
                 num_cpus=n_cpus,
@@ -88,35 +91,74 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
                 " look into /tmp/ray/session_latest/logs"
             ) from error
         try:
-            yield EmbeddedRay()
+            embedded = EmbeddedRay()
+            watcher.add(embedded.agents())
+            yield embedded
         finally:
             ray.shutdown()
 
 
+class _Watcher:
+    """A shell that waits at a pipe, which the system closes when this process ends.
+
+    It kills what it knows to be of Ray then: all that has a mark in its environment, and the
+    agents by their numbers, since they write their titles over their environment.
+    """
+
+    _SCRIPT = """
+        agents=
+        while read -r line; do
+            [ "$line" = end ] && exit
+            agents=$line
+        done
+        for again in 1 2 3; do
+            for process in /proc/[0-9]*; do
+                grep -qsazxF "$0" "$process/environ" && kill -KILL "${process#/proc/}"
+            done
+            for agent in $agents; do
+                grep -qs Agent "/proc/$agent/cmdline" && kill -KILL "$agent"
+            done
+            sleep 1
+        done
+    """
+
+    def __init__(self, mark: str) -> None:
+        self._process = subprocess.Popen(
+            ["sh", "-c", self._SCRIPT, mark],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={"PATH": os.environ.get("PATH", os.defpath)},  # without the mark
+            start_new_session=True,  # Ctrl-C is for this process alone
+            text=True,
+        )
+
+    def add(self, agents: list[int]) -> None:
+        """Tell the numbers of Ray's agents."""
+        self._tell(" ".join(map(str, agents)))
+
+    def end(self) -> None:
+        """End the shell; nothing is killed."""
+        self._tell("end")
+        self._process.communicate()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # somebody killed it
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+
+
 @contextmanager
-def _all_ends_with_this_process() -> Iterator[None]:
+def _all_ends_with_this_process() -> Iterator[_Watcher]:
     """End all processes of Ray with this one, should it be killed, from the start of the first.
 
-    Some of them would try for a minute to tell a server that is gone. They are known by a mark in
-    their environment, and a shell waits at a pipe that the system closes when this process ends.
+    The system ends most of them, but some would try for a minute to tell a server that is gone.
     """
-    mark = f"{_MARK}={uuid.uuid4().hex}"
-    kill = (
-        "read _ && exit; for again in 1 2 3; do for process in /proc/[0-9]*; do"
-        ' grep -qsazxF "$0" "$process/environ" && kill -KILL "${process#/proc/}"; done;'
-        " sleep 1; done"
-    )
-    watcher = subprocess.Popen(
-        ["sh", "-c", kill, mark],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={"PATH": os.environ.get("PATH", os.defpath)},  # without the mark
-        start_new_session=True,  # Ctrl-C is for this process alone
-    )
-    name, _, value = mark.partition("=")
+    name, value = "UCLUSTER_TUNE_RAY", uuid.uuid4().hex
+    watcher = _Watcher(f"{name}={value}")
     os.environ[name] = value
     try:
-        yield
+        yield watcher
     finally:
         del os.environ[name]
-        watcher.communicate(b"\n")
+        watcher.end()

@@ -95,6 +95,11 @@ class TrialState:
         return int(self.records[-1]["epoch"]) if self.records else 0
 
     @property
+    def warnings(self) -> list[str]:
+        """Signs, in the last epoch, that the training goes wrong: see `training.health`."""
+        return list(self.records[-1].get("warnings") or ()) if self.records else []
+
+    @property
     def best_epoch(self) -> int | None:
         """The epoch that gives the trial its score."""
         return int(self.best["epoch"]) if self.best else None

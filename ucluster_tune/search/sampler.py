@@ -130,7 +130,7 @@ class StudySampler:
     def close(self) -> None:
         """Brings the dashboards' file up to date, where that is possible."""
         if self._copy:
-            self._copy.write()
+            self._copy.close()
 
     def _add(self, known: KnownTrial, attributes: Mapping[str, Any] | None = None) -> None:
         """Adds a trial that was suggested before this process began.
@@ -149,7 +149,7 @@ class StudySampler:
             (inside if is_inside else outside)[name] = value
         frozen = create_trial(
             state=state,
-            value=known.score if state == TrialState.COMPLETE else None,
+            value=_optuna_value(known, state),
             params=inside,
             distributions={name: self._distributions[name] for name in inside},
             user_attrs={
@@ -168,6 +168,15 @@ class StudySampler:
     def _update_copy(self, trial: optuna.Trial) -> None:
         if self._copy:
             self._copy.update(self._memory.get_trial(trial._trial_id))
+
+
+def _optuna_value(known: KnownTrial, state: TrialState) -> float | None:
+    """Return a trial's value as Optuna has it: that of its last report where it was pruned."""
+    if state == TrialState.COMPLETE:
+        return known.score
+    if state == TrialState.PRUNED and known.values:
+        return known.values[max(known.values)]
+    return None
 
 
 def contains(distribution: BaseDistribution, value: Value) -> bool:

@@ -164,6 +164,7 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
         "n_epochs_again": trial.n_epochs_again,
         "cause": trial.cause,
         "failure_kind": trial.kind,
+        "warnings": trial.warnings,
         "started": trial.started,
         "ended": trial.ended,
     }
