@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,9 @@ CLI_MODULES = sorted(
     for file in (Path(ucluster_tune.__file__).parent / "cli").glob("*.py")
     if file.stem != "__init__"
 )
+
+
+GROUPS = ("data", "weights")  # their commands have tests of their own documents
 
 
 def run(*arguments):
@@ -146,3 +150,15 @@ def test_ctrl_c_ends_with_130(fail, interruption):
     result = fail(interruption)
     assert result.exit_code == 130
     assert result.stderr.strip() == "Interrupted."
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reliability.md"])
+def test_documents_name_commands_and_options_that_exist(document):
+    text = (Path(__file__).parents[2] / document).read_text(encoding="utf-8")
+    typed = re.findall(r"ucluster-tune ([a-z]+)([^\n`#]*)", text)
+    assert len(typed) > 5
+    for name, rest in typed:
+        assert name in COMMANDS, name
+        help_text = run(name, "--help").stdout
+        for option in re.findall(r"--[a-z-]+", rest if name not in GROUPS else ""):
+            assert option in help_text, f"{name} {option}"

@@ -37,7 +37,15 @@ def test_hours_set_an_end_in_place_of_a_number() -> None:
     record = extended(hours=2)
     assert record.is_open_ended
     assert record.n_trials == len(record.trials)
-    assert record.extensions[0][-1].startswith("trials begin until ")
+    (change,) = record.extensions[0]
+    assert change.startswith("trials begin until ")
+    assert extended_again(record, n_trials=3).n_trials == len(record.trials) + 3
+
+
+def extended_again(record: StudyRecord, **asked: Any) -> StudyRecord:
+    config = StudyConfig.model_validate(record.config)
+    record.apply(extend(config, record, Extension(**asked)))
+    return record
 
 
 def test_ranges_may_change_and_the_record_says_how() -> None:

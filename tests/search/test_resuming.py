@@ -44,6 +44,16 @@ def test_study_with_trials_left_may_go_on() -> None:
     refuse_finished(one_trial("interrupted"))
 
 
+def test_study_with_time_left_may_go_on() -> None:
+    record = one_trial("complete")
+    record.until = "2999-01-01T00:00:00.000+00:00"
+    refuse_finished(record)
+    record.until = "2001-01-01T00:00:00.000+00:00"
+    record.tests["0001"] = {}
+    with pytest.raises(StudyError, match="no trial left"):
+        refuse_finished(record)
+
+
 def test_study_that_was_killed_before_its_test_jets_were_measured_may_go_on() -> None:
     refuse_finished(one_trial("complete", StudyEnded(state="interrupted")))
 

@@ -24,6 +24,8 @@ _REASONS = {
     "reference": "it is told beside every trial",
     "name": "it is the name of the study's folder",
 }
+_BUDGET = "budget.n_trials"
+_NO_LIMIT = 1_000_000  # the most that a budget may hold; the time comes first
 _ALWAYS_FREE = ("data.path",)  # the jets themselves are compared by their checksums
 
 
@@ -56,16 +58,17 @@ def extend(config: StudyConfig, record: StudyRecord, extension: Extension) -> St
     overrides = list(extension.overrides)
     until: str | None = None
     if extension.n_trials is not None:
-        overrides.append(f"budget.n_trials={record.n_trials + extension.n_trials}")
+        overrides.append(f"{_BUDGET}={record.n_trials + extension.n_trials}")
     if extension.hours is not None:
         end = datetime.now(timezone.utc) + timedelta(hours=extension.hours)
         until = end.isoformat(timespec="milliseconds")
+        overrides.append(f"{_BUDGET}={_NO_LIMIT}")
     changed = change_config(config, overrides)
     faults = [fault for path in _changed_paths(config, changed) if (fault := _fault(path))]
     faults += _search_space_faults(config, changed)
     if faults:
         raise ConfigurationError(f"study {record.name}", faults)
-    changes = _lines(config, changed)
+    changes = [line for line in _lines(config, changed) if until is None or _BUDGET not in line]
     if until is not None:
         changes.append(f"trials begin until {until}")
     new = [path for path in changed.search_space if path not in config.search_space]

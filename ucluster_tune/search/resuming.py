@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import JetDataset
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.events import utc_now
 from ucluster_tune.search.paths import StudyPaths
 from ucluster_tune.search.record import StudyRecord
 
@@ -30,7 +31,12 @@ def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
 def refuse_finished(record: StudyRecord) -> None:
     """Raise StudyError where nothing of the study is left to do."""
     is_unfinished = any(trial.outcome == "interrupted" for trial in record.trials.values())
-    if is_unfinished or record.is_open_ended or len(record.trials) < record.n_trials:
+    if is_unfinished:
+        return
+    if record.until is not None:
+        if record.until > utc_now():  # both in UTC, to the millisecond
+            return
+    elif len(record.trials) < record.n_trials:
         return
     if record.state != "complete" and record.best is not None and record.best_test is None:
         return  # the measure on test jets is left
