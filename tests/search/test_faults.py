@@ -7,8 +7,9 @@ from tests.agreement import assert_all_agrees
 from tests.soak import kill_and_resume
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.status import read_study
+from ucluster_tune.search.tracking_server import MlflowServer, choose_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
 N_EPOCHS = 150  # a few seconds of a small network
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
@@ -17,7 +18,7 @@ SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, 
 class Search:
     """A search of a small study, and the commands that carry it on."""
 
-    def __init__(self, folder, jets, n_trials=2):
+    def __init__(self, folder, jets, n_trials=2, **sections):
         self.folder, self.studies = folder, folder / "studies"
         self.paths = StudiesFolder(self.studies).study("small")
         self.file = small_study.write_study(
@@ -26,6 +27,7 @@ class Search:
             training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
             search_space=SPACE,
             budget={"n_trials": n_trials},
+            **sections,
         )
         self.started = []
 
@@ -83,6 +85,37 @@ def test_death_of_the_raylet_ends_the_search_and_it_can_be_resumed(search):
     assert again.end() == 0
     record = assert_all_agrees(search.studies, "small")
     assert [trial.outcome for trial in record.trials.values()] == ["complete"] * 2
+
+
+def test_mlflow_server_that_is_away_for_a_while_gets_all_later(tmp_path, jets_parquet):
+    port = choose_port("127.0.0.1", None)
+
+    def server():
+        artifacts = (tmp_path / "artifacts").as_uri()
+        return MlflowServer(f"sqlite:///{tmp_path}/runs.db", artifacts, "127.0.0.1", port)
+
+    search = Search(tmp_path, jets_parquet, tracking={"uri": f"http://127.0.0.1:{port}"})
+    with server() as first:
+        first.wait_until_it_answers()
+        running = search.run()
+        try:
+            running.wait_for("trial 0001 epoch 5/")
+        except BaseException:
+            running.kill()
+            raise
+    try:
+        running.wait_for("trial 0002 epoch 5/")  # training went on
+        with server() as second:
+            second.wait_until_it_answers()
+            if running.process.poll() is None:
+                running.end()
+            mended = small_study.call("repair", "small", "--studies-dir", search.studies)
+            assert mended.returncode == 0, mended.stdout + mended.stderr
+            assert_all_agrees(search.studies, "small")
+    finally:
+        running.kill()
+    assert running.process.returncode == 0
+    assert "MLflow is behind the record" in search.paths.log.read_text()
 
 
 def test_study_whose_driver_is_killed_again_and_again_ends_as_if_it_never_was(
