@@ -35,7 +35,7 @@ quickstart: install ## Install, then search on the sample of simulated jets (8 m
 test: install ## Install, then run the tests (12 minutes on 2 cores)
 	$(BIN)/pytest -m "not faults"
 
-test-faults: install ## Kill searches in all ways and resume them (5 minutes on 2 cores)
+test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
 	$(BIN)/pytest -m faults
 
 lint: install ## Look for mistakes in the code

@@ -1,6 +1,7 @@
 """Settings for all tests."""
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from ucluster_tune.search.ray_session import prepare_environment
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
 prepare_environment()  # read by Ray when it is imported
+
+# A shell that starts the tests in the background has SIGINT ignored, and so would their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example's first call may import a library, and the machine may be busy.
 settings.register_profile("no deadline", deadline=None)

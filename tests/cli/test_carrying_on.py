@@ -10,7 +10,7 @@ import pytest
 from tests import small_study
 from tests.agreement import assert_all_agrees
 
-pytestmark = [pytest.mark.slow, pytest.mark.cluster]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
 N_EPOCHS = 400
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}

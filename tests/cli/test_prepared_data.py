@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tests import small_study
 from tests.hls4ml_files import write_folder, write_tar
 from tests.zenodo_server import local_zenodo
 from ucluster_tune.cli.main import main
@@ -111,10 +112,10 @@ def test_addresses_that_are_no_record_are_faults_of_the_file(tmp_path, path):
 @pytest.mark.slow
 def test_train_fetches_converts_and_trains_and_does_so_once(zenodo, tmp_path, cache):
     file = study_file(tmp_path, RECORD)
-    result = typed("train", file, "--out", tmp_path / "out", "--yes")
-    assert result.exit_code == 0, result.output
+    result = small_study.call("train", file, "--out", tmp_path / "out", "--yes")
+    assert result.returncode == 0, result.stderr
     assert "180 of 180 jets are in the cache now" in result.stderr
     zenodo.requests.clear()
-    result = typed("train", file, "--out", tmp_path / "again")
-    assert result.exit_code == 0, result.output
+    result = small_study.call("train", file, "--out", tmp_path / "again")
+    assert result.returncode == 0, result.stderr
     assert zenodo.requests == []

@@ -6,6 +6,7 @@ written nor waits for it: a thread writes.
 
 import logging
 import threading
+import uuid
 from pathlib import Path
 
 import optuna
@@ -111,7 +112,7 @@ class DashboardCopy:
         if not self._path.exists():
             return None
         try:
-            storage = self._connect()
+            storage = self._connect(self._path)
             (study,) = storage.get_all_studies()
             trials = storage.get_all_trials(study._study_id, deepcopy=False)
         except Exception as error:  # a file that is damaged in whatever way
@@ -134,15 +135,25 @@ class DashboardCopy:
         return storage
 
     def _create(self) -> RDBStorage:
-        for rest in ("", "-journal", "-wal", "-shm"):
-            self._path.with_name(self._path.name + rest).unlink(missing_ok=True)
-        storage = self._connect()
-        self._study_id = storage.create_new_study([self._direction], self._name)
+        """Make a file whose tables are there as soon as it is."""
+        temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.new")
+        try:
+            made = self._connect(temporary)
+            made.create_new_study([self._direction], self._name)
+            made.remove_session()
+            made.engine.dispose()
+            for rest in ("-journal", "-wal", "-shm"):
+                self._path.with_name(self._path.name + rest).unlink(missing_ok=True)
+            temporary.replace(self._path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        storage = self._connect(self._path)
+        self._study_id = storage.get_study_id_from_name(self._name)
         return storage
 
-    def _connect(self) -> RDBStorage:
+    def _connect(self, path: Path) -> RDBStorage:
         return RDBStorage(
-            f"sqlite:///{self._path}", engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
+            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
         )
 
     def _write_trial(self, storage: RDBStorage, trial: FrozenTrial) -> None:

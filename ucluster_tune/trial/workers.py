@@ -171,7 +171,7 @@ class HorovodWorkers:
             except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
                 failures.append(error)
 
-        self._start = threading.Thread(target=call, daemon=True)
+        self._start = threading.Thread(target=call, name="start-workers", daemon=True)
         self._start.start()
         self._start.join(limit_s)
         if self._start.is_alive():
