@@ -45,6 +45,7 @@ NO_EPOCH: dict[str, Any] = dict.fromkeys(RECORD_FIELDS, 0.5) | {
     "phase": "clustering",
     "confusion": [[300, 20, 10], [15, 280, 30], [9, 40, 296]],
     "class_names": ["w", "z", "t"],
+    "warnings": [],
 }
 
 
@@ -204,7 +205,7 @@ def seconds_to_resume(paths: StudyPaths) -> float:
 def main(n_trials: int, n_epochs: int) -> None:
     """Print the times, and how they grow."""
     logging.disable(logging.WARNING)
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:  # Optuna's thread writes
         folder = StudiesFolder(Path(name))
         paths = folder.study("bookkeeping")
         paths.trials.mkdir(parents=True)
