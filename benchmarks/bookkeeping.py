@@ -193,7 +193,7 @@ def seconds_to_resume(paths: StudyPaths) -> float:
     config = study(len(record.trials) + 1, record.n_epochs)
     with StudyJournal(paths.record) as journal:
         driver = StudyDriver(config, paths, journal, record, [])
-        driver.may_begin = lambda n_begun: n_begun <= len(record.trials)  # type: ignore[method-assign]
+        driver.may_begin = lambda n_begun: n_begun <= len(record.trials)  # type: ignore[method-assign]  # one more trial
         _, searcher, _ = opened(config, paths, driver)
         assert isinstance(searcher.suggest("first"), dict)
     return time.perf_counter() - began

@@ -23,7 +23,7 @@ def delete(name: str, yes: bool, keep_mlflow: bool, studies_dir: str | None) -> 
 
     folder = StudiesFolder(studies_folder(studies_dir))
     paths = find_study(folder, name)
-    for line in what_is_deleted(paths, folder, keep_mlflow=keep_mlflow):
+    for line in what_is_deleted(paths, keep_mlflow=keep_mlflow):
         click.echo(line, err=True)
     if not yes:
         click.confirm(f"Delete study {name} for good?", abort=True, err=True)

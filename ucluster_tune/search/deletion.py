@@ -16,9 +16,7 @@ from ucluster_tune.search.tracking import Tracker
 _LOGGER = logging.getLogger(__name__)
 
 
-def what_is_deleted(
-    paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool
-) -> Iterator[str]:
+def what_is_deleted(paths: StudyPaths, *, keep_mlflow: bool) -> Iterator[str]:
     """Yield what deleting a study would take away, one line each."""
     n_files, n_bytes = _size(paths.root)
     yield f"{paths.root}: {n_files} files, {n_bytes / 2**20:.1f} MiB"
