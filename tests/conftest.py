@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from tests.small_study import write_small_dataset
-from ucluster_tune.search.ray_session import prepare_environment
+from ucluster_tune.cluster.embedded import prepare_environment
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
 prepare_environment()  # read by Ray when it is imported

@@ -13,6 +13,7 @@ LAYERS = (
     "model",
     "training",
     "trial",
+    "cluster",
     "search",
     "report",
     "cli",
@@ -21,7 +22,7 @@ LAYERS = (
 OWNERS = {
     "tensorflow": ("data.batches", "model", "training"),
     "horovod": ("training", "trial"),
-    "ray": ("trial", "search"),
+    "ray": ("trial", "cluster", "search"),
     "optuna": ("search",),
     "mlflow": ("search", "cli.ui"),
     "pyarrow": ("data",),

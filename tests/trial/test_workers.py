@@ -11,9 +11,9 @@ import pytest
 import ray
 
 from tests import small_study
+from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig, StudyConfig
 from ucluster_tune.errors import DataError, TrialError
-from ucluster_tune.search.ray_session import embedded_ray, prepare_environment
 from ucluster_tune.trial.single import trial_config_of
 
 pytestmark = [

@@ -71,7 +71,7 @@ def predictions(
     model: "SavedModel", source: "JetSource", n_workers: int, batch_size: int
 ) -> "Iterator[Iterator[Prediction]]":
     """Gives the predictions of all jets of a source in order; processes end with the block."""
-    from ucluster_tune.search.ray_session import embedded_ray, prepare_environment
+    from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 
     prepare_environment()
     from ucluster_tune.trial.prediction import predict_here, predict_with_workers

@@ -22,8 +22,8 @@ def show_search(search: "Callable[[SearchSetting], StudyRecord]", studies_dir: s
         search: called with where it runs and who is told.
         studies_dir: the option of that name.
     """
+    from ucluster_tune.cluster.embedded import prepare_environment
     from ucluster_tune.search.paths import StudiesFolder, studies_folder
-    from ucluster_tune.search.ray_session import prepare_environment
 
     prepare_environment()
     from rich.console import Console

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ucluster_tune import __version__
+from ucluster_tune.cluster.embedded import embedded_ray
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
@@ -25,7 +26,6 @@ from ucluster_tune.search.journal import StudyJournal, read_record
 from ucluster_tune.search.knowledge import differences, warm_start_from
 from ucluster_tune.search.lock import DriverLock
 from ucluster_tune.search.paths import replace_file
-from ucluster_tune.search.ray_session import embedded_ray
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.resuming import refuse_finished, refuse_other_jets, study_config_of
 from ucluster_tune.search.session import SearchSetting, Session, mass_baseline

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ucluster_tune.cluster.embedded import EmbeddedRay
 from ucluster_tune.config.plan import Machine
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
@@ -18,7 +19,6 @@ from ucluster_tune.search.knowledge import judged_epochs
 from ucluster_tune.search.mirror import Bookkeeping
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
-from ucluster_tune.search.ray_session import EmbeddedRay
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.study_folder import write_best
 from ucluster_tune.search.tracked_study import (

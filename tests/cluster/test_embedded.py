@@ -9,13 +9,13 @@ import psutil
 import pytest
 
 from tests.small_study import environment, is_alive
-from ucluster_tune.search.ray_session import prepare_environment
+from ucluster_tune.cluster.embedded import prepare_environment
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 SESSION = """
 import sys
-from ucluster_tune.search.ray_session import embedded_ray
+from ucluster_tune.cluster.embedded import embedded_ray
 with embedded_ray(1):
     print("ready", flush=True)
     sys.stdin.readline()
