@@ -1,1 +1,1 @@
-"""The Ray that trials run on: this process's own, or a cluster of machines. Knows nothing of studies."""
+"""The Ray that trials run on: this process's own, or a cluster. Knows nothing of studies."""
