@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from ucluster_tune import __version__
 from ucluster_tune.cluster.embedded import embedded_ray
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.plan import concurrent_trials
+from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import open_checked_dataset
 from ucluster_tune.search.events import (
@@ -82,7 +82,8 @@ def run_study(
         )
         journal = stack.enter_context(StudyJournal(paths.record))
         journal.append(started)
-        session = Session(config, paths, dataset, journal, StudyRecord(started), setting, tracker)
+        here = _on_these_nodes(config, setting)
+        session = Session(here, paths, dataset, journal, StudyRecord(started), setting, tracker)
         session.drive(n_concurrent, ray)
     return session.driver.record
 
@@ -132,9 +133,18 @@ def resume_study(
         if extension is not None:
             replace_file(paths.study_yaml, dump_config(config))
         setting.say(_what_goes_on(record))
-        session = Session(config, paths, dataset, journal, record, setting, None)
+        here = _on_these_nodes(config, setting)
+        session = Session(here, paths, dataset, journal, record, setting, None)
         session.drive(n_concurrent, ray)
     return record
+
+
+def _on_these_nodes(config: StudyConfig, setting: SearchSetting) -> StudyConfig:
+    """Return the study as it runs here, and say where that is not as it was written."""
+    here = on_these_nodes(config, setting.machine)
+    if here is not config:
+        setting.say("No GPU here: trials train on the CPU, as resources.cpu_fallback allows")
+    return here
 
 
 def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:

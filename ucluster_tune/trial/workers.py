@@ -59,6 +59,7 @@ class HorovodWorkers:
             max(1, math.floor(resources.cpus_per_worker)),
             objective.model_dump(mode="json"),
             resources.gpus_per_worker > 0,
+            resources.cpu_fallback,
         )
         self._executor: RayExecutor | None = None
         self._start: threading.Thread | None = None
