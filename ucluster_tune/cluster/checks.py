@@ -6,12 +6,12 @@ also loads TensorFlow and Horovod on every node.
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from ucluster_tune.cluster.comparisons import CheckRow, compare
 from ucluster_tune.cluster.nodes import Questions, living_nodes, probes
 from ucluster_tune.cluster.shared_folder import shared_token
 from ucluster_tune.config.study import ResourcesConfig, StudyConfig
+from ucluster_tune.data.locations import locate
 from ucluster_tune.errors import MachineError
 
 _QUICK_LIMIT_S = 30.0
@@ -36,10 +36,7 @@ class CheckRequest:
     @staticmethod
     def of(config: StudyConfig, studies: str) -> "CheckRequest":
         """Returns what the study needs, kept in the folder `studies`."""
-        data = str(config.data.path)
-        if "://" not in data:
-            data = str(Path(data).expanduser().absolute())
-        return CheckRequest(studies, data, config.resources)
+        return CheckRequest(studies, locate(config.data.path).text, config.resources)
 
 
 def quick_check(request: CheckRequest) -> None:

@@ -217,9 +217,7 @@ def _shared(told: Sequence[NodeFacts], token: SharedToken) -> Iterator[CheckRow]
         " like), or s3://BUCKET/FOLDER: name it with --studies-dir or UCLUSTER_TUNE_STUDIES"
     )
     if token.fault:
-        yield CheckRow(
-            "driver", check, False, f"{place} cannot be written: {token.fault}", elsewhere
-        )
+        yield CheckRow("driver", check, False, f"{place}: {token.fault}", elsewhere)
         return
     for facts in told:
         answer = facts.shared or {}
@@ -229,11 +227,14 @@ def _shared(told: Sequence[NodeFacts], token: SharedToken) -> Iterator[CheckRow]
             "missing": f"{place} does not exist there",
             "other": f"{place} is another folder there",
             "unreadable": f"{place} cannot be read there: {detail}",
+            "unusable": f"{detail}",
             "not writable": f"{place} cannot be written there: {detail}",
         }[fault]
         if fault is None and not token.is_answered_by(facts.node.id):
             fault, found = "other", f"{place}: what is written there is not seen by the driver"
         remedy = elsewhere
+        if fault == "unusable":
+            remedy = "give every node the same access: credentials, network, this package"
         if fault in ("unreadable", "not writable"):
             remedy = "let the user that Ray runs as read and write it on every node"
         yield CheckRow(facts.node.name, check, fault is None, found, "" if not fault else remedy)

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ucluster_tune.cluster.nodes import Questions
+from ucluster_tune.data.locations import locate
+from ucluster_tune.errors import DataError
 
 _NAME = ".cluster-check-"
 _APPEARS_WITHIN_S = 2.0
@@ -19,6 +21,9 @@ _APPEARS_WITHIN_S = 2.0
 class SharedToken:
     """A token in a folder.
 
+    Args:
+        place: path or URI of the folder.
+
     Attributes:
         fault: why this process cannot write it, None where it could.
     """
@@ -26,45 +31,55 @@ class SharedToken:
     def __init__(self, place: str) -> None:
         self.place = place
         self.token = uuid.uuid4().hex
-        self.folder = str(Path(place) / f"{_NAME}{self.token[:12]}")
+        self.folder = locate(place) / f"{_NAME}{self.token[:12]}"
         self.fault: str | None = None
 
     def questions(self, data: str | None) -> Questions:
         """Returns what the nodes are asked."""
-        return Questions(None if self.fault else self.folder, self.token, data)
+        return Questions(None if self.fault else self.folder.text, self.token, data)
 
     def is_answered_by(self, node_id: str) -> bool:
         """Whether the answer of a node, which it says it has written, is seen from here."""
         deadline = time.monotonic() + _APPEARS_WITHIN_S  # NFS may show it a moment later
         while True:
-            with suppress(OSError):
-                if Path(self.folder, node_id).read_text(encoding="ascii") == self.token:
+            with suppress(DataError):
+                if (self.folder / node_id).read_bytes() == self.token.encode():
                     return True
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.1)
 
-    def write(self) -> list[Path]:
-        """Writes the token, or notes why not; returns the folders made for it, the lowest last."""
-        folder = Path(self.folder)
-        made = [path for path in (folder, *folder.parents) if not path.exists()][::-1]
+    def write(self) -> None:
+        """Writes the token, or notes why not."""
         try:
-            folder.mkdir(parents=True)
-            Path(folder, "driver").write_text(self.token, encoding="ascii")
+            (self.folder / "driver").write_bytes(self.token.encode())
+        except DataError as error:
+            self.fault = str(error)
         except OSError as error:
             self.fault = str(error.strerror or error)
-        return made
+
+    def take_away(self) -> None:
+        """Deletes the token and all answers."""
+        if self.folder.is_local:
+            shutil.rmtree(self.folder.local_path, ignore_errors=True)
+            return
+        with suppress(DataError):
+            self.folder.delete()
 
 
 @contextmanager
 def shared_token(place: str) -> Iterator[SharedToken]:
-    """Give a token in `place`, a path; it is gone after the block, with what was made for it."""
+    """Give a token in a folder; it is gone after the block, with all that was made for it."""
     shared = SharedToken(place)
-    made = shared.write()
+    made: list[Path] = []
+    if shared.folder.is_local:
+        folder = shared.folder.local_path.parent
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+    shared.write()
     try:
         yield shared
     finally:
-        shutil.rmtree(shared.folder, ignore_errors=True)
-        for folder in reversed(made):
+        shared.take_away()
+        for path in made:  # the lowest first
             with suppress(OSError):  # somebody else uses it by now
-                folder.rmdir()
+                path.rmdir()
