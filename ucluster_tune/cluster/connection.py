@@ -37,7 +37,8 @@ class JoinedRay:
         machine = self.machine()
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
         n_nodes = sum(bool(node["Alive"]) for node in nodes)
-        return f"{n_nodes} nodes, {machine.n_cpus} CPUs, {machine.n_gpus} GPUs"
+        nodes_in_words = f"{n_nodes} node{'s' * (n_nodes > 1)}"
+        return f"{nodes_in_words}, {machine.n_cpus} CPUs, {machine.n_gpus} GPUs"
 
 
 @contextmanager

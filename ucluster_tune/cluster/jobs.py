@@ -4,6 +4,7 @@ Knows nothing of studies: a job is a command, some files, and this program's cod
 """
 
 import asyncio
+import logging
 import os
 import shlex
 import tempfile
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ucluster_tune
-from ucluster_tune.cluster.launcher import Head, Tunnel
+from ucluster_tune.cluster.launcher import Head, Tunnel, show_token
 from ucluster_tune.errors import MachineError
 
 _START_TIMEOUT_S = 120.0
@@ -23,7 +24,6 @@ _SILENCE_TIMEOUT_S = 600.0  # of a head that does not answer any more
 _RETRY_S = 3.0
 _PACKAGE = Path(ucluster_tune.__file__).parent
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_TOKEN_FILE = Path.home() / ".ray" / "auth_token"
 
 
 class ClusterJobs:
@@ -106,9 +106,12 @@ class ClusterJobs:
             time.sleep(_RETRY_S)
 
     def _connect(self) -> Any:
-        if _TOKEN_FILE.exists():  # Ray sends it only where it is told that there is one
-            os.environ.setdefault("RAY_AUTH_MODE", "token")
-        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415  # after that
+        show_token()
+        from ray.exceptions import RayError  # noqa: PLC0415  # after that
+        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
+        for module in ("dashboard_sdk", "job.sdk"):  # uploads and websockets are no news
+            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
 
         address = f"http://127.0.0.1:{self._tunnel.port}"
         elsewhere = {
@@ -121,7 +124,7 @@ class ClusterJobs:
             while True:
                 try:
                     return JobSubmissionClient(address)
-                except (RuntimeError, ConnectionError, OSError) as error:
+                except (RuntimeError, ConnectionError, OSError, RayError) as error:
                     refused = any(word in str(error) for word in ("401", "403", "uthenticat"))
                     if refused or time.monotonic() > deadline:
                         raise MachineError(self._why_no_answer(error, refused)) from error
@@ -135,8 +138,8 @@ class ClusterJobs:
         head = self._head
         if refused:
             return (
-                f"cluster {head.cluster} refuses this machine: {_TOKEN_FILE} is missing or is not"
-                f" the token that the cluster was started with; `ray up {head.file}` brings it"
+                f"cluster {head.cluster} refuses this machine: ~/.ray/auth_token is missing or is"
+                f" not the token that the cluster was started with; `ray up {head.file}` brings it"
                 " there"
             )
         return (

@@ -6,6 +6,7 @@ ssh reaches it. Its interfaces below `_private` are used here alone.
 
 import contextlib
 import io
+import logging
 import os
 import shlex
 import socket
@@ -56,28 +57,15 @@ class Head:
     container: str | None
     dashboard_port: int
 
-    def command(
-        self,
-        words: Sequence[str],
-        *,
-        terminal: bool = False,
-        forward: Mapping[int, str] | None = None,
-    ) -> list[str]:
+    def command(self, words: Sequence[str], *, terminal: bool = False) -> list[str]:
         """Return the local command that runs `words` there, in the login environment of `ray up`.
 
         Args:
             words: the command and its arguments.
-            terminal: give it a terminal.
-            forward: local port: host:port as the head sees it.
+            terminal: give it a terminal; it is told then when this one is closed.
         """
-        options: list[str] = []
-        for port, target in (forward or {}).items():
-            options += ["-L", f"127.0.0.1:{port}:{target}"]
-        if forward:  # a connection of its own, that ends with this command
-            options += ["-o", "ControlMaster=no", "-o", "ControlPath=none"]
-        ssh, target = self.ssh[:-1], self.ssh[-1]
         kind = "-tt" if terminal else "-T"
-        return [*ssh[:1], kind, *options, *ssh[1:], target, self._remote(words, terminal)]
+        return [self.ssh[0], kind, *self.ssh[1:], self._remote(words, terminal)]
 
     def _remote(self, words: Sequence[str], terminal: bool) -> str:
         """Return what the shell on the head is told.
@@ -93,19 +81,13 @@ class Head:
         flags = "-it" if terminal else "-i"
         return f"exec docker exec {flags} {self.container} bash -c {shlex.quote(shell)}"
 
-    def run(
-        self,
-        words: Sequence[str],
-        *,
-        terminal: bool = False,
-        forward: Mapping[int, str] | None = None,
-    ) -> int:
+    def run(self, words: Sequence[str], *, terminal: bool = False) -> int:
         """Run a command there, on this process's input and output; return its exit code.
 
         Raises:
             MachineError: the head does not answer.
         """
-        code = subprocess.call(self.command(words, terminal=terminal, forward=forward))
+        code = subprocess.call(self.command(words, terminal=terminal))
         self._refuse_broken(code, "")
         return code
 
@@ -136,9 +118,14 @@ class Head:
         return done.stdout
 
     @contextmanager
-    def tunnel(self, target: str) -> Iterator["Tunnel"]:
-        """Bring host:port, as the head sees it, to a port of this machine's loopback."""
-        tunnel = Tunnel(self, target)
+    def tunnel(self, target: str, port: int | None = None) -> Iterator["Tunnel"]:
+        """Bring host:port, as the head sees it, to a port of this machine's loopback.
+
+        Args:
+            target: host:port.
+            port: of this machine; None for a free one.
+        """
+        tunnel = Tunnel(self, target, port or free_port())
         try:
             tunnel.open()
             yield tunnel
@@ -161,14 +148,14 @@ class Tunnel:
         port: of this machine.
     """
 
-    def __init__(self, head: Head, target: str) -> None:
-        self.port = free_port()
-        ssh, address = head.ssh[:-1], head.ssh[-1]
+    def __init__(self, head: Head, target: str, port: int) -> None:
+        self.port = port
         self._command = [
-            *ssh[:1], "-N", "-T",
-            "-o", "ControlMaster=no", "-o", "ControlPath=none", "-o", "BatchMode=yes",
+            head.ssh[0], "-N", "-T",
+            "-o", "ControlMaster=no", "-o", "ControlPath=none",  # it ends with this process alone
+            "-o", "BatchMode=yes",
             "-L", f"127.0.0.1:{self.port}:{target}",
-            *ssh[1:], address,
+            *head.ssh[1:],
         ]  # fmt: skip
         self._what = f"{target} of {head.host}, the head of cluster {head.cluster}"
         self._process: subprocess.Popen[str] | None = None
@@ -200,6 +187,12 @@ class Tunnel:
             time.sleep(0.05)
         raise MachineError(f"no tunnel to {self._what} within {_TUNNEL_TIMEOUT_S:g} s")
 
+    def wait(self) -> None:
+        """Return never but by an error: MachineError once it broke."""
+        assert self._process is not None
+        words = self._process.communicate()[1]
+        raise MachineError(f"the tunnel to {self._what} broke: {_last_line(words)}")
+
     def close(self) -> None:
         """Close it."""
         process, self._process = self._process, None
@@ -222,13 +215,18 @@ def find_head(file: Path) -> Head:
     """
     config = _read(file)
     _refuse_down(file, config)
+    show_token()
     from ray.autoscaler._private import commands, providers  # noqa: PLC0415  # after the checks
 
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             config = commands._bootstrap_config(config)
             provider = providers._get_node_provider(config["provider"], config["cluster_name"])
-            node = commands._get_running_head_node(config, str(file), None, _provider=provider)
+            if config["provider"]["type"] == "local":  # another laptop may have typed `ray up`
+                node = config["provider"]["head_ip"]
+            else:
+                node = commands._get_running_head_node(config, str(file), None, _provider=provider)
             runner = provider.get_command_runner(
                 log_prefix="",
                 node_id=node,
@@ -256,6 +254,12 @@ def find_head(file: Path) -> Head:
     )
     _refuse_without_ray(head)
     return head
+
+
+def show_token() -> None:
+    """Have Ray send this machine's token, where there is one; called before Ray is imported."""
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def free_port() -> int:
