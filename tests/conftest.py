@@ -15,6 +15,8 @@ from ucluster_tune.cluster.embedded import prepare_environment
 __all__ = ["s3_server", "s3_service"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
+# The cluster file that ships lies in the working directory, and other tests start Rays.
+os.environ["UCLUSTER_TUNE_LOCAL"] = "1"
 prepare_environment()  # read by Ray when it is imported
 
 # A shell that starts the tests in the background has SIGINT ignored, and so would their children.

@@ -185,6 +185,14 @@ class Probes:
             for facts in told
         ]
 
+    def autoscaler(self, node: Node, gcs_address: str, limit_s: float) -> Any:
+        """Returns the settings of the autoscaler that runs on a node, as `probe` tells them.
+
+        Raises:
+            ray.exceptions.RayError: the node gives no answer.
+        """
+        return ray.get(self._actors[node].autoscaler.remote(gcs_address), timeout=limit_s)
+
     def end(self) -> None:
         """Ends the actors."""
         for actor in self._actors.values():

@@ -82,6 +82,30 @@ class Probe:
         last = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
         return {"fault": last[0][:300]}
 
+    def autoscaler(self, gcs_address: str) -> dict[str, Any] | str | None:
+        """Returns what the autoscaler on this node was started with.
+
+        None where none is; text where one is that does not tell.
+        """
+        import psutil  # noqa: PLC0415  # may be missing on the node
+        import yaml  # noqa: PLC0415
+
+        flag = "--autoscaling-config="
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            is_monitor = any(word.endswith("monitor.py") for word in words)
+            if not is_monitor or f"--gcs-address={gcs_address}" not in words:
+                continue
+            files = [word.removeprefix(flag) for word in words if word.startswith(flag)]
+            if not files or files[0] == "None":
+                return None
+            try:
+                config = yaml.safe_load(Path(files[0]).expanduser().read_text(encoding="utf-8"))
+            except (OSError, yaml.YAMLError) as error:
+                return f"{files[0]}: {error}"
+            return config if isinstance(config, dict) else f"{files[0]} holds no settings"
+        return "KubeRay" if "KUBERNETES_SERVICE_HOST" in os.environ else None
+
 
 def versions() -> dict[str, str | None]:
     """Returns versions by name, None for what is missing; imports nothing of it."""
