@@ -5,25 +5,30 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ucluster_tune.cli.on_cluster import SearchCommand
 from ucluster_tune.cli.searching import show_search
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
 
 
 @click.command(
+    cls=SearchCommand,
     epilog="""\b
     Example:
       ucluster-tune resume quickstart
       ucluster-tune resume quickstart --data /disk2/wzt_sample
-    """
+    """,
 )
 @click.argument("name")
 @click.option("--data", metavar="PATH", help="Where the jets are now, if they were moved.")
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.pass_context
-def resume(ctx: click.Context, name: str, data: str | None, studies_dir: str | None) -> None:
+def resume(
+    ctx: click.Context, name: str, data: str | None, studies_dir: str | None, place: "Place"
+) -> None:
     """Carry study NAME on, wherever and however it stopped.
 
     Finished trials stay as they are. Interrupted ones go on from their last checkpoint. Then new
@@ -37,4 +42,4 @@ def resume(ctx: click.Context, name: str, data: str | None, studies_dir: str | N
         extension = Extension(overrides=(f"data.path={json.dumps(data)}",)) if data else None
         return resume_study(name, setting, extension)
 
-    ctx.exit(show_search(search, studies_dir))
+    ctx.exit(show_search(search, studies_dir, place))

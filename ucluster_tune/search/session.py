@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ucluster_tune.cluster.embedded import EmbeddedRay
+from ucluster_tune.cluster.connection import RunningRay
+from ucluster_tune.cluster.place import Place
 from ucluster_tune.config.plan import Machine
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
@@ -42,13 +43,15 @@ class SearchSetting:
 
     Attributes:
         folder: of all studies.
-        machine: cores and GPUs that may be used.
+        place: the Ray that trials run on.
+        machine: cores and GPUs of this machine that may be used.
         observers: told of every event.
         draw_pictures: draws a trial's best epoch.
         say: shows one line of what is being done.
     """
 
     folder: StudiesFolder
+    place: Place
     machine: Machine
     observers: Sequence[Observer]
     draw_pictures: DrawPictures
@@ -96,7 +99,7 @@ class Session:
         self.mirror = study_mirror(config, books, setting.folder, tracker)
         self.driver.trial_changed = self.mirror.trial_changed
 
-    def drive(self, n_concurrent: int, ray: EmbeddedRay) -> None:
+    def drive(self, n_concurrent: int, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
         driver, say = self.driver, self._setting.say
         driver.tell_start()
