@@ -33,7 +33,10 @@ _PIECE = 65_536
 @click.option("--follow", is_flag=True, help="Show what is added while the study runs.")
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 def logs(name: str, trial: str | None, lines: int, follow: bool, studies_dir: str | None) -> None:
-    """Show the log of study NAME: of its driver, Ray and Tune, or of a trial's workers."""
+    """Show the log of study NAME, or of a trial.
+
+    That of the study is of its driver, Ray and Tune, that of a trial of all its workers.
+    """
     paths = find_study(StudiesFolder(studies_folder(studies_dir)), name)
     file = paths.log if trial is None else _log_of_trial(paths, trial)
     try:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.jobs import ClusterJobs
     from ucluster_tune.cluster.launcher import Head
 
 _WORDS = "ucluster_tune.words"  # in click's context: the arguments as typed
@@ -151,15 +152,10 @@ class SearchCommand(OnCluster):
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
         """Sends the search to the cluster and shows it; Ctrl-C only ends the showing."""
-        from ucluster_tune.cluster.jobs import ClusterJobs
-
         job = self.job(ctx)
         click.echo(_told(head), err=True)
-        with head.tunnel(f"127.0.0.1:{head.dashboard_port}") as tunnel:
-            jobs = ClusterJobs(head, tunnel)
-            job_id = jobs.submit(
-                ["python", "-m", "ucluster_tune", *job.words], job.files, job.name
-            )
+        with _jobs_of(head) as jobs:
+            job_id = _submit(jobs, job)
             click.echo(
                 f"It runs there as Ray job {job_id}; Ctrl-C ends only this view of it", err=True
             )
@@ -169,6 +165,24 @@ class SearchCommand(OnCluster):
             except KeyboardInterrupt:
                 click.echo(f"\n{_way_back(job, job_id, head)}", err=True)
                 return 0
+
+    def send(self, head: "Head", jobs: Sequence[Job]) -> list[str]:
+        """Sends jobs without a view of them; returns their ids."""
+        click.echo(_told(head), err=True)
+        with _jobs_of(head) as interface:
+            return [_submit(interface, job) for job in jobs]
+
+
+@contextmanager
+def _jobs_of(head: "Head") -> Iterator["ClusterJobs"]:
+    from ucluster_tune.cluster.jobs import ClusterJobs
+
+    with head.tunnel(f"127.0.0.1:{head.dashboard_port}") as tunnel:
+        yield ClusterJobs(head, tunnel)
+
+
+def _submit(jobs: "ClusterJobs", job: Job) -> str:
+    return jobs.submit(["python", "-m", "ucluster_tune", *job.words], job.files, job.name)
 
 
 def typed_words(ctx: click.Context) -> list[str]:
@@ -213,7 +227,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end the view as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # an exception here would come amid Ray's client
 
     before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:

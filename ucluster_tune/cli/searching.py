@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
 
-_EXIT_CODES = {"complete": 0, "interrupted": 130}
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
 
 
 def show_search(

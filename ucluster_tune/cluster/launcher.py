@@ -222,7 +222,9 @@ def find_head(file: Path) -> Head:
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             config = commands._bootstrap_config(config)
-            provider = providers._get_node_provider(config["provider"], config["cluster_name"])
+            provider = providers._get_node_provider(
+                config["provider"], config["cluster_name"], use_cache=False
+            )
             if config["provider"]["type"] == "local":  # another laptop may have typed `ray up`
                 node = config["provider"]["head_ip"]
             else:

@@ -82,6 +82,9 @@ class Session:
         tracker: Tracker | None,
     ) -> None:
         self._dataset, self._setting = dataset, setting
+        is_embedded = setting.place.address is None
+        # A worker fits some node of a cluster; all CPUs together may not.
+        self._n_cpus = setting.machine.n_cpus if is_embedded else config.resources.cpus_per_worker
         self.driver = StudyDriver(
             config,
             paths,
@@ -111,7 +114,7 @@ class Session:
             run_trials(driver.config, driver, history, n_concurrent, say, ray.refuse_dead)
             state, cause = _final_state(driver)
             if state == "complete":
-                _evaluate_best(driver, self._dataset, self._setting.machine, say)
+                _evaluate_best(driver, self._dataset, self._n_cpus, say)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
@@ -162,7 +165,7 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     return "complete", None
 
 
-def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine, say: Say) -> None:
+def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say: Say) -> None:
     """Measure the best trial's best epoch on the test jets, which nothing was chosen on."""
     best = driver.record.best
     assert best is not None
@@ -174,7 +177,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine, s
             config,
             driver.paths.trial(best.id).checkpoint(best.best_epoch),
             "test",
-            n_cpus=machine.n_cpus,
+            n_cpus=n_cpus,
             timeout_s=driver.config.resources.epoch_timeout_s,
         )
     except UClusterTuneError as error:
