@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,17 +113,15 @@ class RunningCommand:
     Args:
         folder: where its output is kept.
         arguments: of ucluster-tune.
-        program: another command line to begin with.
+        variables: set in its environment.
     """
 
-    def __init__(
-        self, folder: Path, *arguments: str | Path, program: Sequence[str] | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *arguments: str | Path, **variables: str) -> None:
         self.out, self.err = folder / "stdout.txt", folder / "stderr.txt"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                [*program, *map(str, arguments)] if program else command(*arguments),
-                env=environment(),
+                command(*arguments),
+                env=environment() | variables,
                 stdout=out,
                 stderr=err,
                 start_new_session=True,

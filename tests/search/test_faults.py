@@ -1,5 +1,11 @@
 """Processes that die under a search: what goes on, what is kept, and that all agrees then."""
 
+import os
+import shutil
+import subprocess
+import time
+
+import psutil
 import pytest
 
 from tests import small_study
@@ -72,6 +78,95 @@ def test_trial_goes_on_elsewhere_when_its_process_is_killed(search):
     assert (trial.outcome, len(trial.retry_causes)) == ("complete", 1)
     assert trial.restored_epochs[0] >= 5
     assert trial.n_epochs_again == 0
+
+
+MEMORY_LEFT_BYTES = 400_000_000
+WIDE = {"second_attention_width": 2048, "n_neighbors": 20}  # half a gigabyte a tensor
+
+
+def test_trial_that_needs_more_memory_than_there_is_fails_and_is_not_tried_again(
+    tmp_path, jets_parquet
+):
+    search = Search(tmp_path, jets_parquet, n_trials=1, model=WIDE)
+    try:
+        running = search.run()
+        log = search.paths.trial("0001").workers_log
+        wait_for(lambda: log.exists() and "rank 1 of 2 on" in log.read_text())
+        for worker in running.workers():
+            limit = worker.memory_info().vms + MEMORY_LEFT_BYTES
+            worker.rlimit(psutil.RLIMIT_AS, (limit, limit))
+        assert running.end() == 1
+        assert running.left_over(timeout_s=0) == []
+    finally:
+        for started in search.started:
+            started.kill()
+    trial = assert_all_agrees(search.studies, "small").trials["0001"]
+    assert (trial.outcome, trial.kind, trial.retry_causes) == ("failed", "memory", [])
+    assert "needed more memory than there is: lower training.global_batch_size" in trial.cause
+    assert "\n" not in trial.cause
+    assert log.read_text().count("rank 1 of 2 on") == 1
+
+
+def wait_for(condition, timeout_s=120):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def read_only(search):
+    """A function that makes the study read-only, for all who open a file of it from then on."""
+    mount = shutil.which("mount")
+    if mount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a folder again")
+    folder, is_mounted = search.paths.root, []
+
+    def make_read_only():
+        is_mounted.append(folder)
+        subprocess.run([mount, "--bind", str(folder), str(folder)], check=True)
+        subprocess.run([mount, "-o", "remount,bind,ro", str(folder)], check=True)
+
+    def make_writable():
+        if is_mounted:
+            subprocess.run(["umount", "-l", str(is_mounted.pop())], check=True)
+
+    yield make_read_only, make_writable
+    make_writable()
+
+
+def test_read_only_storage_ends_the_search_with_one_clear_error_and_it_goes_on_later(
+    search, read_only
+):
+    make_read_only, make_writable = read_only
+    running = search.run()
+    running.wait_for("trial 0001 epoch 5/")
+    make_read_only()
+    assert running.end() == 1
+    assert running.left_over(timeout_s=0) == []
+    told = running.err.read_text()
+    assert_one_error(told, "Read-only file system")
+    assert "trial 0001 interrupted after epoch" in told
+    before = search.paths.record.read_bytes()
+    again = search.resume()
+    assert again.end() == 1
+    assert_one_error(again.err.read_text(), "Read-only file system")
+    assert search.paths.record.read_bytes() == before
+    shown = small_study.call("status", "small", "--studies-dir", search.studies)
+    assert shown.returncode == 0, shown.stderr
+    make_writable()
+    assert search.resume().end() == 0
+    record = assert_all_agrees(search.studies, "small")
+    trial = record.trials["0001"]
+    assert (trial.outcome, trial.n_epochs_again) == ("complete", 0)
+
+
+def assert_one_error(told, words):
+    errors = [line for line in told.splitlines() if "Error" in line]
+    assert len(errors) == 1, told
+    assert errors[0].startswith("Error: "), told
+    assert words in errors[0]
+    assert "Traceback" not in told
 
 
 def test_death_of_the_raylet_ends_the_search_and_it_can_be_resumed(search):

@@ -5,6 +5,7 @@ import os
 import threading
 import time
 import warnings
+from contextlib import contextmanager
 
 import psutil
 import pytest
@@ -14,6 +15,7 @@ from tests import small_study
 from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig, StudyConfig
 from ucluster_tune.errors import DataError, TrialError
+from ucluster_tune.trial.failures import StartError
 from ucluster_tune.trial.single import trial_config_of
 
 pytestmark = [
@@ -69,6 +71,49 @@ def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
         workers.start()
     assert worker_processes() == []
     assert (tmp_path / "trial" / "workers.log").read_text().count("rank 0 of 2") == 1
+
+
+@contextmanager
+def closed_rendezvous(workers):
+    """Close each server where the workers are to find each other, as soon as it listens."""
+    closed: list[float] = []
+    servers = set()
+    is_over = threading.Event()
+
+    def close():
+        while not is_over.wait(0.01):
+            adapter = getattr(workers._executor, "adapter", None)
+            rendezvous = getattr(getattr(adapter, "coordinator", None), "rendezvous", None)
+            server = getattr(rendezvous, "_httpd", None)
+            if server is not None and server not in servers:
+                server.shutdown()
+                server.server_close()
+                servers.add(server)
+                closed.append(time.monotonic())
+
+    thread = threading.Thread(target=close)
+    thread.start()
+    try:
+        yield closed
+    finally:
+        is_over.set()
+        thread.join()
+
+
+@pytest.mark.faults
+def test_workers_that_do_not_find_each_other_are_started_again_after_growing_pauses(
+    ray_on_two_cpus, jets_parquet, tmp_path
+):
+    workers = workers_of(jets_parquet, tmp_path, start_timeout_s=60)
+    with (
+        closed_rendezvous(workers) as closed,
+        pytest.raises(StartError, match="did not find each other in 3 attempts: worker"),
+    ):
+        workers.start()
+    first, second, third = closed
+    assert second - first > 2
+    assert third - second > 4
+    assert worker_processes() == []
 
 
 def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):

@@ -87,10 +87,12 @@ class HorovodWorkers:
             except WaitError:  # what still starts would stand in the way of another attempt
                 self.kill()
                 raise
-            except (StartError, _ConnectionLostError) as error:
+            except (StartError, WorkerLostError) as error:  # a rendezvous that fails ends a worker
                 self.kill()
                 if attempt == _START_ATTEMPTS:
-                    raise
+                    raise StartError(
+                        f"the workers did not find each other in {attempt} attempts: {error}"
+                    ) from error
                 _LOGGER.warning("workers did not start, attempt %d: %s", attempt, error)
                 time.sleep(_BACK_OFF_S * attempt)
             except BaseException:
@@ -234,11 +236,18 @@ def _collect(references: list[Any], limit_s: float, what: str) -> list[Any]:
     return list(ray.get(references))
 
 
-def _kind_of(cause: BaseException) -> type[TrialError]:
+def _told(error: ray.exceptions.RayTaskError, rank: int) -> TrialError:
     """Return what an error means that a library raised in a worker."""
+    cause = error.cause
     if isinstance(cause, MemoryError) or type(cause).__name__ == "ResourceExhaustedError":
-        return OutOfMemoryError
-    return _ConnectionLostError if "Horovod" in str(cause) else ProgramError
+        lines = [line.strip() for line in str(cause).splitlines()]
+        what = next((line for line in lines if "OOM" in line), lines[0] if lines else "")
+        return OutOfMemoryError(
+            f"worker {rank} needed more memory than there is: lower training.global_batch_size,"
+            f" model.n_neighbors or the widths, or take more workers ({what or 'no room left'})"
+        )
+    kind = _ConnectionLostError if "Horovod" in str(cause) else ProgramError
+    return kind(f"worker {rank} failed:\n{error}")
 
 
 class _ConnectionLostError(WorkerLostError):
@@ -270,7 +279,7 @@ def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UClusterTuneError):
             return error.cause
-        return _kind_of(error.cause)(f"worker {rank} failed:\n{error}")
+        return _told(error, rank)
     except ray.exceptions.RayActorError as error:
         return _loss(error, rank)
     except ray.exceptions.RayError as error:
