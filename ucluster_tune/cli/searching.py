@@ -23,7 +23,7 @@ def show_search(search: "Callable[[SearchSetting], StudyRecord]", studies_dir: s
         studies_dir: the option of that name.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
-    from ucluster_tune.search.paths import StudiesFolder, studies_folder
+    from ucluster_tune.search.paths import open_studies
 
     prepare_environment()
     from rich.console import Console
@@ -34,7 +34,7 @@ def show_search(search: "Callable[[SearchSetting], StudyRecord]", studies_dir: s
     from ucluster_tune.search.resuming import study_config_of
     from ucluster_tune.search.session import SearchSetting
 
-    folder = StudiesFolder(studies_folder(studies_dir))
+    folder = open_studies(studies_dir)
     table = LiveTable()
     try:
         record = search(
