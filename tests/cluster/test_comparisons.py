@@ -81,7 +81,7 @@ def test_other_version_is_a_fault_of_that_node(name, version, check):
 
 
 def test_patch_release_of_python_does_not_matter():
-    major, minor, _ = OWN["python"].split(".")
+    major, minor, _ = str(OWN["python"]).split(".")
     assert faults(healthy(versions={**OWN, "python": f"{major}.{minor}.99"})) == []
 
 
@@ -245,4 +245,4 @@ def test_probe_counts_interfaces_without_the_loopback():
 
 def test_package_is_known_by_its_code():
     assert probe.package_version() == OWN["ucluster_tune"]
-    assert OWN["ucluster_tune"].startswith("0.")
+    assert str(OWN["ucluster_tune"]).startswith("0.")

@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 import warnings
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -38,7 +39,10 @@ def address():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", small_study.environment()["PYTHONPATH"])
-        common = {"node_ip_address": "127.0.0.1", "object_store_memory": 80_000_000}
+        common: dict[str, Any] = {
+            "node_ip_address": "127.0.0.1",
+            "object_store_memory": 80_000_000,
+        }
         cluster = Cluster()
         try:
             cluster.add_node(num_cpus=1, include_dashboard=False, **common)
@@ -150,7 +154,7 @@ def two_trials_at_a_time(address, jets_parquet, tmp_path_factory):
 
 def test_no_two_trials_share_a_gpu_and_workers_have_one_each_by_local_rank(two_trials_at_a_time):
     paths = two_trials_at_a_time
-    given = []
+    given: list[str] = []
     for trial in ("0001", "0002"):
         log = paths.trial(trial).workers_log.read_text()
         gpus = dict(re.findall(r"worker (\d) of this node has GPU (\d+); TensorFlow sees 0", log))

@@ -102,6 +102,7 @@ def test_trial_that_needs_more_memory_than_there_is_fails_and_is_not_tried_again
             started.kill()
     trial = assert_all_agrees(search.studies, "small").trials["0001"]
     assert (trial.outcome, trial.kind, trial.retry_causes) == ("failed", "memory", [])
+    assert trial.cause is not None
     assert "needed more memory than there is: lower training.global_batch_size" in trial.cause
     assert "\n" not in trial.cause
     assert log.read_text().count("rank 1 of 2 on") == 1

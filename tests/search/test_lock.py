@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.lock import Driver, DriverLock, is_driven
+from ucluster_tune.search.driver_process import Driver
+from ucluster_tune.search.lock import DriverLock, is_driven
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
 
 HOLD = """

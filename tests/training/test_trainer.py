@@ -234,7 +234,7 @@ def test_evaluation_file_holds_what_a_picture_needs(jets_folder, tmp_path):
     trainer = make_trainer(small_config(jets_folder), OneWorker())
     trainer.run_epoch()
     assert trainer.last_evaluation is not None
-    trainer.last_evaluation.write(tmp_path / "epoch-0001.npz")
+    (tmp_path / "epoch-0001.npz").write_bytes(trainer.last_evaluation.contents())
     with np.load(tmp_path / "epoch-0001.npz", allow_pickle=False) as archive:
         shapes = {name: archive[name].shape for name in archive}
     n = N_VALIDATION

@@ -119,17 +119,17 @@ def _all_rows(
     config: StudyConfig | None, studies_dir: str | None, say: Say
 ) -> tuple[list["CheckRow"], list[str]]:
     from ucluster_tune.cluster.checks import CheckRequest, check_cluster
-    from ucluster_tune.search.paths import STUDIES_VARIABLE, studies_folder
+    from ucluster_tune.search.paths import STUDIES_VARIABLE, open_studies
     from ucluster_tune.search.tracking_check import check_tracking
 
     is_known = config is not None or studies_dir or os.environ.get(STUDIES_VARIABLE)
-    studies = studies_folder(studies_dir) if is_known else None
-    request = CheckRequest(studies=str(studies) if studies else None)
-    if config is not None:
-        request = _request(config, str(studies), say)
+    studies = open_studies(studies_dir) if is_known else None
+    request = CheckRequest(studies=studies.place if studies else None)
+    if config is not None and studies is not None:
+        request = _request(config, studies.place, say)
     rows, nodes = check_cluster(request)
     if studies is not None:
-        rows.append(check_tracking(config.tracking.uri if config else None, studies))
+        rows.append(check_tracking(config.tracking.uri if config else None, studies.root))
     if config is not None:
         rows.append(_room(config))
     return rows, nodes

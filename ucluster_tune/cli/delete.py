@@ -3,7 +3,7 @@
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
-from ucluster_tune.search.paths import StudiesFolder, studies_folder
+from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study
 
 
@@ -23,7 +23,7 @@ def delete(name: str, yes: bool, keep_mlflow: bool, studies_dir: str | None) -> 
     """Delete study NAME: its files, checkpoints, Optuna's copy and its runs in MLflow."""
     from ucluster_tune.search.deletion import delete_study, what_is_deleted
 
-    folder = StudiesFolder(studies_folder(studies_dir))
+    folder = open_studies(studies_dir)
     paths = find_study(folder, name)
     for line in what_is_deleted(paths, keep_mlflow=keep_mlflow):
         click.echo(line, err=True)

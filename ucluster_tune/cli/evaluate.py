@@ -46,7 +46,7 @@ class PictureFile(click.Path):
       ucluster-tune evaluate studies/quickstart data/wzt --plot confusion.png --json
     """
 )
-@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("model_dir")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--split",
@@ -99,7 +99,7 @@ class PictureFile(click.Path):
 )
 def evaluate(
     *,
-    model_dir: Path,
+    model_dir: str,
     data: Path,
     split: str | None,
     as_json: bool,
@@ -146,7 +146,7 @@ def evaluate(
     from ucluster_tune.report.assessment_view import assessment_view
 
     Console(highlight=False).print(assessment_view(document))
-    words = [program(), "predict", str(model_dir), str(data), "--out", "clusters.parquet"]
+    words = [program(), "predict", model_dir, str(data), "--out", "clusters.parquet"]
     click.echo(f"Next, the cluster of every jet: {shlex.join(words)}")
 
 

@@ -11,7 +11,7 @@ from ucluster_tune.report import following
 from ucluster_tune.report.cells import command
 from ucluster_tune.report.study_tables import studies_table
 from ucluster_tune.search import status
-from ucluster_tune.search.paths import StudiesFolder, studies_folder
+from ucluster_tune.search.paths import open_studies
 
 
 @click.command(
@@ -28,13 +28,13 @@ from ucluster_tune.search.paths import StudiesFolder, studies_folder
 @click.option("--follow", is_flag=True, help="Keep showing them while one of them runs.")
 def list_studies(studies_dir: str | None, as_json: bool, follow: bool) -> None:
     """List all studies: how they stand and the best accuracy of each."""
-    folder = StudiesFolder(studies_folder(studies_dir))
+    folder = open_studies(studies_dir)
     studies = status.list_studies(folder)
     if as_json and not follow:
         click.echo(json.dumps(studies, indent=2))
         return
     if not studies:
-        click.echo(f"No study in {folder.root}. Next: ucluster-tune run FILE", err=True)
+        click.echo(f"No study in {folder.place}. Next: ucluster-tune run FILE", err=True)
         return
 
     def look() -> tuple[RenderableType, bool]:

@@ -10,7 +10,7 @@ import click
 from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.lock import is_driven
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths, studies_folder
+from ucluster_tune.search.paths import StudyPaths, open_studies
 from ucluster_tune.search.status import find_study
 
 _EVERY_S = 1.0
@@ -37,7 +37,7 @@ def logs(name: str, trial: str | None, lines: int, follow: bool, studies_dir: st
 
     That of the study is of its driver, Ray and Tune, that of a trial of all its workers.
     """
-    paths = find_study(StudiesFolder(studies_folder(studies_dir)), name)
+    paths = find_study(open_studies(studies_dir), name)
     file = paths.log if trial is None else _log_of_trial(paths, trial)
     try:
         with file.open(encoding="utf-8", errors="replace") as text:

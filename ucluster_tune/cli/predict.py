@@ -27,7 +27,7 @@ if TYPE_CHECKING:
       ucluster-tune predict studies/quickstart data/wzt --out clusters.parquet --split test
     """
 )
-@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("model_dir")
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option(
     "--out",
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     help="Jets at a time; the result does not depend on it.",
 )
 def predict(
-    model_dir: Path, data: Path, out: Path, split: str | None, workers: int, batch_size: int
+    model_dir: str, data: Path, out: Path, split: str | None, workers: int, batch_size: int
 ) -> None:
     """Write the cluster of every jet, in the order of DATA.
 
@@ -77,7 +77,7 @@ def predict(
     click.echo(f"{out}: {sum(counts):,} jets of {source.description}")
     click.echo(f"Jets by cluster: {sizes}")
     options = [] if split is None else ["--split", split]
-    command = [program(), "evaluate", str(model_dir), str(data), *options]
+    command = [program(), "evaluate", model_dir, str(data), *options]
     click.echo(f"Next, where the jets have labels: {shlex.join(command)}")
 
 

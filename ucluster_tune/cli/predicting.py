@@ -21,8 +21,8 @@ SPLITS = ("train", "validation", "test")
 DEFAULT_BATCH = 128
 
 
-def load_model(path: Path) -> "SavedModel":
-    """Returns the model at a path, in whichever form; see `open_model`."""
+def load_model(path: str) -> "SavedModel":
+    """Returns the model at a path or URI, in whichever form; see `open_model`."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.search.best_model import model_folder
     from ucluster_tune.trial.models import open_model

@@ -6,7 +6,7 @@ import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report.cells import command
-from ucluster_tune.search.paths import StudiesFolder, studies_folder
+from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study
 
 
@@ -30,7 +30,7 @@ def repair(ctx: click.Context, name: str, as_json: bool, studies_dir: str | None
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.search.repair import repair_study
 
-    folder = StudiesFolder(studies_folder(studies_dir))
+    folder = open_studies(studies_dir)
     paths = find_study(folder, name)
     found = repair_study(paths, folder, draw_trial_pictures)
     if as_json:

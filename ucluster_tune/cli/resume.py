@@ -71,10 +71,10 @@ def resume(
     """
     if name is not None:
         ctx.exit(_resume(name, data, studies_dir, place))
-    from ucluster_tune.search.paths import StudiesFolder, studies_folder
+    from ucluster_tune.search.paths import open_studies
     from ucluster_tune.search.status import list_studies
 
-    names = interrupted_studies(list_studies(StudiesFolder(studies_folder(studies_dir))))
+    names = interrupted_studies(list_studies(open_studies(studies_dir)))
     if not names:
         click.echo(_NOTHING, err=True)
     codes = []

@@ -120,10 +120,10 @@ def _configured(
 
 def _refuse_early(config: StudyConfig, studies_dir: str | None, place: "Place") -> None:
     """Raise what a search would be refused for, before gigabytes of jets are fetched for it."""
-    from ucluster_tune.search.paths import StudiesFolder, studies_folder
+    from ucluster_tune.search.paths import open_studies
     from ucluster_tune.search.study_folder import refuse_existing
 
     assert config.name is not None, "load_study_config names every study"
-    refuse_existing(StudiesFolder(studies_folder(studies_dir)).study(config.name))
+    refuse_existing(open_studies(studies_dir).study(config.name))
     if place.address is None:
         concurrent_trials(config, this_machine())

@@ -28,7 +28,7 @@ def show_search(
         place: the Ray to run on.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
-    from ucluster_tune.search.paths import StudiesFolder, studies_folder
+    from ucluster_tune.search.paths import open_studies
 
     prepare_environment(is_embedded=place.address is None)
     from rich.console import Console
@@ -39,7 +39,7 @@ def show_search(
     from ucluster_tune.search.resuming import study_config_of
     from ucluster_tune.search.session import SearchSetting
 
-    folder = StudiesFolder(studies_folder(studies_dir))
+    folder = open_studies(studies_dir)
     table = LiveTable()
     try:
         record = search(

@@ -9,7 +9,7 @@ from rich.text import Text
 from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report import following
 from ucluster_tune.report.study_tables import next_commands, status_view
-from ucluster_tune.search.paths import StudiesFolder, studies_folder
+from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study, read_study, study_status
 
 
@@ -28,7 +28,7 @@ from ucluster_tune.search.status import find_study, read_study, study_status
 @click.option("--follow", is_flag=True, help="Keep showing it while the study runs.")
 def status(name: str, studies_dir: str | None, as_json: bool, follow: bool) -> None:
     """Show how study NAME stands: its trials, the best of them, the time left."""
-    paths = find_study(StudiesFolder(studies_folder(studies_dir)), name)
+    paths = find_study(open_studies(studies_dir), name)
     console = Console(highlight=False)
 
     def look() -> tuple[RenderableType, bool]:

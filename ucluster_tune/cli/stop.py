@@ -4,7 +4,7 @@ import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report.cells import command
-from ucluster_tune.search.paths import StudiesFolder, studies_folder
+from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study, read_study
 from ucluster_tune.search.stopping import request_stop, stop_now, wait_until_stopped
 
@@ -33,7 +33,7 @@ def stop(name: str, now: bool, limit_s: float, studies_dir: str | None) -> None:
 
     Its running trials finish their epoch, write their checkpoint and stop.
     """
-    paths = find_study(StudiesFolder(studies_folder(studies_dir)), name)
+    paths = find_study(open_studies(studies_dir), name)
     if now:
         stop_now(paths)
     else:

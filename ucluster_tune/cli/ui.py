@@ -9,6 +9,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -17,8 +18,9 @@ import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.bucket_copy import refresh
 from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.paths import StudiesFolder, studies_folder
+from ucluster_tune.search.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.tracking_pages import compared_runs, curves_page, runs_page
 from ucluster_tune.search.tracking_server import (
@@ -127,7 +129,7 @@ def ui(
       ucluster-tune ui
       ucluster-tune ui quickstart --port 8080 --no-browser
     """
-    studies = StudiesFolder(studies_folder(studies_dir))
+    studies = open_studies(studies_dir)
     record = _read_study(studies, name)
     configured = record.config.get("tracking", {}).get("uri")
     uri = uri_of_study(configured, record.tracking_uri, studies.root)
@@ -141,7 +143,13 @@ def ui(
         return
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
-        raise StudyError(f"study {record.name}: its MLflow store {database} is missing")
+        hint = ""
+        if studies.remote is not None:
+            hint = (
+                f" on this machine; make it with `ucluster-tune repair {record.name}`, or look at"
+                " it where the study runs"
+            )
+        raise StudyError(f"study {record.name}: its MLflow store {database} is missing{hint}")
     if host not in LOOPBACK_HOSTS:
         click.secho(
             f"Warning: whoever reaches {host} can read, change and delete the runs",
@@ -162,18 +170,27 @@ def ui(
 
 def _read_study(studies: StudiesFolder, name: str | None) -> StudyRecord:
     """Returns the named study or the one with the latest event."""
-    begun = [known for known in studies.names() if studies.study(known).record.exists()]
+    names = studies.names()
+    for known in names if name is None else [n for n in names if n == name]:
+        refresh(studies.listed(known))
+    begun = [known for known in names if studies.listed(known).record.exists()]
     if not begun:
         raise StudyError(
-            f"{studies.root}: no study yet; start one with"
+            f"{studies.place}: no study yet; start one with"
             " `ucluster-tune run search_spaces/quickstart.yaml`, or name another --studies-dir"
         )
     if name is None:
-        name = max(begun, key=lambda known: studies.study(known).record.stat().st_mtime)
+        name = max(begun, key=lambda known: _time_of_last_event(studies.listed(known)))
     path = studies.study(name).record
     if not path.exists():
-        raise StudyError(f"{studies.root}: no study {name!r}; there are {', '.join(begun)}")
+        raise StudyError(f"{studies.place}: no study {name!r}; there are {', '.join(begun)}")
     return read_record(path)
+
+
+def _time_of_last_event(paths: StudyPaths) -> float:
+    if paths.remote is None:
+        return paths.record.stat().st_mtime
+    return datetime.fromisoformat(read_record(paths.record).last_event).timestamp()
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def import_(
 
 
 @weights.command()
-@click.argument("model_dir", type=click.Path(path_type=Path))
+@click.argument("model_dir")
 @click.option(
     "--to",
     "target",
@@ -82,7 +82,7 @@ def import_(
     metavar="CKPT",
     help="Name of the checkpoint, without ending; nothing is overwritten.",
 )
-def export(model_dir: Path, target: Path) -> None:
+def export(model_dir: str, target: Path) -> None:
     """Write a model as a TensorFlow 1 checkpoint that the published code restores.
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or

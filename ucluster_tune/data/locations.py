@@ -104,6 +104,14 @@ class Location:
                 raise FileNotFoundError(path)
             return int(found.size or 0)
 
+    def modified_s(self) -> float:
+        """Return when a file was last written, in seconds since 1970 by the storage's clock."""
+        with self.using() as (filesystem, path):
+            found = filesystem.get_file_info(path)
+            if found.type == fs.FileType.NotFound:
+                raise FileNotFoundError(path)
+            return float(found.mtime_ns or 0) * 1e-9
+
     def list(self, *, recursive: bool = False) -> tuple[Entry, ...]:
         """Return what a folder holds, by name; nothing where there is no such folder."""
         with self.using() as (filesystem, path):

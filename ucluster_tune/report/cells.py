@@ -1,7 +1,6 @@
 """Numbers and states as people read them: the cells of all tables."""
 
 import math
-import os
 import shlex
 import shutil
 import sys
@@ -10,7 +9,7 @@ from typing import Any, TypeGuard
 
 from rich.text import Text
 
-from ucluster_tune.search.paths import DEFAULT_STUDIES, STUDIES_VARIABLE, StudyPaths
+from ucluster_tune.search.paths import StudyPaths, open_studies
 from ucluster_tune.search.record import TrialState
 
 NOTHING = "-"
@@ -161,11 +160,10 @@ def program() -> str:
 
 def command(verb: str, paths: StudyPaths, *arguments: str) -> str:
     """Returns a command to type, with the studies folder where it is not the usual one."""
-    folder = paths.root.parent
-    usual = Path(os.environ.get(STUDIES_VARIABLE) or DEFAULT_STUDIES).expanduser().absolute()
     words = [program(), verb, *arguments]
-    if folder != usual:
-        words += ["--studies-dir", shown_path(folder)]
+    if paths.studies_place != open_studies().place:
+        folder = paths.studies_place
+        words += ["--studies-dir", folder if paths.remote else shown_path(Path(folder))]
     return shlex.join(words)
 
 

@@ -3,23 +3,37 @@
 from pathlib import Path
 
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.paths import StudyPaths
+from ucluster_tune.search.bucket_copy import has_record
+from ucluster_tune.search.paths import StudyPaths, open_studies
 from ucluster_tune.search.status import read_study
 
 
-def model_folder(path: Path) -> Path:
-    """Return the best trial's folder of a study's folder; any other path as it is.
+def model_folder(place: Path | str) -> str:
+    """Return the best trial's folder of a study's folder; any other path or URI as it is.
 
     Raises:
-        StudyError: no trial of the study has reached anything yet.
+        StudyError: no trial of the study has reached anything yet, or its bucket cannot be read.
     """
-    paths = StudyPaths(path.absolute())
-    if not paths.record.is_file():
-        return path
+    paths = _study_at(str(place))
+    if paths is None:
+        return str(place)
     best = read_study(paths).best
     if best is None:
         raise StudyError(
             f"study {paths.name} has no best trial yet; wait for the first epoch, or name the"
-            f" folder of a trial in {paths.trials}"
+            f" folder of a trial in {paths.place}/{paths.trials.name}"
         )
-    return paths.trial(best.id).root
+    return paths.trial(best.id).place
+
+
+def _study_at(place: str) -> StudyPaths | None:
+    if "://" not in place:
+        paths = StudyPaths(Path(place).absolute())
+        return paths if paths.record.is_file() else None
+    head, mark, query = place.partition("?")
+    folder, _, name = head.rstrip("/").rpartition("/")
+    studies = open_studies(f"{folder}{mark}{query}")
+    if studies.remote is None or studies.remote.name == "trials":
+        return None
+    paths = studies.listed(name)
+    return paths if has_record(paths) else None

@@ -4,22 +4,28 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.bucket_copy import refresh
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.lock import DriverLock
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths, remove_folder
+from ucluster_tune.search.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.resuming import study_config_of
 from ucluster_tune.search.tracked_study import open_store_of
+
+if TYPE_CHECKING:
+    from ucluster_tune.data.locations import Location
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def what_is_deleted(paths: StudyPaths, *, keep_mlflow: bool) -> Iterator[str]:
     """Yield what deleting a study would take away, one line each."""
-    n_files, n_bytes = _size(paths.root)
-    yield f"{paths.root}: {n_files} files, {n_bytes / 2**20:.1f} MiB"
+    refresh(paths)
+    n_files, n_bytes = _size(paths.root) if paths.remote is None else _size_in(paths.remote)
+    yield f"{paths.place}: {n_files} files, {n_bytes / 2**20:.1f} MiB"
     record = _record(paths)
     if record is not None and not keep_mlflow:
         runs = sum(trial.run_id is not None for trial in record.trials.values())
@@ -34,10 +40,11 @@ def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool)
     Raises:
         StudyError: the study runs, its folder cannot be removed, or MLflow is away.
     """
-    with DriverLock(paths):
+    with DriverLock(paths) as lock:
         record = _record(paths)
         if record is not None and not keep_mlflow:
             yield _delete_runs(record, paths, folder)
+        lock.forget_bucket()
         # Under another name first: a folder that is half gone must not look like a study.
         gone = paths.root.with_name(f".{paths.name}.deleted.{os.getpid()}")
         try:
@@ -45,7 +52,7 @@ def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool)
             remove_folder(gone)
         except OSError as error:
             raise StudyError(f"{error.filename}: cannot be removed: {error.strerror}") from error
-    yield f"{paths.root}: deleted"
+    yield f"{paths.place}: deleted"
 
 
 def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) -> str:
@@ -72,6 +79,12 @@ def _record(paths: StudyPaths) -> StudyRecord | None:
     except StudyError as error:
         _LOGGER.warning("%s", error)
         return None
+
+
+def _size_in(remote: "Location") -> tuple[int, int]:
+    with bucket_errors():
+        sizes = [entry.n_bytes for entry in remote.list(recursive=True) if entry.is_file]
+    return len(sizes), sum(sizes)
 
 
 def _size(folder: Path) -> tuple[int, int]:

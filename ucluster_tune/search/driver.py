@@ -145,7 +145,7 @@ class StudyDriver(tune.Callback):
         return {
             "trial_id": trial.id,
             "trial_config": config.model_dump(mode="json"),
-            "trial_folder": str(files.root),
+            "trial_folder": files.place,
             "resources": self.config.resources.model_dump(mode="json"),
             "objective": self.config.objective.model_dump(mode="json"),
             "failures": self.config.failures.model_dump(mode="json"),

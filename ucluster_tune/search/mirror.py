@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from ucluster_tune.errors import StudyError
+from ucluster_tune.errors import CheckpointError, StudyError
 from ucluster_tune.search.events import Event, FinalState, StudyTracked, TrialTracked
 from ucluster_tune.search.paths import StudyPaths
 from ucluster_tune.search.record import StudyRecord, TrialState
@@ -274,7 +274,10 @@ class MlflowMirror:
         study_run_id = self._books.record.run_id
         assert study_run_id is not None, "told when the store was opened"
         run_id = tracker.start_trial(study_run_id, trial.id, trial.hyperparameters)
-        config = self._books.paths.trial(trial.id).config
+        try:
+            config = self._books.paths.trial(trial.id).fetched_config()
+        except CheckpointError as error:
+            raise StudyError(str(error)) from error
         if config.exists():
             tracker.log_artifacts(run_id, config)
         self._books.note(TrialTracked(trial=trial.id, run_id=run_id))

@@ -67,7 +67,7 @@ def run_study(
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         if joined:
-            quick_check(CheckRequest.of(here, str(setting.folder.root)))
+            quick_check(CheckRequest.of(here, setting.folder.place))
         stack.enter_context(study_folder(config, paths))
         stack.enter_context(log_to_study(paths))
         tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
@@ -128,7 +128,7 @@ def resume_study(
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         refuse_other_jets(record, dataset, config)
         if joined:
-            quick_check(CheckRequest.of(here, str(setting.folder.root)))
+            quick_check(CheckRequest.of(here, setting.folder.place))
         paths.stop_request.unlink(missing_ok=True)
         stack.enter_context(log_to_study(paths))
         ray = joined or _start(setting, stack)

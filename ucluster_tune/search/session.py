@@ -175,7 +175,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
     try:
         test = evaluate_checkpoint(
             config,
-            driver.paths.trial(best.id).checkpoint(best.best_epoch),
+            driver.paths.trial(best.id).checkpoint_place(best.best_epoch),
             "test",
             n_cpus=n_cpus,
             timeout_s=driver.config.resources.epoch_timeout_s,

@@ -4,10 +4,12 @@ Imports neither Ray, Optuna nor MLflow. `study_status` is what `ucluster-tune st
 prints: the keys up to `trials` are stable, further ones may come and go.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.bucket_copy import refresh
 from ucluster_tune.search.events import Event, StudyEnded, TrialEnded, utc_now
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.lock import is_driven
@@ -15,6 +17,7 @@ from ucluster_tune.search.paths import StudiesFolder, StudyPaths
 from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
 
 _QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
+_MAX_REQUESTS = 16  # to a bucket, at a time
 _KILLED = "the driver was killed"
 
 
@@ -26,17 +29,18 @@ def find_study(folder: StudiesFolder, name: str) -> StudyPaths:
         return paths
     if not names:
         raise StudyError(
-            f"no study {name!r}: {folder.root} holds none yet;"
+            f"no study {name!r}: {folder.place} holds none yet;"
             " start one with `ucluster-tune run FILE`, or name its folder with --studies-dir"
         )
     close = nearest(name, names)
     hint = f"did you mean {close}?" if close else "`ucluster-tune list` shows those there are"
-    raise StudyError(f"no study {name!r} in {folder.root}; {hint}")
+    raise StudyError(f"no study {name!r} in {folder.place}; {hint}")
 
 
 def read_study(paths: StudyPaths) -> StudyRecord:
     """Returns a study's record; what a killed driver left running is interrupted in it."""
     driven = is_driven(paths)  # before the record: a driver that ends meanwhile has told so there
+    refresh(paths)
     record = read_record(paths.record)
     if not driven:
         for event in closing_events(record):
@@ -119,7 +123,11 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
 
 def list_studies(folder: StudiesFolder) -> list[dict[str, Any]]:
     """Returns one line about each study; a study that cannot be read has state `unreadable`."""
-    return [_line(StudyPaths(folder.root / name)) for name in folder.names()]
+    studies = [folder.listed(name) for name in folder.names()]
+    if folder.remote is None:
+        return [_line(paths) for paths in studies]
+    with ThreadPoolExecutor(_MAX_REQUESTS) as threads:
+        return list(threads.map(_line, studies))
 
 
 def _line(paths: StudyPaths) -> dict[str, Any]:

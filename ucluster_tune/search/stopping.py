@@ -8,11 +8,13 @@ import time
 from typing import Literal
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.bucket_claim import TakenOverError
+from ucluster_tune.search.driver_process import is_driven_here
 from ucluster_tune.search.lock import is_driven, read_driver
-from ucluster_tune.search.paths import StudyPaths, replace_file
+from ucluster_tune.search.paths import StudyPaths, bucket_errors, replace_file
 
 _LOGGER = logging.getLogger(__name__)
-_POLL_S = 0.2
+_POLL_S, _POLL_BUCKET_S = 0.2, 2.0
 _KILL_AFTER_S = 30.0
 StopRequest = Literal["after_epoch", "now"]
 
@@ -28,16 +30,28 @@ def request_stop(paths: StudyPaths, request: StopRequest) -> None:
             f"study {paths.name} is not running: nothing to stop;"
             f" carry it on with `ucluster-tune resume {paths.name}`"
         )
+    wish = json.dumps({"stop": request})
+    if paths.remote is not None and not is_driven_here(paths):
+        with bucket_errors():
+            paths.in_bucket(paths.stop_request).write_bytes(wish.encode())
+        return
     try:
-        replace_file(paths.stop_request, json.dumps({"stop": request}))
+        replace_file(paths.stop_request, wish)
     except OSError as error:
         raise StudyError(f"{paths.stop_request}: cannot be written: {error.strerror}") from error
 
 
 def read_stop_request(paths: StudyPaths) -> StopRequest | None:
-    """Return what was asked for, None where nothing was."""
+    """Return what was asked for, None where nothing was.
+
+    Raises:
+        TakenOverError: another process drives the study by now.
+    """
     try:
-        asked = json.loads(paths.stop_request.read_text(encoding="utf-8"))["stop"]
+        told = json.loads(paths.stop_request.read_text(encoding="utf-8"))
+        if "taken_over" in told:
+            raise TakenOverError(told["taken_over"])
+        asked = told["stop"]
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, KeyError) as error:
@@ -52,7 +66,7 @@ def wait_until_stopped(paths: StudyPaths, timeout_s: float) -> bool:
     while is_driven(paths):
         if time.monotonic() > deadline:
             return False
-        time.sleep(_POLL_S)
+        time.sleep(_POLL_S if paths.remote is None else _POLL_BUCKET_S)
     return True
 
 

@@ -8,6 +8,7 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.bucket_copy import is_in_bucket
 from ucluster_tune.search.lock import DriverLock, is_driven
 from ucluster_tune.search.paths import StudyPaths, replace_file
 from ucluster_tune.search.record import StudyRecord
@@ -18,9 +19,13 @@ _LOGGER = logging.getLogger(__name__)
 
 def refuse_existing(paths: StudyPaths) -> None:
     """Raise StudyError where the study exists already; one that was killed before it began not."""
-    if paths.root.exists() and not _never_began(paths):
+    if paths.remote is not None:
+        exists = is_in_bucket(paths)
+    else:
+        exists = paths.root.exists() and not _never_began(paths)
+    if exists:
         raise StudyError(
-            f"study {paths.name} exists already, in {paths.root}: carry it on with"
+            f"study {paths.name} exists already, in {paths.place}: carry it on with"
             f" `ucluster-tune resume {paths.name}`, give it more trials with"
             f" `ucluster-tune extend {paths.name} --trials N`, or give the new one another name"
             " with --name"
@@ -55,11 +60,12 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
             yield
     finally:
         if not paths.record.exists() or not paths.record.stat().st_size:
-            _remove_empty_study(paths)
+            _remove_empty_study(paths)  # nothing of it came into a bucket
 
 
 def _remove_empty_study(paths: StudyPaths) -> None:
-    for path in (paths.record, paths.study_yaml, paths.log, paths.lock, paths.driver):
+    own = (paths.record, paths.study_yaml, paths.log, paths.lock, paths.driver)
+    for path in (*own, paths.copy_state, paths.copy_id, paths.copy_lock, paths.sent_files):
         with suppress(OSError):  # must not hide why it came to this
             path.unlink(missing_ok=True)
     for folder in (paths.trials, paths.root):

@@ -58,12 +58,8 @@ class Checkpoint:
     record: dict[str, Any] | None = None
 
 
-def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` to `path`; a file of that name is replaced as one step.
-
-    Raises:
-        CheckpointError: the folder cannot be written, or the disk is full.
-    """
+def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
+    """Return the contents of a checkpoint's file."""
     payload = write_archive({name: getattr(checkpoint, name) for name in _ARRAYS})
     header = {
         "format": FORMAT,
@@ -78,7 +74,16 @@ def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
         "best": checkpoint.best,
         "record": checkpoint.record,
     }
-    write_whole(path, json.dumps(header).encode() + b"\n" + payload)
+    return json.dumps(header).encode() + b"\n" + payload
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    """Write `checkpoint` to `path`; a file of that name is replaced as one step.
+
+    Raises:
+        CheckpointError: the folder cannot be written, or the disk is full.
+    """
+    write_whole(path, checkpoint_contents(checkpoint))
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -87,10 +92,27 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: it is missing, not ours, of a newer version, cut short or altered.
     """
-    header, payload = _split(path)
+    try:
+        contents = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+    return parse_checkpoint(contents, str(path))
+
+
+def parse_checkpoint(contents: bytes, place: str) -> Checkpoint:
+    """Return the checkpoint whose file has these contents.
+
+    Args:
+        contents: of the whole file.
+        place: of the file, for errors.
+
+    Raises:
+        CheckpointError: it is not ours, of a newer version, cut short or altered.
+    """
+    header, payload = _split(contents, place)
     if hashlib.sha256(payload).hexdigest() != header.get("sha256"):
         raise CheckpointError(
-            f"{path}: its checksum is not that of its contents: the file was cut short or"
+            f"{place}: its checksum is not that of its contents: the file was cut short or"
             " altered; use the checkpoint of the epoch before"
         )
     try:
@@ -107,7 +129,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: lacks what a checkpoint holds: {error}") from error
+        raise CheckpointError(f"{place}: lacks what a checkpoint holds: {error}") from error
 
 
 def write_whole(path: Path, contents: bytes) -> None:
@@ -135,11 +157,7 @@ def write_whole(path: Path, contents: bytes) -> None:
         raise CheckpointError(f"{path}: cannot be written: {error.strerror}; {remedy}") from error
 
 
-def _split(path: Path) -> tuple[dict[str, Any], bytes]:
-    try:
-        contents = path.read_bytes()
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+def _split(contents: bytes, place: str) -> tuple[dict[str, Any], bytes]:
     line, _, payload = contents.partition(b"\n")
     try:
         header = json.loads(line[:_MAX_HEADER_BYTES])
@@ -147,10 +165,10 @@ def _split(path: Path) -> tuple[dict[str, Any], bytes]:
     except (ValueError, KeyError, TypeError):
         is_ours = False
     if not is_ours:
-        raise CheckpointError(f"{path}: not a checkpoint of ucluster-tune")
+        raise CheckpointError(f"{place}: not a checkpoint of ucluster-tune")
     if header.get("version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path}: checkpoint version {header.get('version')}, this version of ucluster-tune"
+            f"{place}: checkpoint version {header.get('version')}, this version of ucluster-tune"
             f" reads {FORMAT_VERSION}; use the version that wrote it"
         )
     return header, payload

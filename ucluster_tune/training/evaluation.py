@@ -3,14 +3,12 @@
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from ucluster_tune.data.packed import IntArray, PackedBatch, PackedJets
-from ucluster_tune.training.checkpoint import write_whole
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.metrics import (
     ClusterQuality,
@@ -48,12 +46,8 @@ class Evaluation:
     centroids: npt.NDArray[np.float32]
     class_names: tuple[str, ...]
 
-    def write(self, path: Path) -> None:
-        """Write what a picture of the clusters needs; at most 3000 jets.
-
-        Raises:
-            CheckpointError: the folder cannot be written, or the disk is full.
-        """
+    def contents(self) -> bytes:
+        """Return the file of what a picture of the clusters needs; at most 3000 jets."""
         archive = io.BytesIO()
         np.savez(
             archive,
@@ -65,7 +59,7 @@ class Evaluation:
             confusion=self.confusion,
             class_names=np.array(self.class_names),
         )
-        write_whole(path, archive.getvalue())
+        return archive.getvalue()
 
 
 def evaluate(

@@ -5,7 +5,6 @@ The same for a worker of a trial and for `ucluster-tune train`. Loads TensorFlow
 
 import logging
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +12,12 @@ import numpy as np
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.training.checkpoint import Checkpoint, read_checkpoint, write_checkpoint
+from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
-from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
+from ucluster_tune.trial.places import PATIENCE_S
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class CheckpointedTraining:
         epoch = np.array([checkpoint.epoch if checkpoint else 0])
         (epoch,) = self._group.broadcast(epoch, "epoch_of_checkpoint")
         if checkpoint is None and epoch:
-            checkpoint = read_checkpoint(self._files.checkpoint(int(epoch)))
+            checkpoint = self._files.read_checkpoint(int(epoch))
         return checkpoint
 
     @property
@@ -74,7 +74,7 @@ class CheckpointedTraining:
         return self._trainer.is_done
 
     def run_epoch(self, on_step: OnStep | None = None) -> dict[str, Any]:
-        """Return the record of the next epoch, once its checkpoint is on the disk."""
+        """Return the record of the next epoch, once its checkpoint is where all nodes find it."""
         record = self._trainer.run_epoch(on_step).as_dict()
         if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
             self._write(record)
@@ -86,19 +86,17 @@ class CheckpointedTraining:
     def _write(self, record: dict[str, Any]) -> None:
         epoch = record["epoch"]
         self._best = best_record(self._best, record, self._objective)
-        if self._trainer.last_evaluation is not None:
-            self._trainer.last_evaluation.write(self._files.evaluation(epoch))
-        # The checkpoint comes last: where there is one, all else of its epoch is there too.
+        evaluation = self._trainer.last_evaluation
         checkpoint = replace(self._trainer.checkpoint(), best=self._best, record=record)
-        write_checkpoint(checkpoint, self._files.checkpoint(epoch))
+        self._files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
         best_epoch = self._best["epoch"] if self._best else epoch
         self._files.keep_only({epoch - 1, epoch, best_epoch})
 
 
-def measure(config: TrialConfig, checkpoint: Path, split: str) -> dict[str, Any]:
-    """Return the quality of a checkpoint's clusters on a split, as plain values."""
+def measure(config: TrialConfig, checkpoint: str, split: str) -> dict[str, Any]:
+    """Return the quality of the clusters of a checkpoint, at a path or URI, as plain values."""
     trainer = Trainer(config, open_dataset(config.data), OneWorker())
-    trainer.restore(read_checkpoint(checkpoint))
+    trainer.restore(read_checkpoint_at(checkpoint, PATIENCE_S))
     evaluation = trainer.evaluate_split(split)
     return {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
 

@@ -2,7 +2,6 @@
 
 import math
 import os
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,13 +12,13 @@ from ucluster_tune.trial.nodes import most_cpus_of_a_node
 
 
 def evaluate_checkpoint(
-    config: TrialConfig, checkpoint: Path, split: str, n_cpus: float, timeout_s: float
+    config: TrialConfig, checkpoint: str, split: str, n_cpus: float, timeout_s: float
 ) -> dict[str, Any]:
     """Return the quality of the clusters of `split`, as plain values.
 
     Args:
         config: of the trial.
-        checkpoint: of one of its epochs.
+        checkpoint: of one of its epochs: a path or URI that every node reaches.
         split: train, validation or test.
         n_cpus: that the task takes, where a node has so many; else all that the largest has.
         timeout_s: limit of the wait.
@@ -30,7 +29,7 @@ def evaluate_checkpoint(
     """
     n_cpus = min(n_cpus, most_cpus_of_a_node()) or n_cpus
     task = _evaluate.options(num_cpus=n_cpus).remote(
-        config.model_dump(mode="json"), str(checkpoint), split, max(1, math.floor(n_cpus))
+        config.model_dump(mode="json"), checkpoint, split, max(1, math.floor(n_cpus))
     )
     try:
         quality: dict[str, Any] = ray.get(task, timeout=timeout_s)
@@ -53,4 +52,4 @@ def _evaluate(
     from ucluster_tune.trial.checkpointed import measure  # noqa: PLC0415
 
     use_devices(n_threads)
-    return measure(TrialConfig(**config), Path(checkpoint), split)
+    return measure(TrialConfig(**config), checkpoint, split)

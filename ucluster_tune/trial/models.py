@@ -5,6 +5,7 @@ Loads TensorFlow.
 
 from pathlib import Path
 
+from ucluster_tune.data.locations import locate
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.training.saved_model import (
@@ -14,19 +15,22 @@ from ucluster_tune.training.saved_model import (
     model_of_checkpoint,
     read_model,
 )
-from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
 
 
-def open_model(path: Path) -> SavedModel:
+def open_model(path: Path | str) -> SavedModel:
     """Return the model at `path`.
 
     Args:
-        path: a model folder; the folder of a trial or of `train`, of which the best epoch so far
-            is taken; or one of its checkpoint files.
+        path: or URI; of a model folder; of the folder of a trial or of `train`, of which the best
+            epoch so far is taken; or of one of its checkpoint files.
 
     Raises:
         CheckpointError: there is none, or it is damaged.
     """
+    if isinstance(path, str) and "://" in path:
+        return _model_in_bucket(path)
+    path = Path(path)
     if path.is_file() and path.name != MODEL_JSON:
         return model_of_checkpoint(read_checkpoint(path), str(path))
     folder = path.parent if path.name == MODEL_JSON else path
@@ -34,8 +38,7 @@ def open_model(path: Path) -> SavedModel:
         return read_model(folder)
     files = TrialFiles(folder)
     if files.last_epoch:
-        checkpoint = best_checkpoint(files)
-        return model_of_checkpoint(read_checkpoint(checkpoint), str(checkpoint))
+        return _best_model(files)
     what = "no model is in it" if path.is_dir() else "no such folder"
     raise CheckpointError(
         f"{path}: {what}; name a folder with {MODEL_JSON} (`ucluster-tune weights import` makes"
@@ -43,8 +46,31 @@ def open_model(path: Path) -> SavedModel:
     )
 
 
-def best_checkpoint(files: TrialFiles) -> Path:
-    """Return the checkpoint of a trial's best epoch; of its last whole one where none is best.
+def _model_in_bucket(uri: str) -> SavedModel:
+    location = locate(uri)
+    kind = location.kind()
+    if kind == "file" and location.name != MODEL_JSON:
+        return model_of_checkpoint(read_checkpoint_at(uri), uri)
+    files = TrialFiles.at(uri)
+    if kind == "folder" and files.last_epoch:
+        return _best_model(files)
+    what = "no model is in it" if kind == "folder" else "no such folder"
+    raise CheckpointError(
+        f"{uri}: {what}; name a study, a trial of one such as"
+        " s3://bucket/studies/quickstart/trials/0001, or one of its checkpoints; copy a model"
+        f" folder with {MODEL_JSON} to this machine first"
+    )
+
+
+def _best_model(files: TrialFiles) -> SavedModel:
+    place = best_checkpoint(files)
+    return model_of_checkpoint(read_checkpoint_at(place), place)
+
+
+def best_checkpoint(files: TrialFiles) -> str:
+    """Return the path or URI of the checkpoint of a trial's best epoch.
+
+    Where no epoch is best it is that of the last whole one.
 
     Raises:
         CheckpointError: none is whole.
@@ -53,4 +79,4 @@ def best_checkpoint(files: TrialFiles) -> Path:
     if newest is None:
         raise CheckpointError(faults[0])
     epoch = newest.epoch if newest.best is None else newest.best["epoch"]
-    return files.checkpoint(epoch)
+    return files.checkpoint_place(epoch)

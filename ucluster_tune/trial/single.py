@@ -78,4 +78,4 @@ def measure_on_test(study: StudyConfig, checkpoint: Path) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.trial.checkpointed import measure  # noqa: PLC0415  # TensorFlow
 
-    return measure(trial_config_of(study), checkpoint, "test")
+    return measure(trial_config_of(study), str(checkpoint), "test")
