@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Starts the MLflow server of a cluster on its head and returns once it answers; does nothing where
+# it answers already. It listens on the loopback interface alone: the search runs on the head too,
+# and `ucluster-tune ui` comes through ssh.
+#
+#   scripts/mlflow_server.sh FOLDER ARTIFACTS
+#
+# FOLDER is a local disk of the head, for the database and the log; ARTIFACTS a path or s3:// URI.
+# MLFLOW_BACKEND_STORE_URI names another database than the SQLite file in FOLDER; it may hold a
+# password, so it is no argument, which everybody on the machine could read.
+set -euo pipefail
+
+if (($# != 2)); then
+    echo "usage: ${0##*/} FOLDER ARTIFACTS" >&2
+    exit 2
+fi
+folder=$1 artifacts=$2
+port="${UCLUSTER_TUNE_MLFLOW_PORT:-5000}"
+limit_s="${UCLUSTER_TUNE_MLFLOW_START_S:-120}" # 20 s on two idle cores
+address="http://127.0.0.1:$port"
+log="$folder/mlflow.log"
+
+answers() {
+    python3 - "$address/health" <<'PYTHON' 2> /dev/null
+import sys, urllib.request
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+sys.exit(opener.open(sys.argv[1], timeout=5).read() != b"OK")
+PYTHON
+}
+
+if answers; then
+    echo "MLflow answers at $address already"
+    exit 0
+fi
+
+mkdir -p "$folder"
+export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-sqlite:///$(realpath "$folder")/mlflow.db}"
+export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
+export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # five more processes, for language models only
+unset MLFLOW_TRACKING_URI                       # the address of this very server
+umask 077                                       # database and log are the user's own
+
+# In a session of its own, without the terminal: it outlives the ssh connection that started it.
+setsid nohup mlflow server --host 127.0.0.1 --port "$port" --workers 1 \
+    --artifacts-destination "$artifacts" --uvicorn-opts --no-access-log \
+    > "$log" 2>&1 < /dev/null &
+server=$!
+
+for ((waited = 0; waited < limit_s; waited++)); do
+    if answers; then
+        echo "MLflow answers at $address, its log is $log"
+        exit 0
+    fi
+    if ! kill -0 "$server" 2> /dev/null; then
+        echo "Error: MLflow's server ended; the last lines of $log:" >&2
+        tail -n 5 "$log" >&2
+        exit 1
+    fi
+    sleep 1
+done
+kill -TERM -- "-$server" 2> /dev/null || true
+echo "Error: MLflow does not answer at $address after $limit_s s; the last lines of $log:" >&2
+tail -n 5 "$log" >&2
+exit 1
