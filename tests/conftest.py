@@ -12,6 +12,8 @@ from tests.small_study import write_small_dataset
 from ucluster_tune.cluster.embedded import prepare_environment
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
+# The cluster file that ships lies in the working directory, and other tests start Rays.
+os.environ["UCLUSTER_TUNE_LOCAL"] = "1"
 prepare_environment()  # read by Ray when it is imported
 
 # A shell that starts the tests in the background has SIGINT ignored, and so would their children.

@@ -22,6 +22,7 @@ LAYERS = (
 OWNERS = {
     "tensorflow": ("data.batches", "model", "training"),
     "horovod": ("training", "trial"),
+    "boto3": ("cluster.launcher",),
     "ray": ("trial", "cluster", "search"),
     "optuna": ("search",),
     "mlflow": ("search", "cli.ui"),
@@ -35,7 +36,7 @@ OWNERS = {
     "sklearn": ("training", "trial", "search", "report"),
     "click": ("cli",),
     "rich": ("cli", "report"),
-    "yaml": ("config.yaml_text",),
+    "yaml": ("config.yaml_text", "cluster.launcher"),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

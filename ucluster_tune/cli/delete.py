@@ -2,16 +2,18 @@
 
 import click
 
+from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.search.paths import StudiesFolder, studies_folder
 from ucluster_tune.search.status import find_study
 
 
 @click.command(
+    cls=OnCluster,
     epilog="""\b
     Example:
       ucluster-tune delete quickstart
       ucluster-tune delete quickstart --yes
-    """
+    """,
 )
 @click.argument("name")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -4,20 +4,23 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ucluster_tune.cli.on_cluster import SearchCommand
 from ucluster_tune.cli.searching import show_search
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
 
 
 @click.command(
+    cls=SearchCommand,
     epilog="""\b
     Example:
       ucluster-tune extend quickstart --trials 8
       ucluster-tune extend quickstart --hours 2
       ucluster-tune extend quickstart --trials 8 --set search_space.model.n_neighbors.high=20
-    """
+    """,
 )
 @click.argument("name")
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many further trials.")
@@ -43,6 +46,7 @@ def extend(
     hours: float | None,
     overrides: tuple[str, ...],
     studies_dir: str | None,
+    place: "Place",
 ) -> None:
     """Give study NAME more trials, with all that it has learnt, and carry it on.
 
@@ -58,4 +62,4 @@ def extend(
 
         return resume_study(name, setting, Extension(trials, hours, overrides))
 
-    ctx.exit(show_search(search, studies_dir))
+    ctx.exit(show_search(search, studies_dir, place))

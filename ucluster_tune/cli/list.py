@@ -6,6 +6,7 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report import following
 from ucluster_tune.report.cells import command
 from ucluster_tune.report.study_tables import studies_table
@@ -14,6 +15,7 @@ from ucluster_tune.search.paths import StudiesFolder, studies_folder
 
 
 @click.command(
+    cls=OnCluster,
     name="list",
     epilog="""\b
     Example:

@@ -23,6 +23,7 @@ COMMANDS = {
     "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),
     "list": ("ucluster_tune.cli.list:list_studies", "List all studies."),
     "status": ("ucluster_tune.cli.status:status", "Show how study NAME stands."),
+    "logs": ("ucluster_tune.cli.logs:logs", "Show the log of study NAME, or of a trial."),
     "stop": ("ucluster_tune.cli.stop:stop", "Stop study NAME."),
     "resume": ("ucluster_tune.cli.resume:resume", "Carry study NAME on."),
     "extend": ("ucluster_tune.cli.extend:extend", "Give study NAME more trials."),

@@ -4,17 +4,19 @@ import json
 
 import click
 
+from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report.cells import command
 from ucluster_tune.search.paths import StudiesFolder, studies_folder
 from ucluster_tune.search.status import find_study
 
 
 @click.command(
+    cls=OnCluster,
     epilog="""\b
     Example:
       ucluster-tune repair quickstart
       ucluster-tune repair quickstart --json
-    """
+    """,
 )
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")

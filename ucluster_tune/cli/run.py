@@ -1,30 +1,52 @@
 """`ucluster-tune run`: a whole search, shown while it runs."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.on_cluster import Job, SearchCommand
 from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
 from ucluster_tune.cli.searching import show_search
-from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.config.zenodo_names import zenodo_number
+from ucluster_tune.errors import DataError
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
 
+_JOB_FILE = "search_space.yaml"
+
+
+class _Run(SearchCommand):
+    def job(self, ctx: click.Context) -> Job:
+        """Returns the checked configuration with all that was changed in it, and how to run it."""
+        params = ctx.params
+        config = _configured(params["file"], params["name"], params["trials"], params["overrides"])
+        assert config.name is not None
+        _agree_to_fetch(config, params["yes"])
+        words = ["run", _JOB_FILE, "--yes"]
+        for option in ("warm_start", "studies_dir"):
+            if params[option] is not None:
+                words += [f"--{option.replace('_', '-')}", params[option]]
+        return Job(words, {_JOB_FILE: dump_config(config)}, config.name)
+
 
 @click.command(
+    cls=_Run,
     epilog="""\b
     Example:
       ucluster-tune run search_spaces/quickstart.yaml
       ucluster-tune run search_spaces/quickstart.yaml --name wider --trials 20
-    """
+    """,
 )
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", metavar="NAME", help="Name of the study.  [default: as in FILE]")
@@ -51,18 +73,17 @@ def run(
     warm_start: str | None,
     yes: bool,
     studies_dir: str | None,
+    place: "Place",
 ) -> None:
     """Run the search that FILE describes.
 
     Shows a table of the trials while they run. Ctrl-C finishes the running epochs and ends in
     order; a second one ends at once. `ucluster-tune resume` carries it on.
     """
-    options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
-    options += [] if trials is None else [f"budget.n_trials={trials}"]
-    config = load_study_config(file, [*overrides, *options])
+    config = _configured(file, name, trials, overrides)
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
-    _refuse_early(config, studies_dir)
+    _refuse_early(config, studies_dir, place)
     config = with_prepared_data(config, yes)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
@@ -70,14 +91,39 @@ def run(
 
         return run_study(config, setting, warm_start)
 
-    ctx.exit(show_search(search, studies_dir))
+    ctx.exit(show_search(search, studies_dir, place))
 
 
-def _refuse_early(config: StudyConfig, studies_dir: str | None) -> None:
+def _agree_to_fetch(config: StudyConfig, yes: bool) -> None:
+    """Ask before a job, which nobody can answer, fetches gigabytes."""
+    if yes or zenodo_number(config.data.path) is None:
+        return
+    if not sys.stdin.isatty():
+        raise DataError(
+            f"{config.data.path} is to be fetched and converted on the cluster, if it was not yet:"
+            " add --yes to agree to that"
+        )
+    click.confirm(
+        f"{config.data.path} is fetched and converted on the cluster, if it was not yet. Go on?",
+        abort=True,
+        err=True,
+    )
+
+
+def _configured(
+    file: Path, name: str | None, trials: int | None, overrides: tuple[str, ...]
+) -> StudyConfig:
+    options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
+    options += [] if trials is None else [f"budget.n_trials={trials}"]
+    return load_study_config(file, [*overrides, *options])
+
+
+def _refuse_early(config: StudyConfig, studies_dir: str | None, place: "Place") -> None:
     """Raise what a search would be refused for, before gigabytes of jets are fetched for it."""
     from ucluster_tune.search.paths import StudiesFolder, studies_folder
     from ucluster_tune.search.study_folder import refuse_existing
 
     assert config.name is not None, "load_study_config names every study"
     refuse_existing(StudiesFolder(studies_folder(studies_dir)).study(config.name))
-    concurrent_trials(config, this_machine())
+    if place.address is None:
+        concurrent_trials(config, this_machine())

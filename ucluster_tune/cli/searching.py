@@ -9,23 +9,28 @@ import click
 from ucluster_tune.cli.check import this_machine
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
 
-_EXIT_CODES = {"complete": 0, "interrupted": 130}
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+_EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
 
 
-def show_search(search: "Callable[[SearchSetting], StudyRecord]", studies_dir: str | None) -> int:
+def show_search(
+    search: "Callable[[SearchSetting], StudyRecord]", studies_dir: str | None, place: "Place"
+) -> int:
     """Run a search with its live table, print what it found, and return the exit code.
 
     Args:
         search: called with where it runs and who is told.
         studies_dir: the option of that name.
+        place: the Ray to run on.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
     from ucluster_tune.search.paths import StudiesFolder, studies_folder
 
-    prepare_environment()
+    prepare_environment(is_embedded=place.address is None)
     from rich.console import Console
 
     from ucluster_tune.report.live import LiveTable
@@ -40,6 +45,7 @@ def show_search(search: "Callable[[SearchSetting], StudyRecord]", studies_dir: s
         record = search(
             SearchSetting(
                 folder=folder,
+                place=place,
                 machine=this_machine(),
                 observers=[table],
                 draw_pictures=draw_trial_pictures,

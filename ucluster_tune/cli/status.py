@@ -6,6 +6,7 @@ import click
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report import following
 from ucluster_tune.report.study_tables import next_commands, status_view
 from ucluster_tune.search.paths import StudiesFolder, studies_folder
@@ -13,12 +14,13 @@ from ucluster_tune.search.status import find_study, read_study, study_status
 
 
 @click.command(
+    cls=OnCluster,
     epilog="""\b
     Example:
       ucluster-tune status quickstart
       ucluster-tune status quickstart --follow
       ucluster-tune status quickstart --json
-    """
+    """,
 )
 @click.argument("name")
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")

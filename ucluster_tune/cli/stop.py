@@ -2,6 +2,7 @@
 
 import click
 
+from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.report.cells import command
 from ucluster_tune.search.paths import StudiesFolder, studies_folder
 from ucluster_tune.search.status import find_study, read_study
@@ -9,11 +10,12 @@ from ucluster_tune.search.stopping import request_stop, stop_now, wait_until_sto
 
 
 @click.command(
+    cls=OnCluster,
     epilog="""\b
     Example:
       ucluster-tune stop quickstart
       ucluster-tune stop quickstart --now
-    """
+    """,
 )
 @click.argument("name")
 @click.option("--now", is_flag=True, help="Do not finish the running epochs: they run again.")

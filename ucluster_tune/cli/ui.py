@@ -1,21 +1,32 @@
 """`ucluster-tune ui`: MLflow's web interface on the studies' runs."""
 
+import json
 import os
 import signal
+import subprocess
 import sys
 import webbrowser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
 from types import FrameType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
+from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.paths import StudiesFolder, studies_folder
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.tracking_pages import compared_runs, curves_page, runs_page
-from ucluster_tune.search.tracking_server import LOOPBACK_HOSTS, MlflowServer, choose_port
+from ucluster_tune.search.tracking_server import (
+    LOOPBACK_HOSTS,
+    MlflowServer,
+    choose_port,
+    wait_until_it_answers,
+)
 from ucluster_tune.search.tracking_store import (
     artifact_location,
     is_server,
@@ -24,8 +35,72 @@ from ucluster_tune.search.tracking_store import (
     uri_without_password,
 )
 
+if TYPE_CHECKING:
+    from ucluster_tune.cluster.launcher import Head
 
-@click.command()
+
+class _Ui(OnCluster):
+    def run_on(self, head: "Head", ctx: click.Context) -> int:
+        """Shows the cluster's pages here, through a tunnel that ends with the command."""
+        from ucluster_tune.cluster.launcher import free_port
+
+        params = ctx.params
+        if params["as_json"]:
+            return super().run_on(head, ctx)
+        where = json.loads(head.output(_on_head(ctx, "--json")))
+        pages = Pages(**where["pages"])
+        click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
+        with ExitStack() as stack:
+            stack.enter_context(_ended_by_signals())
+            server = where["server"]
+            if server is None:
+                port = free_port()
+                options = ("--no-browser", "--port", str(port))
+                stack.enter_context(
+                    _ended_with(head.command(_on_head(ctx, *options), terminal=True))
+                )
+                server = f"http://127.0.0.1:{port}"
+                click.echo("Starting MLflow there, which takes some 20 s ...", err=True)
+            there = urlsplit(server)
+            there_port = there.port or (443 if there.scheme == "https" else 80)
+            tunnel = stack.enter_context(
+                head.tunnel(f"{there.hostname}:{there_port}", params["port"])
+            )
+            address = f"{there.scheme}://127.0.0.1:{tunnel.port}"
+            wait_until_it_answers(address)
+            _show(pages, address, open_browser=not params["no_browser"])
+            click.echo("Ctrl-C ends it.", err=True)
+            tunnel.wait()
+        return 0
+
+
+def _on_head(ctx: click.Context, *options: str) -> list[str]:
+    words = ["ucluster-tune", "ui", *options, "--local"]
+    if ctx.params["name"]:
+        words.append(ctx.params["name"])
+    if ctx.params["studies_dir"]:
+        words += ["--studies-dir", ctx.params["studies_dir"]]
+    return words
+
+
+@contextmanager
+def _ended_with(command: list[str]) -> Iterator[None]:
+    """Let a command on the head run beside the block; the end of its ssh ends it there."""
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+@click.command(cls=_Ui)
 @click.argument("name", required=False)
 @click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
@@ -33,8 +108,14 @@ from ucluster_tune.search.tracking_store import (
     "--port", type=click.IntRange(1, 65535), help="Port.  [default: the first free one from 5000]"
 )
 @click.option("--no-browser", is_flag=True, help="Only print the addresses.")
+@click.option("--json", "as_json", is_flag=True, help="Only print which pages there are.")
 def ui(
-    name: str | None, studies_dir: str | None, host: str, port: int | None, no_browser: bool
+    name: str | None,
+    studies_dir: str | None,
+    host: str,
+    port: int | None,
+    no_browser: bool,
+    as_json: bool,
 ) -> None:
     """Open the MLflow UI on the studies.
 
@@ -50,8 +131,13 @@ def ui(
     record = _read_study(studies, name)
     configured = record.config.get("tracking", {}).get("uri")
     uri = uri_of_study(configured, record.tracking_uri, studies.root)
+    pages = Pages.of(record)
+    if as_json:
+        address = uri_without_password(uri) if is_server(uri) else None
+        click.echo(json.dumps({"server": address, "pages": asdict(pages)}))
+        return
     if is_server(uri):
-        _show(uri_without_password(uri), record, open_browser=not no_browser)
+        _show(pages, uri_without_password(uri), open_browser=not no_browser)
         return
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
@@ -68,7 +154,7 @@ def ui(
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
     with _ended_by_signals(), MlflowServer(uri, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
-        _show(server.address, record, open_browser=not no_browser)
+        _show(pages, server.address, open_browser=not no_browser)
         click.echo("Ctrl-C ends it.", err=True)
         server.wait()
     click.echo("MLflow ended; the runs are kept.", err=True)
@@ -90,15 +176,38 @@ def _read_study(studies: StudiesFolder, name: str | None) -> StudyRecord:
     return read_record(path)
 
 
-def _show(address: str, record: StudyRecord, open_browser: bool) -> None:
-    table = runs_page(address, record.experiment_id, record.name)
-    runs = compared_runs(record)
-    first = curves_page(address, record.experiment_id, runs) if runs else table
-    if runs:
-        click.echo(f"Accuracy by epoch against the reference, study {record.name}:\n  {first}")
-    click.echo(f"Table of its trials:\n  {table}")
+@dataclass(frozen=True)
+class Pages:
+    """MLflow's pages of a study, as paths below a server's address.
+
+    Attributes:
+        name: of the study.
+        curves: accuracy by epoch; None while no trial has any.
+        table: of the trials.
+    """
+
+    name: str
+    curves: str | None
+    table: str
+
+    @classmethod
+    def of(cls, record: StudyRecord) -> "Pages":
+        """Returns the pages of a study."""
+        runs = compared_runs(record)
+        curves = curves_page("", record.experiment_id, runs) if runs else None
+        return cls(record.name, curves, runs_page("", record.experiment_id, record.name))
+
+
+def _show(pages: Pages, address: str, open_browser: bool) -> None:
+    address = address.rstrip("/")
+    if pages.curves:
+        click.echo(
+            f"Accuracy by epoch against the reference, study {pages.name}:\n"
+            f"  {address}{pages.curves}"
+        )
+    click.echo(f"Table of its trials:\n  {address}{pages.table}")
     if open_browser and _has_display():
-        webbrowser.open(first)
+        webbrowser.open(f"{address}{pages.curves or pages.table}")
 
 
 def _has_display() -> bool:

@@ -19,9 +19,6 @@ _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # A thread that comes too late must get an error, not a Ray of its own.
     "RAY_ENABLE_AUTO_CONNECT": "0",
-    # On the loopback interface alone, which also lasts when a laptop changes its network; Ray
-    # offers that under this name, and replaces 127.0.0.1 by another address otherwise.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Tune's own tables and log files: ours are better informed.
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -36,10 +33,21 @@ _ENVIRONMENT = {
 }
 
 
-def prepare_environment() -> None:
-    """Set what Ray reads when it is imported; the user's own settings win."""
+# On the loopback interface alone, which also lasts when a laptop changes its network; Ray
+# offers that under this name, and replaces 127.0.0.1 by another address otherwise.
+_LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+
+
+def prepare_environment(*, is_embedded: bool = True) -> None:
+    """Set what Ray reads when it is imported; the user's own settings win.
+
+    Args:
+        is_embedded: whether Ray is to be one of this process's own.
+    """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if is_embedded:
+        os.environ.setdefault(_LOOPBACK_ALONE, "0")
 
 
 class EmbeddedRay:

@@ -11,7 +11,7 @@ from ucluster_tune.search.lock import DriverLock
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths, remove_folder
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.resuming import study_config_of
-from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.search.tracked_study import open_store_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool)
 def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) -> str:
     config = study_config_of(record, paths)
     try:
-        tracker = Tracker.open(config.tracking, folder.root)
+        tracker = open_store_of(config, record, folder)
         runs: list[str] = []
         if record.run_id is not None:
             runs += [run.run_id for run in tracker.trials(record.run_id)]

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ucluster_tune import __version__
-from ucluster_tune.cluster.embedded import embedded_ray
+from ucluster_tune.cluster.connection import JoinedRay, joined_ray
+from ucluster_tune.cluster.embedded import EmbeddedRay, embedded_ray
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
@@ -57,15 +58,15 @@ def run_study(
     paths = setting.folder.study(config.name)
     refuse_existing(paths)
     knowledge = _knowledge_of(warm_start, config, setting) if warm_start else None
-    n_concurrent = concurrent_trials(config, setting.machine)
-    setting.say(f"Reading the jets of {config.data.path}")
-    dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
     with ExitStack() as stack:
+        joined = _join(setting, stack)
+        n_concurrent = concurrent_trials(config, joined.machine() if joined else setting.machine)
+        setting.say(f"Reading the jets of {config.data.path}")
+        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         stack.enter_context(study_folder(config, paths))
         stack.enter_context(log_to_study(paths))
-        setting.say(f"Starting Ray on this machine ({setting.machine.n_cpus} CPUs) and MLflow")
         tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
-        ray = stack.enter_context(embedded_ray(setting.machine.n_cpus))
+        ray = joined or _start(setting, stack)
         baseline = mass_baseline(config, dataset, "validation")
         tracker = tracker_of()
         started = StudyStarted(
@@ -116,14 +117,14 @@ def resume_study(
         for event in events:
             record.apply(event)
         refuse_finished(record)
-        n_concurrent = concurrent_trials(config, setting.machine)
+        joined = _join(setting, stack)
+        n_concurrent = concurrent_trials(config, joined.machine() if joined else setting.machine)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         refuse_other_jets(record, dataset, config)
         paths.stop_request.unlink(missing_ok=True)
         stack.enter_context(log_to_study(paths))
-        setting.say(f"Starting Ray on this machine ({setting.machine.n_cpus} CPUs)")
-        ray = stack.enter_context(embedded_ray(setting.machine.n_cpus))
+        ray = joined or _start(setting, stack)
         journal = stack.enter_context(StudyJournal(paths.record))
         resumed = StudyResumed(code_version=__version__, host=socket.gethostname())
         record.apply(resumed)
@@ -135,6 +136,25 @@ def resume_study(
         session = Session(config, paths, dataset, journal, record, setting, None)
         session.drive(n_concurrent, ray)
     return record
+
+
+def _join(setting: SearchSetting, stack: ExitStack) -> JoinedRay | None:
+    """Join the Ray that the search is to run on, None where it will have its own.
+
+    Before anything of the study exists: a cluster that refuses leaves nothing behind.
+    """
+    place = setting.place
+    if place.address is None:
+        return None
+    joined = stack.enter_context(joined_ray(place.address))
+    setting.say(f"Running on the Ray at {place.address}: {joined.told()} ({place.why})")
+    return joined
+
+
+def _start(setting: SearchSetting, stack: ExitStack) -> EmbeddedRay:
+    n_cpus = setting.machine.n_cpus
+    setting.say(f"Starting Ray on this machine, {n_cpus} CPUs ({setting.place.why})")
+    return stack.enter_context(embedded_ray(n_cpus))
 
 
 def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ucluster_tune.cluster.embedded import EmbeddedRay
+from ucluster_tune.cluster.connection import RunningRay
+from ucluster_tune.cluster.place import Place
 from ucluster_tune.config.plan import Machine
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
@@ -42,13 +43,15 @@ class SearchSetting:
 
     Attributes:
         folder: of all studies.
-        machine: cores and GPUs that may be used.
+        place: the Ray that trials run on.
+        machine: cores and GPUs of this machine that may be used.
         observers: told of every event.
         draw_pictures: draws a trial's best epoch.
         say: shows one line of what is being done.
     """
 
     folder: StudiesFolder
+    place: Place
     machine: Machine
     observers: Sequence[Observer]
     draw_pictures: DrawPictures
@@ -79,6 +82,9 @@ class Session:
         tracker: Tracker | None,
     ) -> None:
         self._dataset, self._setting = dataset, setting
+        is_embedded = setting.place.address is None
+        # A worker fits some node of a cluster; all CPUs together may not.
+        self._n_cpus = setting.machine.n_cpus if is_embedded else config.resources.cpus_per_worker
         self.driver = StudyDriver(
             config,
             paths,
@@ -96,7 +102,7 @@ class Session:
         self.mirror = study_mirror(config, books, setting.folder, tracker)
         self.driver.trial_changed = self.mirror.trial_changed
 
-    def drive(self, n_concurrent: int, ray: EmbeddedRay) -> None:
+    def drive(self, n_concurrent: int, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
         driver, say = self.driver, self._setting.say
         driver.tell_start()
@@ -108,7 +114,7 @@ class Session:
             run_trials(driver.config, driver, history, n_concurrent, say, ray.refuse_dead)
             state, cause = _final_state(driver)
             if state == "complete":
-                _evaluate_best(driver, self._dataset, self._setting.machine, say)
+                _evaluate_best(driver, self._dataset, self._n_cpus, say)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
@@ -159,7 +165,7 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     return "complete", None
 
 
-def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine, say: Say) -> None:
+def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say: Say) -> None:
     """Measure the best trial's best epoch on the test jets, which nothing was chosen on."""
     best = driver.record.best
     assert best is not None
@@ -171,7 +177,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, machine: Machine, s
             config,
             driver.paths.trial(best.id).checkpoint(best.best_epoch),
             "test",
-            n_cpus=machine.n_cpus,
+            n_cpus=n_cpus,
             timeout_s=driver.config.resources.epoch_timeout_s,
         )
     except UClusterTuneError as error:

@@ -10,6 +10,7 @@ from ucluster_tune.search.mirror import Bookkeeping, MlflowMirror
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
 from ucluster_tune.search.record import StudyRecord, TrialState
 from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.search.tracking_store import uri_of_study
 
 _LOGGER = logging.getLogger(__name__)
 DrawPictures = Callable[[Path, Path], list[Path]]
@@ -58,9 +59,15 @@ def study_mirror(
         return run_id
 
     def open_store() -> Tracker:
-        return tracker or Tracker.open(config.tracking, folder.root)
+        return tracker or open_store_of(config, books.record, folder)
 
     return MlflowMirror(books, open_store, begin)
+
+
+def open_store_of(config: StudyConfig, record: StudyRecord, folder: StudiesFolder) -> Tracker:
+    """Return the open store that holds a study's runs; raises what `Tracker.open` does."""
+    uri = uri_of_study(config.tracking.uri, record.tracking_uri, folder.root)
+    return Tracker.open(config.tracking.model_copy(update={"uri": uri}), folder.root)
 
 
 def draw_best_epoch(paths: StudyPaths, draw: DrawPictures) -> Callable[[TrialState], None]:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import IO
@@ -44,6 +45,30 @@ def choose_port(host: str, wanted: int | None) -> int:
         f"{tried} of {host} cannot be used: {reason.lower()};"
         " choose another with --port, or leave it out"
     )
+
+
+def wait_until_it_answers(
+    address: str,
+    timeout_s: float = START_TIMEOUT_S,
+    refuse_death: Callable[[], None] = lambda: None,
+) -> None:
+    """Returns once MLflow's pages can be opened.
+
+    Args:
+        address: of the server, such as http://127.0.0.1:5000.
+        timeout_s: limit of the wait.
+        refuse_death: raises where the wait would be in vain.
+
+    Raises:
+        MachineError: it does not answer within the limit.
+    """
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        refuse_death()
+        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
+            return
+        time.sleep(0.2)
+    raise MachineError(f"MLflow does not answer at {address} after {timeout_s:g} s")
 
 
 class MlflowServer:
@@ -97,15 +122,10 @@ class MlflowServer:
 
     def wait_until_it_answers(self, timeout_s: float = START_TIMEOUT_S) -> None:
         """Returns once pages can be opened; MachineError with MLflow's last words otherwise."""
-        deadline = time.monotonic() + timeout_s
-        while time.monotonic() < deadline:
-            self._refuse_death()
-            with suppress(OSError), urllib.request.urlopen(f"{self.address}/health", timeout=5):
-                return
-            time.sleep(0.2)
-        raise MachineError(
-            f"MLflow does not answer at {self.address} after {timeout_s:g} s: {self._last_words()}"
-        )
+        try:
+            wait_until_it_answers(self.address, timeout_s, self._refuse_death)
+        except MachineError as error:
+            raise MachineError(f"{error}: {self._last_words()}") from error
 
     def wait(self) -> None:
         """Returns never but by a signal; MachineError when the server ends by itself."""

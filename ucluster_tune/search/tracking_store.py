@@ -26,6 +26,7 @@ LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
+_URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _MAKING = threading.Lock()  # MLflow's migrations are one thread's work
 
 
@@ -33,8 +34,9 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     """The URI that MLflow is given: SQLite files by absolute path, other stores as they are.
 
     Args:
-        uri: a URI, the path of an SQLite file (`runs.db`), or None for `mlflow.db` in the
-            studies folder. Relative paths start at the working directory.
+        uri: a URI, the path of an SQLite file (`runs.db`), or None for what MLFLOW_TRACKING_URI
+            says, and without it `mlflow.db` in the studies folder. Relative paths start at the
+            working directory.
         studies_dir: the studies folder.
 
     Raises:
@@ -45,7 +47,8 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
     'http://tracking:5000'
     """
-    if uri is None:
+    uri = uri or os.environ.get(_URI_VARIABLE)
+    if not uri:
         path = StudiesFolder(studies_dir).mlflow_db
     elif uri.startswith(_SQLITE):
         path = Path(uri.removeprefix(_SQLITE))
@@ -76,10 +79,12 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
         recorded: what `Tracker.uri` was when the study started: absolute, without a password.
         studies_dir: the studies folder, which may have moved since.
     """
-    if configured is None:
+    named = configured or os.environ.get(_URI_VARIABLE)
+    if named and uri_without_password(named) != named:
+        return named
+    if not named and sqlite_path(recorded) is not None:
         return resolve_tracking_uri(None, studies_dir)
-    has_password = uri_without_password(configured) != configured
-    return configured if has_password else recorded
+    return recorded
 
 
 def sqlite_path(uri: str) -> Path | None:

@@ -1,0 +1,186 @@
+"""A search as a Ray Job: it lives on the cluster's head and does not need whoever sent it.
+
+Knows nothing of studies: a job is a command, some files, and this program's code.
+"""
+
+import asyncio
+import logging
+import os
+import shlex
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import ucluster_tune
+from ucluster_tune.cluster.launcher import Head, Tunnel, show_token
+from ucluster_tune.errors import MachineError
+
+_START_TIMEOUT_S = 120.0
+_SILENCE_TIMEOUT_S = 600.0  # of a head that does not answer any more
+_RETRY_S = 3.0
+_PACKAGE = Path(ucluster_tune.__file__).parent
+_ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class ClusterJobs:
+    """The Jobs interface of a cluster's head, through a tunnel.
+
+    Args:
+        head: of the cluster.
+        tunnel: open, to the head's Jobs interface.
+
+    Raises:
+        MachineError: it does not answer, or refuses this machine's token.
+    """
+
+    def __init__(self, head: Head, tunnel: Tunnel) -> None:
+        self._head, self._tunnel = head, tunnel
+        self._client = self._connect()
+
+    def submit(self, words: Sequence[str], files: Mapping[str, str], name: str) -> str:
+        """Start a job on the head; return its id.
+
+        The code of this very program goes along, so that all nodes run this version of it.
+
+        Args:
+            words: the command; its working directory holds `files`.
+            files: name: text.
+            name: part of the id, to be recognised by.
+        """
+        job_id = f"{name}-{uuid.uuid4().hex[:8]}"
+        with tempfile.TemporaryDirectory(prefix="ucluster-tune-job-") as folder:
+            for file, text in files.items():
+                (Path(folder) / file).write_text(text, encoding="utf-8")
+            if not files:  # Ray takes no empty folder
+                (Path(folder) / "README").write_text(shlex.join(words), encoding="utf-8")
+            try:
+                self._client.submit_job(
+                    entrypoint=shlex.join(words),
+                    submission_id=job_id,
+                    runtime_env={
+                        "working_dir": folder,
+                        "py_modules": [str(_PACKAGE)],
+                        "excludes": ["__pycache__"],
+                    },
+                    metadata={"study": name, "sent_by": ucluster_tune.__version__},
+                )
+            except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+                raise MachineError(
+                    f"the head of cluster {self._head.cluster} did not take the search:"
+                    f" {_brief(error)}"
+                ) from error
+        return job_id
+
+    def follow(self, job_id: str, show: Callable[[str], None]) -> int:
+        """Show what a job prints until it ends; return its exit code.
+
+        A connection that breaks is made again; nothing is shown twice.
+
+        Raises:
+            MachineError: the head was silent for too long; the job may go on all the same.
+        """
+        n_shown = 0
+        heard_at = time.monotonic()
+        while True:
+            try:
+                self._tunnel.open()
+                for text in _Log(self._client, job_id, skip=n_shown):
+                    n_shown += len(text)
+                    heard_at = time.monotonic()
+                    show(text)
+                info = self._client.get_job_info(job_id)
+                heard_at = time.monotonic()
+                if info.status in _ENDED:
+                    return _exit_code(info)
+            except (MachineError, RuntimeError, ConnectionError, OSError) as error:
+                if time.monotonic() - heard_at > _SILENCE_TIMEOUT_S:
+                    raise MachineError(
+                        f"cluster {self._head.cluster} gave no answer for"
+                        f" {_SILENCE_TIMEOUT_S:g} s ({_brief(error)}); the search goes on there as"
+                        " long as its head does"
+                    ) from error
+            time.sleep(_RETRY_S)
+
+    def _connect(self) -> Any:
+        show_token()
+        from ray.exceptions import RayError  # noqa: PLC0415  # after that
+        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
+        for module in ("dashboard_sdk", "job.sdk"):  # uploads and websockets are no news
+            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
+
+        address = f"http://127.0.0.1:{self._tunnel.port}"
+        elsewhere = {
+            name: os.environ.pop(name)
+            for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
+            if name in os.environ
+        }  # either would win over the address
+        deadline = time.monotonic() + _START_TIMEOUT_S
+        try:
+            while True:
+                try:
+                    return JobSubmissionClient(address)
+                except (RuntimeError, ConnectionError, OSError, RayError) as error:
+                    refused = any(word in str(error) for word in ("401", "403", "uthenticat"))
+                    if refused or time.monotonic() > deadline:
+                        raise MachineError(self._why_no_answer(error, refused)) from error
+                    time.sleep(_RETRY_S)
+                    with suppress(MachineError):
+                        self._tunnel.open()
+        finally:
+            os.environ.update(elsewhere)
+
+    def _why_no_answer(self, error: Exception, refused: bool) -> str:
+        head = self._head
+        if refused:
+            return (
+                f"cluster {head.cluster} refuses this machine: ~/.ray/auth_token is missing or is"
+                f" not the token that the cluster was started with; `ray up {head.file}` brings it"
+                " there"
+            )
+        return (
+            f"the Jobs interface of cluster {head.cluster} (port {head.dashboard_port} of"
+            f" {head.host}) does not answer: {_brief(error)}; look at `ray exec {head.file}"
+            " 'ray status'`"
+        )
+
+
+class _Log:
+    """Iterates over what a job has printed and prints, from the place where reading broke off."""
+
+    def __init__(self, client: Any, job_id: str, skip: int) -> None:
+        self._client, self._job_id, self._skip = client, job_id, skip
+
+    def __iter__(self) -> Any:
+        """Return an iterator over pieces of text."""
+        loop = asyncio.new_event_loop()
+        stream = self._client.tail_job_logs(self._job_id)
+        try:
+            while True:
+                try:
+                    text: str = loop.run_until_complete(anext(stream))
+                except StopAsyncIteration:
+                    return
+                new = text[self._skip :]
+                self._skip = max(0, self._skip - len(text))
+                if new:
+                    yield new
+        finally:
+            with suppress(RuntimeError):
+                loop.run_until_complete(stream.aclose())
+            loop.close()
+
+
+def _exit_code(info: Any) -> int:
+    if info.status == "SUCCEEDED":
+        return 0
+    code = getattr(info, "driver_exit_code", None)
+    return int(code) if code else 1
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
