@@ -7,6 +7,7 @@ import os
 import pickle
 import resource
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -146,20 +147,25 @@ def test_folder_without_permission_is_named(tmp_path):
         write_checkpoint(make_checkpoint(), tmp_path / "epoch.ckpt")
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """A limit on the size of files, which stops a write half-way as a full disk does."""
+    """A limit on the size of files, which stops a write half-way as a full disk does.
+
+    No fixture: the limit is the whole process's, and pytest may write its progress to a file.
+    """
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    signal.signal(signal.SIGXFSZ, handler)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_write_that_stops_half_way_leaves_the_old_file(path, full_disk):
+def test_a_write_that_stops_half_way_leaves_the_old_file(path):
     before = path.read_bytes()
-    with pytest.raises(CheckpointError, match="cannot be written"):
+    with full_disk(), pytest.raises(CheckpointError, match="cannot be written"):
         write_checkpoint(make_checkpoint(epoch=4), path)
     assert path.read_bytes() == before
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]

@@ -227,7 +227,7 @@ def _ended_by_sigterm() -> Iterator[None]:
     """Let SIGTERM and a closed terminal end the view as Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # an exception here would come amid Ray's client
 
     before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:

@@ -23,6 +23,11 @@ _START_TIMEOUT_S = 120.0
 _SILENCE_TIMEOUT_S = 600.0  # of a head that does not answer any more
 _RETRY_S = 3.0
 _PACKAGE = Path(ucluster_tune.__file__).parent
+_TALKATIVE = (  # of uploads and websockets
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+    "_private.runtime_env.packaging",
+)
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -85,13 +90,22 @@ class ClusterJobs:
         """
         n_shown = 0
         heard_at = time.monotonic()
+
+        async def read_log() -> None:
+            nonlocal n_shown, heard_at
+            n_read = 0  # each connection begins with the first line
+            async for text in self._client.tail_job_logs(job_id):
+                heard_at = time.monotonic()
+                new = text[max(0, n_shown - n_read) :]
+                n_read += len(text)
+                n_shown = max(n_shown, n_read)
+                if new:
+                    show(new)
+
         while True:
             try:
                 self._tunnel.open()
-                for text in _Log(self._client, job_id, skip=n_shown):
-                    n_shown += len(text)
-                    heard_at = time.monotonic()
-                    show(text)
+                asyncio.run(read_log())
                 info = self._client.get_job_info(job_id)
                 heard_at = time.monotonic()
                 if info.status in _ENDED:
@@ -110,8 +124,8 @@ class ClusterJobs:
         from ray.exceptions import RayError  # noqa: PLC0415  # after that
         from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
 
-        for module in ("dashboard_sdk", "job.sdk"):  # uploads and websockets are no news
-            logging.getLogger(f"ray.dashboard.modules.{module}").setLevel(logging.ERROR)
+        for module in _TALKATIVE:
+            logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
 
         address = f"http://127.0.0.1:{self._tunnel.port}"
         elsewhere = {
@@ -147,32 +161,6 @@ class ClusterJobs:
             f" {head.host}) does not answer: {_brief(error)}; look at `ray exec {head.file}"
             " 'ray status'`"
         )
-
-
-class _Log:
-    """Iterates over what a job has printed and prints, from the place where reading broke off."""
-
-    def __init__(self, client: Any, job_id: str, skip: int) -> None:
-        self._client, self._job_id, self._skip = client, job_id, skip
-
-    def __iter__(self) -> Any:
-        """Return an iterator over pieces of text."""
-        loop = asyncio.new_event_loop()
-        stream = self._client.tail_job_logs(self._job_id)
-        try:
-            while True:
-                try:
-                    text: str = loop.run_until_complete(anext(stream))
-                except StopAsyncIteration:
-                    return
-                new = text[self._skip :]
-                self._skip = max(0, self._skip - len(text))
-                if new:
-                    yield new
-        finally:
-            with suppress(RuntimeError):
-                loop.run_until_complete(stream.aclose())
-            loop.close()
 
 
 def _exit_code(info: Any) -> int:
