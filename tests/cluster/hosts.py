@@ -9,7 +9,6 @@ system when this process ends, however it ends. So nothing is left of hosts whos
 (The system means the thread that started it: boot hosts from the main thread.)
 """
 
-import json
 import os
 import shlex
 import shutil
@@ -22,10 +21,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
-import yaml
 
 CHECKOUT = Path(__file__).parents[2]
-PROGRAMS = Path(sys.executable).parent  # of the environment: ray, ucluster-tune
 HOME = "/srv/home"  # on each host; under /srv since what runs may lie in the real /root
 SHARED = "/srv/shared"  # where the laboratory's shared disk is mounted
 TOOLS = ("ip", "nsenter", "rsync", "setpriv", "ssh", "ssh-keygen", "sshd", "unshare")
@@ -422,58 +419,3 @@ def laboratory(folder: Path) -> Iterator[Laboratory]:
         yield made
     finally:
         made.close()
-
-
-def environment_lines() -> list[str]:
-    """What the shell of each machine of a cluster has in its environment."""
-    return [
-        f"export PATH={PROGRAMS}:$PATH",
-        f"export PYTHONPATH={CHECKOUT}",
-        "export RAY_AUTH_MODE=token",
-        f"export UCLUSTER_TUNE_STUDIES={SHARED}/studies",
-        "export RAY_USAGE_STATS_ENABLED=0",
-        "export TF_CPP_MIN_LOG_LEVEL=2",
-    ]
-
-
-def cluster_file(head: Host, workers: list[Host], n_cpus: int = 1) -> str:
-    """A cluster file of these hosts for Ray's launcher, provider local.
-
-    Args:
-        head: where the driver runs; trials run on the workers alone.
-        workers: the other hosts.
-        n_cpus: that each worker says it has.
-    """
-    exports = [f"echo {shlex.quote(line)} >> ~/.bashrc" for line in environment_lines()]
-    small = "--object-store-memory=80000000 --disable-usage-stats"
-    document = {
-        "cluster_name": "laboratory",
-        "provider": {
-            "type": "local",
-            "head_ip": head.address,
-            "worker_ips": [worker.address for worker in workers],
-        },
-        "auth": {"ssh_user": "root", "ssh_private_key": "~/.ssh/id_ed25519"},
-        "min_workers": len(workers),
-        "max_workers": len(workers),
-        "file_mounts": {"~/.ray/auth_token": "~/.ray/auth_token"},
-        "setup_commands": exports,
-        "head_start_ray_commands": [
-            "ray stop",
-            # Version 2 takes the head for one of the workers and never starts the last of them.
-            "export RAY_enable_autoscaler_v2=0;"
-            f" ray start --head --port=6379 --num-cpus=0 {small}"
-            " --autoscaling-config=~/ray_bootstrap_config.yaml",
-        ],
-        "worker_start_ray_commands": [
-            "ray stop",
-            f"ray start --address=$RAY_HEAD_IP:6379 --num-cpus={n_cpus} {small}",
-        ],
-    }
-    return yaml.safe_dump(document, sort_keys=False)
-
-
-def events(study: Path) -> list[dict[str, object]]:
-    """The events in the record of a study's folder, those written whole."""
-    lines = (study / "record.jsonl").read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines if line.endswith("}")]
