@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,13 +114,16 @@ class RunningCommand:
     Args:
         folder: where its output is kept.
         arguments: of ucluster-tune.
+        program: another command line to begin with.
     """
 
-    def __init__(self, folder: Path, *arguments: str | Path) -> None:
+    def __init__(
+        self, folder: Path, *arguments: str | Path, program: Sequence[str] | None = None
+    ) -> None:
         self.out, self.err = folder / "stdout.txt", folder / "stderr.txt"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
-                command(*arguments),
+                [*program, *map(str, arguments)] if program else command(*arguments),
                 env=environment(),
                 stdout=out,
                 stderr=err,

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from ray import cloudpickle
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from tests.study_events import epoch, started, study_config
-from ucluster_tune.errors import StudyError, TrialError
-from ucluster_tune.search.driver import StudyDriver, failure_cause
+from ucluster_tune.errors import StudyError
+from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.journal import StudyJournal, read_events, read_record
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.record import StudyRecord
@@ -170,14 +170,57 @@ def test_checkpoint_that_cannot_be_written_ends_the_search_and_no_trial_fails(dr
     assert driver.record.trials["0001"].outcome == "interrupted"
 
 
-def test_trial_whose_process_was_lost_runs_on(driver, tmp_path):
-    run_epochs(driver, 2)
-    trial = failed_trial(tmp_path, None)
-    trial.config = {"trial_id": "0001"}
+PROCESS_DIED = RayActorError("f" * 32, "it died")
+NODE_DIED = RayActorError("f" * 32, "The actor died because its node has died.")
+
+
+def lose_process(driver, folder, error):
+    """Tune starts a trial again, after an error of its process."""
+    trial: Any = SimpleNamespace(
+        config={"trial_id": "0001"},
+        pickled_error_file=str(folder / "error.pkl"),
+        error_file=str(folder / "error.txt"),
+    )
+    (folder / "error.txt").write_text("a traceback")
+    (folder / "error.pkl").write_bytes(cloudpickle.dumps(error))
+    given_up: list[Any] = []
+    driver.give_up = given_up.append
     driver.on_trial_recover(0, [], trial)
+    return trial.config.get("n_retries"), bool(given_up)
+
+
+def test_trial_whose_process_was_lost_runs_on_up_to_its_limit(driver, tmp_path):
+    run_epochs(driver, 2)
+    report(driver, 2, restored_epoch=2, retries=["worker 1 died"])  # counts too
+    assert lose_process(driver, tmp_path, PROCESS_DIED) == (2, False)
     assert not driver.is_in_epoch
     assert driver.record.trials["0001"].outcome == "running"
-    assert "a traceback" in driver.record.trials["0001"].retry_causes[0]
+    assert lose_process(driver, tmp_path, PROCESS_DIED) == (3, False)
+    assert len(read_record(driver.paths.record).trials["0001"].retry_causes) == 3
+    assert not driver.has_failed("0001")
+    assert lose_process(driver, tmp_path, PROCESS_DIED) == (None, True)
+    trial = read_record(driver.paths.record).trials["0001"]
+    assert (trial.outcome, trial.kind) == ("failed", "worker_lost")
+    assert driver.has_failed("0001")
+    driver.on_trial_complete(0, [], TRIAL)  # Tune says that it ended it
+    assert driver.record.trials["0001"].outcome == "failed"
+
+
+def test_lost_nodes_do_not_use_up_the_limit(driver, tmp_path):
+    for number in range(1, 11):
+        assert lose_process(driver, tmp_path, NODE_DIED) == (0, False)
+        trial = read_record(driver.paths.record).trials["0001"]
+        assert (trial.n_lost_nodes, trial.retry_causes) == (number, [])
+        assert trial.is_waiting
+    report(driver, 1, restored_epoch=0)
+    assert not read_record(driver.paths.record).trials["0001"].is_waiting
+
+
+def test_process_that_fails_for_a_cause_that_stays_is_not_started_again(driver, tmp_path):
+    error = RayTaskError("setup", "a page of traceback", ZeroDivisionError("zero"))
+    assert lose_process(driver, tmp_path, error) == (None, True)
+    trial = driver.record.trials["0001"]
+    assert (trial.outcome, trial.kind, trial.cause) == ("failed", "program", "a traceback")
 
 
 def test_budget_ends_with_its_number_or_with_its_time(driver):
@@ -187,25 +230,3 @@ def test_budget_ends_with_its_number_or_with_its_time(driver):
     assert driver.may_begin(1000)
     driver.record.until = "2000-01-01T00:00:00+00:00"
     assert not driver.may_begin(0)
-
-
-def failed_trial(folder, error):
-    """A trial as Tune leaves it when an actor's call raised an error."""
-    trial: Any = SimpleNamespace(
-        pickled_error_file=str(folder / "error.pkl"), error_file=str(folder / "error.txt")
-    )
-    (folder / "error.txt").write_text("Failure # 1\na traceback\n")
-    if error is not None:
-        (folder / "error.pkl").write_bytes(cloudpickle.dumps(error))
-    return trial
-
-
-def test_cause_of_a_failure_is_the_message_of_a_known_error(tmp_path):
-    error = RayTaskError("step", "a page of traceback", TrialError("worker 1 died"))
-    assert failure_cause(failed_trial(tmp_path, error)) == "worker 1 died"
-
-
-def test_cause_of_an_unknown_failure_is_its_traceback(tmp_path):
-    error = RayTaskError("step", "a page of traceback", ZeroDivisionError("zero"))
-    assert "a traceback" in failure_cause(failed_trial(tmp_path, error))
-    assert "a traceback" in failure_cause(failed_trial(tmp_path, None))

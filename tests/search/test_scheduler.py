@@ -90,7 +90,7 @@ def test_epochs_without_a_number_leave_no_trace_in_the_rungs() -> None:
 
 def test_no_scheduler_is_first_in_first_out() -> None:
     built = build_scheduler(study_config(scheduler={"name": "none"}))
-    assert type(built) is FIFOScheduler
+    assert isinstance(built, FIFOScheduler)
 
 
 @pytest.mark.parametrize(

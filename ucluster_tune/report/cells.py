@@ -17,6 +17,7 @@ NOTHING = "-"
 _ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")
 _STATES = {
     "running": ("●", "cyan"),
+    "waiting": ("…", "yellow"),
     "complete": ("✓", "green"),
     "stopped_early": ("◌", "dim"),
     "failed": ("✗", "red"),
@@ -114,9 +115,11 @@ def state(name: str, word: str | None = None) -> Text:
 
 
 def outcome(trial: TrialState) -> Text:
-    """Returns a trial's outcome; of a running one, its phase."""
+    """Returns a trial's outcome; of a running one, its phase, or for what it waits."""
     if trial.outcome != "running":
         return state(trial.outcome)
+    if trial.is_waiting:
+        return state("waiting", "waits for a node")
     return state("running", trial.records[-1]["phase"] if trial.records else "starting")
 
 

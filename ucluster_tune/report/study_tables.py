@@ -127,6 +127,7 @@ def _history(record: StudyRecord) -> list[RenderableType]:
     trials = record.trials.values()
     restored = [trial for trial in trials if trial.restored_epochs]
     n_retries = sum(len(trial.retry_causes) for trial in trials)
+    n_lost_nodes = sum(trial.n_lost_nodes for trial in trials)
     n_again = sum(trial.n_epochs_again for trial in trials)
     told = []
     if record.n_sessions > 1:
@@ -135,6 +136,8 @@ def _history(record: StudyRecord) -> list[RenderableType]:
         told.append(f"{cells.plural(len(restored), 'trial')} went on from a checkpoint")
     if n_retries:
         told.append(f"workers lost {cells.times(n_retries)}")
+    if n_lost_nodes:
+        told.append(f"nodes lost {cells.times(n_lost_nodes)}")
     if n_again:
         told.append(f"{cells.plural(n_again, 'epoch')} run again")
     lines: list[RenderableType] = [Text(", ".join(told).capitalize())] if told else []

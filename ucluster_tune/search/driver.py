@@ -6,18 +6,18 @@ Order matters: first the journal, which is the truth, then all that can be rebui
 import logging
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
-from ray import cloudpickle, tune
+from ray import tune
 from ray.tune.experiment import Trial
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError, UClusterTuneError
+from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError
 from ucluster_tune.search.events import (
     EpochEnded,
     Event,
@@ -31,11 +31,19 @@ from ucluster_tune.search.events import (
 from ucluster_tune.search.journal import StudyJournal
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudyPaths, replace_file
+from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.search.record import StudyRecord, TrialState
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
+from ucluster_tune.trial.nodes import living_nodes
 from ucluster_tune.trial.single import study_of_one
-from ucluster_tune.trial.trainable import FAILURE, FAILURE_KIND, RESTORED_EPOCH, RETRIES
+from ucluster_tune.trial.trainable import (
+    FAILURE,
+    FAILURE_KIND,
+    N_RETRIES,
+    RESTORED_EPOCH,
+    RETRIES,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -52,6 +60,7 @@ class StudyDriver(tune.Callback):
 
     Attributes:
         trial_changed: told of every trial of which there is news.
+        give_up: ends a trial that Tune is about to start again.
         lock: held while journal and record change; whoever reads the record in another thread
             takes it.
         is_interrupted: set by whoever wants the search to end in order.
@@ -74,7 +83,10 @@ class StudyDriver(tune.Callback):
         self._journal = journal
         self._observers = observers
         self.trial_changed: Callable[[str], None] = lambda _trial_id: None
+        self.give_up: Callable[[Trial], None] = lambda _trial: None
         self._failures_in_a_row: list[str] = []
+        self._nodes: dict[str, frozenset[str]] = {}  # that lived when a trial's process began
+        self._n_retries: Counter[str] = Counter()  # by this driver
 
     @property
     def is_in_epoch(self) -> bool:
@@ -143,6 +155,7 @@ class StudyDriver(tune.Callback):
         """Take in that a trial's process has started."""
         del iteration, trials, info
         self._in_epoch.add(trial.config["trial_id"])
+        self._nodes[trial.config["trial_id"]] = living_nodes()
 
     def on_trial_result(
         self,
@@ -156,6 +169,7 @@ class StudyDriver(tune.Callback):
         del iteration, trials, info
         state = self.record.trials[trial.config["trial_id"]]
         for cause in result.get(RETRIES, ()):
+            self._n_retries[state.id] += 1
             self._note_of_trial(TrialResumed(trial=state.id, cause=cause, is_retry=True))
         restored = result.get(RESTORED_EPOCH)
         if restored is not None and (restored or state.epochs):
@@ -186,12 +200,27 @@ class StudyDriver(tune.Callback):
     def on_trial_recover(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        """Take in that Tune starts a trial again, whose process or node was lost."""
+        """Take in that Tune starts a trial again, whose process or node was lost.
+
+        Tune itself would do so without end: what is worth another try is decided here.
+        """
         del iteration, trials, info
         trial_id = trial.config["trial_id"]
         self._in_epoch.discard(trial_id)
+        failure = failure_of(
+            trial, self._nodes.get(trial_id, frozenset()), lambda: self.is_interrupted
+        )
+        kind = failure.kind
+        n_retries = self._n_retries[trial_id] + kind.is_counted
+        if not kind.is_retried or n_retries > self.config.failures.max_retries:
+            self._fail_trial(trial_id, failure.cause, kind.name)
+            self.give_up(trial)
+            return
+        trial.config[N_RETRIES] = self._n_retries[trial_id] = n_retries
         self._note_of_trial(
-            TrialResumed(trial=trial_id, cause=failure_cause(trial), is_retry=True)
+            TrialResumed(
+                trial=trial_id, cause=failure.cause, is_retry=kind.is_counted, kind=kind.name
+            )
         )
 
     def on_trial_error(
@@ -199,7 +228,12 @@ class StudyDriver(tune.Callback):
     ) -> None:
         """Take in that Tune gave a trial up."""
         del iteration, trials, info
-        self._fail_trial(trial.config["trial_id"], failure_cause(trial), "worker_lost")
+        failure = failure_of(trial, frozenset(), lambda: True)
+        self._fail_trial(trial.config["trial_id"], failure.cause, failure.kind.name)
+
+    def has_failed(self, trial_id: str) -> bool:
+        """Return whether a trial ended with a failure."""
+        return self.record.trials[trial_id].outcome == "failed"
 
     def end_running_trials(self, cause: str) -> None:
         """Mark all trials that still run as interrupted."""
@@ -263,14 +297,3 @@ def is_same_training(known: dict[str, Any], epoch: dict[str, Any]) -> bool:
 def _comparable(value: Any) -> Any:
     """Return a value as the journal keeps it: none that is not finite."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def failure_cause(trial: Trial) -> str:
-    """Return why a trial failed: a worker's own message, or the traceback that Tune keeps."""
-    # Not trial.get_error(): it reads Tune's copies of these files, which are made later.
-    pickled, text = Path(trial.pickled_error_file), Path(trial.error_file)
-    error = cloudpickle.loads(pickled.read_bytes()) if pickled.exists() else None
-    cause = getattr(error, "cause", None) or error
-    if isinstance(cause, UClusterTuneError):
-        return str(cause)
-    return text.read_text(encoding="utf-8") if text.exists() else str(error or "unknown")

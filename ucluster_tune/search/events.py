@@ -142,12 +142,14 @@ class TrialResumed(_Event):
     Attributes:
         cause: why it had stopped.
         is_retry: whether it counts against the trial's limit of failures.
+        kind: of what was lost, as `trial.failures` names it, where that is known.
     """
 
     event: Literal["trial_resumed"] = "trial_resumed"
     trial: str
     cause: str
     is_retry: bool = False
+    kind: str | None = None
 
 
 class TrialRestored(_Event):

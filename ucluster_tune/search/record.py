@@ -35,8 +35,10 @@ from ucluster_tune.search.events import (
     Value,
 )
 from ucluster_tune.training.record import Rank, epoch_rank
+from ucluster_tune.trial.failures import FAILURE_KINDS, NodeLostError
 
 EpochValues = dict[str, Any]
+_NODE_LOST = FAILURE_KINDS[NodeLostError].name
 
 
 def trial_number_to_id(number: int) -> str:
@@ -68,6 +70,8 @@ class TrialState:
         records: one an epoch, in order.
         times: when each epoch ended, ISO 8601, by epoch.
         retry_causes: why its workers were lost and started again.
+        n_lost_nodes: how often it goes on because its node was lost.
+        is_waiting: whether it waits for another node in place of a lost one.
         restored_epochs: the checkpoints that it went on from.
         n_epochs_again: epochs run a second time, since no checkpoint of them was left.
     """
@@ -84,6 +88,8 @@ class TrialState:
     records: list[EpochValues] = field(default_factory=list)
     times: dict[int, str] = field(default_factory=dict)
     retry_causes: list[str] = field(default_factory=list)
+    n_lost_nodes: int = 0
+    is_waiting: bool = False
     restored_epochs: list[int] = field(default_factory=list)
     n_epochs_again: int = 0
     best: EpochValues | None = None
@@ -203,6 +209,7 @@ class StudyRecord:
                 self._resume_trial(event)
             case TrialRestored():
                 trial = self._trial(event.trial)
+                trial.is_waiting = False
                 trial.restored_epochs.append(event.epoch)
                 trial.n_epochs_again += max(0, trial.epochs - event.epoch)
             case TrialTracked():
@@ -262,11 +269,14 @@ class StudyRecord:
         self.n_by_outcome["running"] += 1
         trial.outcome, trial.cause, trial.ended = "running", None, None
         self.running[trial.id] = trial
+        trial.is_waiting = event.kind == _NODE_LOST
+        trial.n_lost_nodes += trial.is_waiting
         if event.is_retry:
             trial.retry_causes.append(event.cause)
 
     def _add_epoch(self, event: EpochEnded) -> None:
         trial = self._trial(event.trial)
+        trial.is_waiting = False
         trial.times[event.record["epoch"]] = event.time
         is_run_again = event.record["epoch"] <= trial.epochs
         trial.add(event.record, self.objective)
@@ -282,7 +292,7 @@ class StudyRecord:
         self.n_by_outcome[trial.outcome] -= 1
         self.n_by_outcome[event.outcome] += 1
         trial.outcome, trial.cause, trial.ended = event.outcome, event.cause, event.time
-        trial.kind = event.kind
+        trial.kind, trial.is_waiting = event.kind, False
         self.running.pop(trial.id, None)
         if trial.outcome != "interrupted":
             self.epochs_of_finished += trial.epochs

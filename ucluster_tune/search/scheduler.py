@@ -19,7 +19,30 @@ from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
 from ucluster_tune.search.knowledge import JudgedEpoch
 
 
-class _RestoredASHA(ASHAScheduler):
+class EndsTrials(TrialScheduler):
+    """A scheduler through which others end a trial, since Tune tells it who runs the trials."""
+
+    _controller: Any = None
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take in a trial."""
+        self._controller = tune_controller
+        super().on_trial_add(tune_controller, trial)
+
+    def end_trial(self, trial: Any) -> None:
+        """Have Tune end a trial that it was about to start again."""
+        self._controller.stop_trial(trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but who runs the trials: Tune pickles a search's settings."""
+        return {name: value for name, value in vars(self).items() if name != "_controller"}
+
+
+class _Unjudging(EndsTrials, FIFOScheduler):
+    """Stops no trial early."""
+
+
+class _RestoredASHA(EndsTrials, ASHAScheduler):
     """ASHA that knows the epochs before its time, and what it decided then."""
 
     def __init__(self, history: Iterable[JudgedEpoch], **settings: Any) -> None:
@@ -60,7 +83,7 @@ def _named(trial: Any) -> Any:
     return SimpleNamespace(trial_id=trial.config["trial_id"])
 
 
-def build_scheduler(study: StudyConfig, history: Iterable[JudgedEpoch] = ()) -> TrialScheduler:
+def build_scheduler(study: StudyConfig, history: Iterable[JudgedEpoch] = ()) -> EndsTrials:
     """Returns Tune's scheduler for the study.
 
     Args:
@@ -68,7 +91,7 @@ def build_scheduler(study: StudyConfig, history: Iterable[JudgedEpoch] = ()) -> 
         history: the study's epochs so far, in the order in which they ended.
     """
     if study.scheduler.name == "none":
-        return FIFOScheduler()  # type: ignore[no-untyped-call]  # Ray's, partly typed
+        return _Unjudging()  # type: ignore[no-untyped-call]  # Ray's, partly typed
     n_epochs = longest_training(study)
     return _RestoredASHA(
         history,

@@ -162,6 +162,8 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
         "best_epoch": trial.best_epoch,
         "n_epochs": trial.n_epochs,
         "n_retries": len(trial.retry_causes),
+        "n_lost_nodes": trial.n_lost_nodes,
+        "is_waiting": trial.is_waiting,
         "restored_epochs": trial.restored_epochs,
         "n_epochs_again": trial.n_epochs_again,
         "cause": trial.cause,

@@ -51,6 +51,7 @@ class OptunaSuggestions(Searcher):
             before their last epoch were interrupted.
         interrupted: trials of the study to go on with.
         resume_trial: the same as begin_trial for one of these.
+        has_failed: tells, given its id, whether a trial was given up.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class OptunaSuggestions(Searcher):
         is_interrupted: Callable[[], bool] = lambda: False,
         interrupted: Sequence[TrialState] = (),
         resume_trial: ResumeTrial | None = None,
+        has_failed: Callable[[str], bool] = lambda _trial_id: False,
     ) -> None:
         super().__init__(metric=objective.metric, mode=tune_mode(objective))
         self._sampler = sampler
@@ -73,6 +75,7 @@ class OptunaSuggestions(Searcher):
         self._is_interrupted = is_interrupted
         self._interrupted = list(interrupted)
         self._resume_trial = resume_trial
+        self._has_failed = has_failed
         self._live: dict[str, _LiveTrial] = {}
 
     # Ray's annotation leaves out FINISHED, which is text.
@@ -127,7 +130,7 @@ class OptunaSuggestions(Searcher):
             self.on_trial_result(trial_id, result)
         trial = self._live.pop(trial_id)
         outcome: FinalOutcome = "interrupted"
-        if error or (result and FAILURE in result):
+        if error or (result and FAILURE in result) or self._has_failed(trial.trial_id):
             outcome = "failed"
         elif trial.epoch >= trial.n_epochs:
             outcome = "complete"

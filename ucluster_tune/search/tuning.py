@@ -69,13 +69,16 @@ def run_trials(
         lambda: driver.is_interrupted,
         interrupted=[t for t in record.trials.values() if t.outcome == "interrupted"],
         resume_trial=driver.resume_trial,
+        has_failed=driver.has_failed,
     )
+    scheduler = build_scheduler(config, history)
+    driver.give_up = scheduler.end_trial
     remove_folder(paths.ray)  # nothing of Tune's own is ever read again
     tuner = tune.Tuner(
         tune.with_resources(trainable, placement(config.resources)),
         tune_config=tune.TuneConfig(
             search_alg=suggestions,
-            scheduler=build_scheduler(config, history),
+            scheduler=scheduler,
             num_samples=-1,
             max_concurrent_trials=n_concurrent,
             trial_name_creator=lambda trial: str(trial.config["trial_id"]),
@@ -86,7 +89,7 @@ def run_trials(
             storage_path=str(paths.root),
             callbacks=[driver],
             stop=_StopAtSignal(driver, say, refuse_dead_ray),
-            failure_config=tune.FailureConfig(max_failures=config.failures.max_retries),
+            failure_config=tune.FailureConfig(max_failures=-1),  # the driver has the limit
             verbose=0,
         ),
     )

@@ -9,6 +9,7 @@ import ray
 
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import TrialError, UClusterTuneError
+from ucluster_tune.trial.nodes import most_cpus_of_a_node
 
 
 def evaluate_checkpoint(
@@ -20,13 +21,14 @@ def evaluate_checkpoint(
         config: of the trial.
         checkpoint: of one of its epochs.
         split: train, validation or test.
-        n_cpus: that the task takes.
+        n_cpus: that the task takes, where a node has so many; else all that the largest has.
         timeout_s: limit of the wait.
 
     Raises:
         UClusterTuneError: of the task, as it is.
         TrialError: the task died or took too long.
     """
+    n_cpus = min(n_cpus, most_cpus_of_a_node()) or n_cpus
     task = _evaluate.options(num_cpus=n_cpus).remote(
         config.model_dump(mode="json"), str(checkpoint), split, max(1, math.floor(n_cpus))
     )

@@ -16,9 +16,19 @@ from ucluster_tune.errors import (
     TrialError,
 )
 
+NODE_LOST = "a node on which it ran was lost"
+
+
+class NodeLostError(TrialError):
+    """A node on which the trial ran is gone."""
+
 
 class WorkerLostError(TrialError):
-    """A worker's process, or its node, is gone."""
+    """A worker's process is gone."""
+
+
+class UnreachableError(WorkerLostError):
+    """A worker does not answer: its process is gone, or its node, which Ray tells later."""
 
 
 class StartError(TrialError):
@@ -44,20 +54,23 @@ class FailureKind:
     Attributes:
         name: as the record and `status` have it.
         meaning: in words.
-        is_retried: whether the trial goes on from its last checkpoint, up to
-            `failures.max_retries` times.
+        is_retried: whether the trial goes on from its last checkpoint.
+        is_counted: whether that is done up to `failures.max_retries` times only. Machines that are
+            taken away say nothing about the trial.
     """
 
     name: str
     meaning: str
     is_retried: bool
+    is_counted: bool = True
 
 
 _PROGRAM = FailureKind("program", "an error that nobody foresaw", False)
 
 # By class of the error; the first that fits.
 FAILURE_KINDS: dict[type[BaseException], FailureKind] = {
-    WorkerLostError: FailureKind("worker_lost", "a worker's process or node is gone", True),
+    NodeLostError: FailureKind("node_lost", "a node on which it ran is gone", True, False),
+    WorkerLostError: FailureKind("worker_lost", "a process of it is gone", True),
     StartError: FailureKind("start", "the workers did not find each other", True),
     WaitError: FailureKind("wait", "the workers did not answer within the limit", True),
     TrainingError: FailureKind(

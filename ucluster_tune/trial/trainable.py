@@ -5,7 +5,9 @@ leak. No TensorFlow here: the workers have it.
 
 Workers that are lost are started again here. A failure that would only come again ends the trial
 as a result, not as an error: an error makes Tune try again, whatever it was. So what Tune sees as
-an error is the loss of this process or of its node, and that is worth another try.
+an error is the loss of this process or of a node, and that is worth another try. A lost node is
+left to Tune even where this process lives: to wait here for another node would hold what the trial
+has on the others, and two trials that wait so may wait for each other.
 """
 
 import json
@@ -18,11 +20,12 @@ from ray import tune
 
 from ucluster_tune.config.study import FailuresConfig, ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.trial.failures import kind_of
+from ucluster_tune.trial.failures import NodeLostError, kind_of
 from ucluster_tune.trial.workers import HorovodWorkers
 
 FAILURE = "failure"  # of a result: why the trial ends with it
 FAILURE_KIND = "failure_kind"  # beside it, as `trial.failures` names the kind
+N_RETRIES = "n_retries"  # of the configuration
 RETRIES = "retries"  # of a result: why workers were started again since the result before
 RESTORED_EPOCH = "restored_epoch"  # of the first result after a start of workers
 _BACK_OFF_S = 5.0
@@ -34,8 +37,8 @@ class UClusterTrainable(tune.Trainable):
     """Trains one configuration with Horovod workers in the trial's own placement group.
 
     Tune's configuration of it holds `trial_id`, `trial_config` (of `TrialConfig`), `trial_folder`,
-    `resources` (of `ResourcesConfig`), `objective` (of `ObjectiveConfig`) and `failures` (of
-    `FailuresConfig`).
+    `resources` (of `ResourcesConfig`), `objective` (of `ObjectiveConfig`), `failures` (of
+    `FailuresConfig`) and, where the trial goes on, `n_retries`: how often it was tried again.
     """
 
     _workers: HorovodWorkers | None = None
@@ -46,7 +49,8 @@ class UClusterTrainable(tune.Trainable):
         self._trial_folder = config["trial_folder"]
         self._resources = ResourcesConfig(**config["resources"])
         self._objective = ObjectiveConfig(**config["objective"])
-        self._max_retries = FailuresConfig(**config["failures"]).max_retries
+        max_retries = FailuresConfig(**config["failures"]).max_retries
+        self._max_retries = max_retries - config.get(N_RETRIES, 0)
         self._retries: list[str] = []
         self._n_told = 0
 
@@ -59,8 +63,10 @@ class UClusterTrainable(tune.Trainable):
         while True:
             try:
                 return self._record()
-            except Exception as error:  # noqa: BLE001  # told as this trial's end
+            except Exception as error:  # told as this trial's end
                 self.cleanup()
+                if isinstance(error, NodeLostError):
+                    raise
                 kind = kind_of(error)
                 if not kind.is_retried or len(self._retries) >= self._max_retries:
                     return self._told({FAILURE: str(error), FAILURE_KIND: kind.name}, True)

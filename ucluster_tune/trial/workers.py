@@ -8,7 +8,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
@@ -18,12 +19,16 @@ from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import TrialError, UClusterTuneError
 from ucluster_tune.trial.failures import (
+    NODE_LOST,
+    NodeLostError,
     OutOfMemoryError,
     ProgramError,
     StartError,
+    UnreachableError,
     WaitError,
     WorkerLostError,
 )
+from ucluster_tune.trial.nodes import VERDICT_TIMEOUT_S, lost_nodes, nodes_of_this_trial
 from ucluster_tune.trial.worker import TrainingWorker
 
 _LOGGER = logging.getLogger(__name__)
@@ -31,7 +36,7 @@ _START_ATTEMPTS = 3
 _BACK_OFF_S = 2.0
 _KILL_TIMEOUT_S = 20.0
 _POLL_S = 0.2
-_CAUSE_TIMEOUT_S = 5.0
+_CAUSE_TIMEOUT_S = 15.0
 Result = TypeVar("Result")
 
 
@@ -60,6 +65,7 @@ class HorovodWorkers:
             objective.model_dump(mode="json"),
             resources.gpus_per_worker > 0,
         )
+        self._nodes: frozenset[str] = frozenset()
         self._executor: RayExecutor | None = None
         self._start: threading.Thread | None = None
 
@@ -68,11 +74,14 @@ class HorovodWorkers:
 
         Raises:
             UClusterTuneError: of a worker, as it is.
-            TrialError: they did not start, with the traceback of the worker that failed.
+            TrialError: they did not start, with the traceback of the worker that failed; a
+                `NodeLostError` where that is the reason.
         """
+        self._nodes = nodes_of_this_trial()
         for attempt in range(1, _START_ATTEMPTS + 1):
             try:
-                self._start_once()
+                with self._lost_nodes_told(is_start=True):
+                    self._start_once()
                 return
             except WaitError:  # what still starts would stand in the way of another attempt
                 self.kill()
@@ -92,7 +101,8 @@ class HorovodWorkers:
 
         Raises:
             UClusterTuneError: of a worker, as it is.
-            TrialError: a worker failed or died, with its traceback, or the epoch took too long.
+            TrialError: a worker failed or died, with its traceback, or the epoch took too long; a
+                `NodeLostError` where its node is gone.
         """
         records = self._on_all(
             lambda worker: worker.run_epoch(), self._resources.epoch_timeout_s, "an epoch"
@@ -185,9 +195,23 @@ class HorovodWorkers:
         assert self._executor is not None, "the workers were not started"
         references = [actor.execute.remote(function) for actor in self._executor.adapter.workers]
         try:
-            return _collect(references, limit_s, what)
+            with self._lost_nodes_told():
+                return _collect(references, limit_s, what)
         except BaseException:
             self.kill()
+            raise
+
+    @contextmanager
+    def _lost_nodes_told(self, is_start: bool = False) -> Iterator[None]:
+        """Raise NodeLostError in place of what the loss of a node looks like to the others."""
+        try:
+            yield
+        except (WorkerLostError, StartError, WaitError) as error:
+            # At a start, workers that miss each other is what a race in the rendezvous looks like.
+            is_race = is_start and isinstance(error, _ConnectionLostError)
+            is_unclear = isinstance(error, UnreachableError) and not is_race
+            if lost_nodes(self._nodes, VERDICT_TIMEOUT_S if is_unclear else 0.0):
+                raise NodeLostError(NODE_LOST) from error
             raise
 
 
@@ -220,14 +244,22 @@ class _ConnectionLostError(WorkerLostError):
     """A worker missed another one, which failed first but may be slower to be seen."""
 
 
+class _NoAnswerError(_ConnectionLostError, UnreachableError):
+    """The same, and the other one stays silent."""
+
+
 def _first_cause(references: list[Any], waiting: list[Any]) -> UClusterTuneError | None:
     """Return why one of the workers failed that had not answered yet."""
-    if not waiting:
-        return None
-    ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=_CAUSE_TIMEOUT_S)
-    failures = [_failure(reference, references.index(reference)) for reference in ready]
-    causes = [f for f in failures if f is not None and not isinstance(f, _ConnectionLostError)]
-    return causes[0] if causes else None
+    deadline = time.monotonic() + _CAUSE_TIMEOUT_S
+    while waiting:
+        ready, waiting = ray.wait(waiting, timeout=max(0.0, deadline - time.monotonic()))
+        if not ready:
+            ranks = [references.index(reference) for reference in waiting]
+            return _NoAnswerError(f"the connection to workers {ranks} was lost")
+        failure = _failure(ready[0], references.index(ready[0]))
+        if failure is not None and not isinstance(failure, _ConnectionLostError):
+            return failure
+    return None
 
 
 def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
@@ -239,15 +271,22 @@ def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
             return error.cause
         return _kind_of(error.cause)(f"worker {rank} failed:\n{error}")
     except ray.exceptions.RayActorError as error:
-        if "low on memory" in str(error):  # Ray's own watch over memory
-            return OutOfMemoryError(f"worker {rank} was ended: this machine ran low on memory")
-        return WorkerLostError(
-            f"worker {rank} died: its process crashed or was killed, perhaps for want of memory;"
-            " its last words are in the trial's workers.log"
-        )
+        return _loss(error, rank)
     except ray.exceptions.RayError as error:
         return WorkerLostError(f"worker {rank} gave no answer: {error}")
     return None
+
+
+def _loss(error: ray.exceptions.RayActorError, rank: int) -> TrialError:
+    """Return why a worker is not there any more."""
+    if "low on memory" in str(error):  # Ray's own watch over memory
+        return OutOfMemoryError(f"worker {rank} was ended: its machine ran low on memory")
+    if isinstance(error, ray.exceptions.ActorUnavailableError):
+        return UnreachableError(f"worker {rank} cannot be reached any more")
+    return WorkerLostError(
+        f"worker {rank} died: its process crashed or was killed, perhaps for want of memory;"
+        " its last words are in the trial's workers.log"
+    )
 
 
 def _stop(rendezvous: Any) -> None:
