@@ -3,7 +3,13 @@
 from typing import Any
 
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.events import EpochEnded, StudyStarted, TrialEnded, TrialStarted
+from ucluster_tune.search.events import (
+    EpochEnded,
+    StudyStarted,
+    TrialEnded,
+    TrialPlaced,
+    TrialStarted,
+)
 
 
 def study_config(**sections: Any) -> StudyConfig:
@@ -36,6 +42,11 @@ def started(config: StudyConfig | None = None) -> StudyStarted:
 def trial_started(trial: str, **hyperparameters: Any) -> TrialStarted:
     """A trial begins."""
     return TrialStarted(trial=trial, hyperparameters=hyperparameters, run_id=f"run-{trial}")
+
+
+def trial_placed(trial: str, waited_s: float = 1.0) -> TrialPlaced:
+    """A trial has its CPUs and GPUs."""
+    return TrialPlaced(trial=trial, waited_s=waited_s)
 
 
 def epoch(trial: str, number: int, accuracy: Any, **values: Any) -> EpochEnded:

@@ -36,7 +36,7 @@ OWNERS = {
     "sklearn": ("training", "trial", "search", "report"),
     "click": ("cli",),
     "rich": ("cli", "report"),
-    "yaml": ("config.yaml_text", "cluster.launcher"),
+    "yaml": ("config.yaml_text", "cluster.launcher", "cluster.probe"),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -3,6 +3,8 @@
     UClusterTuneError
     ├── ConfigurationError   a YAML file or option; carries all faults found
     ├── DataError            a data set: missing, damaged, of a newer version, empty
+    │   ├── MissingError             a file, folder or bucket is not there
+    │   └── UnreachableError         a storage does not answer, and may do so later
     ├── ModelError           weights that do not fit the network
     ├── CheckpointError      a checkpoint: damaged, not ours, not writable
     ├── TrainingError        training went wrong
@@ -44,6 +46,14 @@ class ConfigurationError(UClusterTuneError):
 
 class DataError(UClusterTuneError):
     """A data set cannot be used as it is."""
+
+
+class MissingError(DataError):
+    """A file, folder or bucket is not there."""
+
+
+class UnreachableError(DataError):
+    """A storage does not answer in time; it may be there again later."""
 
 
 class ModelError(UClusterTuneError):

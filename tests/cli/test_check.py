@@ -105,8 +105,8 @@ def test_what_does_not_fit_this_machine_is_warned_of():
     assert result.exit_code == 0
     assert "too small for a trial" in result.stdout
     assert "Warning: resources: a trial needs 64 CPUs and 0 GPUs" in result.stderr
-    needs_gpus = plan_of(QUICKSTART, "--set", "resources.gpus_per_worker=64")["plan"]
-    assert not needs_gpus["fits"]
+    needs_gpus = ("--set", "resources={workers_per_trial: 64, gpus_per_worker: 1}")
+    assert not plan_of(QUICKSTART, *needs_gpus)["plan"]["fits"]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from tests.study_events import (
     started,
     study_config,
     trial_ended,
+    trial_placed,
     trial_started,
 )
 from ucluster_tune.report.live import LiveTable
@@ -83,9 +84,26 @@ def test_more_running_trials_than_rows_still_fit() -> None:
 
 
 def test_trial_without_an_epoch_is_starting() -> None:
-    text = show([started(), trial_started("0001")], is_terminal=True)
+    text = show([started(), trial_started("0001"), trial_placed("0001")], is_terminal=True)
     assert "● starting" in text
+    assert "1 running, each on 1 worker" in text
+    assert "pending" not in text
     assert "No epoch finished yet; reference 81.0 %" in text
+
+
+def test_trial_that_waits_for_its_place_is_pending_and_not_running() -> None:
+    placed = [trial_started("0001"), trial_placed("0001"), epoch("0001", 1, 0.5)]
+    text = show([started(), *placed, trial_started("0002")], is_terminal=True)
+    assert "1 running, each on 1 worker, 1 pending" in text
+    assert "0002  ○ pending" in text
+
+
+def test_log_tells_of_a_place_that_was_long_in_coming() -> None:
+    events = [started(), trial_started("0001"), trial_started("0002"), trial_placed("0001", 3.0)]
+    text = show([*events, trial_placed("0002", 130.0)], is_terminal=False)
+    assert "trial 0002 has its place after 2 min 10 s" in text
+    assert "trial 0001 has" not in text
+    assert show(events, is_terminal=False).rstrip().endswith("1 running, 1 pending")
 
 
 def test_baseline_is_shown_once_known() -> None:

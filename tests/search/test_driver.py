@@ -230,3 +230,19 @@ def test_budget_ends_with_its_number_or_with_its_time(driver):
     assert driver.may_begin(1000)
     driver.record.until = "2000-01-01T00:00:00+00:00"
     assert not driver.may_begin(0)
+
+
+def test_place_of_a_trial_is_told_once_for_each_wait(driver, tmp_path):
+    def places():
+        return [e.waited_s for e in read_events(driver.paths.record) if e.event == "trial_placed"]
+
+    assert len(places()) == 1
+    assert 0 <= places()[0] < 60
+    report(driver, 1, retries=["worker 1 died"])
+    driver.on_trial_start(0, [], TRIAL)  # it never lost its place
+    assert len(places()) == 1
+    lose_process(driver, tmp_path, PROCESS_DIED)
+    assert driver.record.trials["0001"].is_waiting
+    driver.on_trial_start(0, [], TRIAL)
+    assert len(places()) == 2
+    assert not driver.record.trials["0001"].is_waiting

@@ -9,11 +9,12 @@ from tests.study_events import (
     started,
     study_config,
     trial_ended,
+    trial_placed,
     trial_started,
 )
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.events import StudyEnded, StudyEvaluated
+from ucluster_tune.search.events import StudyEnded, StudyEvaluated, TrialResumed
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.training.record import epoch_rank
 
@@ -156,3 +157,33 @@ def test_an_event_costs_the_same_with_many_trials() -> None:
         return min(durations)
 
     assert seconds_of_200_epochs(3000) < 5 * seconds_of_200_epochs(3)
+
+
+def test_trial_waits_from_its_start_until_it_is_placed():
+    record = fold([started(), trial_started("0001"), trial_started("0002")])
+    trial = record.trials["0001"]
+    assert trial.is_waiting
+    assert trial.waiting_since == trial.started
+    record.apply(trial_placed("0001"))
+    assert not trial.is_waiting
+    assert record.trials["0002"].is_waiting
+
+
+def test_trial_waits_again_when_it_lost_its_place_but_not_when_a_worker_died():
+    record = fold([started(), trial_started("0001"), trial_placed("0001")])
+    trial = record.trials["0001"]
+    record.apply(TrialResumed(trial="0001", cause="worker 1 died", is_retry=True))
+    assert not trial.is_waiting
+    lost = TrialResumed(trial="0001", cause="its process died", is_retry=True, kind="worker_lost")
+    record.apply(lost)
+    assert trial.waiting_since == lost.time
+    record.apply(trial_placed("0001"))
+    record.apply(TrialResumed(trial="0001", cause="a node", kind="node_lost"))
+    assert (trial.is_waiting, trial.n_lost_nodes) == (True, 1)
+    record.apply(trial_ended("0001", "interrupted", 0))
+    assert not trial.is_waiting
+
+
+def test_trial_of_an_older_record_that_has_epochs_does_not_wait():
+    record = fold([started(), trial_started("0001"), epoch("0001", 1, 0.5)])
+    assert not record.trials["0001"].is_waiting

@@ -20,6 +20,10 @@ COMMANDS = {
     "data": ("ucluster_tune.cli.data:data", "Make data sets of jets, and look into them."),
     "check": ("ucluster_tune.cli.check:check", "Check a search-space file and show the plan."),
     "train": ("ucluster_tune.cli.train:train", "Train one configuration, without a search."),
+    "cluster": (
+        "ucluster_tune.cli.cluster:cluster",
+        "Look after the machines that a search runs on.",
+    ),
     "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),
     "list": ("ucluster_tune.cli.list:list_studies", "List all studies."),
     "status": ("ucluster_tune.cli.status:status", "Show how study NAME stands."),

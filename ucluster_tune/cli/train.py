@@ -8,7 +8,7 @@ import click
 from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.plan import concurrent_trials
+from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import ConfigurationError, TrainingError
 
@@ -60,7 +60,7 @@ def train(
         )
     out = out.absolute()
     concurrent_trials(study, this_machine())  # refuses a training that does not fit
-    study = with_prepared_data(study, yes)
+    study = with_prepared_data(on_these_nodes(study, this_machine()), yes)
 
     from ucluster_tune.data.dataset import open_checked_dataset
 

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
 from ucluster_tune.config.search_space import corners, published_point
 from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
@@ -12,10 +13,14 @@ from ucluster_tune.errors import MachineError
 
 @dataclass(frozen=True)
 class Machine:
-    """What trials can share: processor cores and GPUs."""
+    """What trials can share on one machine: processor cores and GPUs."""
 
     n_cpus: int
     n_gpus: int
+
+    def capacity(self) -> ClusterCapacity:
+        """Returns it as a cluster of one node."""
+        return ClusterCapacity((NodeCapacity(self.n_cpus, self.n_gpus),))
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,20 @@ class Plan:
         return self.concurrent_trials > 0
 
 
+def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> StudyConfig:
+    """Returns the study as it is run there: on CPUs where no GPU is, if it may be."""
+    resources = study.resources
+    capacity = _capacity(where)
+    has_gpus = not capacity.is_fully_known or capacity.at_most().n_gpus > 0
+    if has_gpus or not (resources.cpu_fallback and resources.gpus_per_worker):
+        return study
+    on_cpus = resources.model_copy(update={"gpus_per_worker": 0.0})
+    return study.model_copy(update={"resources": on_cpus})
+
+
 def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     """Returns the plan of a study on one machine."""
+    study = on_these_nodes(study, machine)
     least, most = _epochs(study)
     asha = study.scheduler.name == "asha"
     n_trials, resources = study.budget.n_trials, study.resources
@@ -65,26 +82,66 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
         workers_per_trial=resources.workers_per_trial,
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
-        concurrent_trials=min(
-            _how_often(machine.n_cpus, cpus),
-            _how_often(machine.n_gpus, gpus),
-            resources.max_concurrent_trials or n_trials,
-            n_trials,
-        ),
+        concurrent_trials=_n_concurrent(study, _capacity(machine)),
         machine=machine,
     )
 
 
-def concurrent_trials(study: StudyConfig, machine: Machine) -> int:
-    """Returns how many trials run at a time; MachineError where not even one fits."""
-    plan = plan_study(study, machine)
-    if not plan.fits:
-        raise MachineError(
-            f"a trial takes {plan.cpus_per_trial:g} CPUs and {plan.gpus_per_trial:g} GPUs, this"
-            f" machine has {machine.n_cpus} and {machine.n_gpus}: lower"
-            " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
-        )
-    return plan.concurrent_trials
+def concurrent_trials(study: StudyConfig, where: Machine | ClusterCapacity) -> int:
+    """Returns how many trials run at a time, on all nodes that there are or may be.
+
+    Raises:
+        MachineError: not even one trial can ever be placed; with the numbers of each node.
+    """
+    capacity = _capacity(where)
+    study = on_these_nodes(study, capacity)
+    n_concurrent = _n_concurrent(study, capacity)
+    if n_concurrent:
+        return n_concurrent
+    raise MachineError(
+        f"{_a_trial_takes(study)}, {_what_there_is(capacity)}: lower"
+        " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
+        + ", or choose another resources.placement"
+        * study.resources.is_strict
+    )
+
+
+def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
+    """Returns, in one line, what trials wait for where the nodes that are there do not do."""
+    study = on_these_nodes(study, capacity)
+    n_now = n_trials_at_a_time(study.resources, capacity.nodes)
+    n_concurrent = concurrent_trials(study, capacity)
+    if n_now >= n_concurrent:
+        return None
+    room = f"room for {n_now} of {n_concurrent} at a time" if n_now else "no room yet"
+    takes = _a_trial_takes(study).replace("a", "A", 1)
+    return f"{takes}: {room}; trials wait for the autoscaler to add nodes ({capacity.told()})"
+
+
+def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
+    return where.capacity() if isinstance(where, Machine) else where
+
+
+def _a_trial_takes(study: StudyConfig) -> str:
+    resources = study.resources
+    n_workers = resources.workers_per_trial
+    cpus, gpus = n_workers * resources.cpus_per_worker, n_workers * resources.gpus_per_worker
+    text = f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs"
+    return text + (f" in {n_workers} workers ({resources.placement})" if n_workers > 1 else "")
+
+
+def _what_there_is(capacity: ClusterCapacity) -> str:
+    if capacity.is_one_machine:
+        return f"this machine has {capacity.n_cpus:g} and {capacity.n_gpus:g}"
+    return f"the cluster has {capacity.told()}"
+
+
+def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
+    n_trials, limit = study.budget.n_trials, study.resources.max_concurrent_trials
+    fitting = n_trials_at_a_time(study.resources, capacity.at_most().nodes)
+    if not capacity.is_fully_known:  # more may fit, up to what the user allows
+        fitting = max(1, fitting, limit or 0)
+    return min(fitting, limit or n_trials, n_trials)
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:
@@ -134,8 +191,3 @@ def _epochs(study: StudyConfig) -> tuple[int, int]:
     searched = study.search_space.get("training.n_epochs")
     possible = corners(searched) if searched else (study.training.n_epochs,)
     return int(min(possible)), int(max(possible))
-
-
-def _how_often(available: int, needed: float) -> int:
-    """How often what is needed fits; thirds that add up to almost one count as one."""
-    return math.floor(available / needed + 1e-6) if needed else 10**9

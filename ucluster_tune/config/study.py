@@ -32,6 +32,7 @@ Metric = Literal[
 
 
 _MAX_STEPS = 10**9
+_SMALLEST_PART = 0.01  # of a GPU; Ray counts in steps of 0.0001
 
 
 def _interval(low: float, high: float) -> str | None:
@@ -142,14 +143,49 @@ class BudgetConfig(Section):
     n_trials: int = Field(1, ge=1, le=1_000_000)
 
 
+def _one_gpu_a_worker(gpus_per_worker: float, workers_per_trial: int) -> str | None:
+    if gpus_per_worker > 1:
+        return (
+            f"must be at most 1, since a worker trains on one GPU, got {gpus_per_worker:g}; raise"
+            " workers_per_trial to use more GPUs"
+        )
+    if 0 < gpus_per_worker < 1 and workers_per_trial > 1:
+        return (
+            f"must be 0 or 1 with {workers_per_trial} workers_per_trial, since workers of a trial"
+            f" cannot share a GPU, got {gpus_per_worker:g}; a part of a GPU goes with"
+            " workers_per_trial: 1"
+        )
+    return None
+
+
+def _parts_that_ray_counts(gpus_per_worker: float) -> str | None:
+    if gpus_per_worker == 0 or gpus_per_worker >= _SMALLEST_PART:
+        return None
+    return f"must be 0 or at least {_SMALLEST_PART}, got {gpus_per_worker:g}"
+
+
 class ResourcesConfig(Section):
     """What one trial occupies, and how many run at a time."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("gpus_per_worker", ("gpus_per_worker", "workers_per_trial"), _one_gpu_a_worker),
+        Rule("gpus_per_worker", ("gpus_per_worker",), _parts_that_ray_counts),
+    )
 
     workers_per_trial: int = Field(1, ge=1, le=4096, description="Horovod processes of a trial")
     cpus_per_worker: float = Field(
         1.0, gt=0, le=1024, description="cores, also TensorFlow threads"
     )
-    gpus_per_worker: float = Field(0.0, ge=0, le=64)
+    gpus_per_worker: float = Field(
+        0.0, ge=0, description="1, or a part of a GPU that several trials share"
+    )
+    placement: Literal["pack", "spread", "strict_pack", "strict_spread"] = Field(
+        "pack",
+        description="workers of a trial on few nodes or on many; strict: on one, on one each",
+    )
+    cpu_fallback: bool = Field(
+        False, description="train on the CPU where Ray counts a GPU and TensorFlow sees none"
+    )
     max_concurrent_trials: int | None = Field(
         None, ge=1, le=100_000, description="null: as many as fit"
     )
@@ -159,6 +195,11 @@ class ResourcesConfig(Section):
     epoch_timeout_s: PositiveFloat = Field(
         21_600.0, description="limit of the wait for an epoch; a worker may hang, not fail"
     )
+
+    @property
+    def is_strict(self) -> bool:
+        """Whether workers must be placed as asked for, not just as well as can be."""
+        return self.placement.startswith("strict_")
 
 
 class FailuresConfig(Section):

@@ -4,7 +4,12 @@ from math import prod
 
 from ucluster_tune.config.search_space import corners, n_values
 from ucluster_tune.config.section import Rule
-from ucluster_tune.config.study import CategoricalParameter, FloatParameter, StudyConfig
+from ucluster_tune.config.study import (
+    CategoricalParameter,
+    FloatParameter,
+    ResourcesConfig,
+    StudyConfig,
+)
 from ucluster_tune.config.trial import DataConfig, LossConfig, ModelConfig, TrainingConfig
 
 LOSSES = ("focal_loss", "clustering_loss", "total_loss")
@@ -43,6 +48,7 @@ STUDY_RULES = (
     *(rule.under("model") for rule in ModelConfig.rules),
     *(rule.under("loss") for rule in LossConfig.rules),
     *(rule.under("training") for rule in TrainingConfig.rules),
+    *(rule.under("resources") for rule in ResourcesConfig.rules),
     Rule("name", ("name",), _name_is_free),
     Rule(
         "scheduler.grace_period",

@@ -17,7 +17,7 @@ NOTHING = "-"
 _ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")
 _STATES = {
     "running": ("●", "cyan"),
-    "waiting": ("…", "yellow"),
+    "waiting": ("○", "yellow"),
     "complete": ("✓", "green"),
     "stopped_early": ("◌", "dim"),
     "failed": ("✗", "red"),
@@ -119,7 +119,7 @@ def outcome(trial: TrialState) -> Text:
     if trial.outcome != "running":
         return state(trial.outcome)
     if trial.is_waiting:
-        return state("waiting", "waits for a node")
+        return state("waiting", "waits for a node" if trial.n_lost_nodes else "pending")
     return state("running", trial.records[-1]["phase"] if trial.records else "starting")
 
 

@@ -19,6 +19,7 @@ from ucluster_tune.report import cells
 from ucluster_tune.report.study_tables import (
     best_line,
     failure_line,
+    n_waiting,
     outcome_counts,
     plain_table,
     warning_lines,
@@ -27,6 +28,7 @@ from ucluster_tune.search.events import (
     EpochEnded,
     Event,
     TrialEnded,
+    TrialPlaced,
     TrialRestored,
     TrialResumed,
     TrialStarted,
@@ -38,6 +40,7 @@ _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
 _MIN_ROWS, _MAX_ROWS = 6, 30
 _N_FAILURES = 2
+_LONG_WAIT_S = 30.0  # longer than a process takes to start
 
 
 class LiveTable:
@@ -82,6 +85,8 @@ class LiveTable:
             self._live.update(self._view(record))
         elif isinstance(event, TrialStarted):
             self._say(_started_line(record.trials[event.trial]))
+        elif isinstance(event, TrialPlaced) and event.waited_s >= _LONG_WAIT_S:
+            self._say(f"trial {event.trial} has its place after {cells.duration(event.waited_s)}")
         elif isinstance(event, TrialResumed | TrialRestored):
             self._say(_goes_on_line(event))
         elif isinstance(event, EpochEnded):
@@ -158,11 +163,14 @@ class _Heading:
         self._is_running = record.state == "running"
         self._title = Text.assemble((f"{record.name}  ", "bold"))
         self._title.append_text(cells.state(record.state))
-        n_running = len(record.running)
+        n_pending = n_waiting(record)
+        n_running = len(record.running) - n_pending
         done = f"  {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
         self._title.append(done)
         if n_running:
             self._title.append(f", {n_running} running, {_placement(study)}")
+        if n_pending:
+            self._title.append(f", {n_pending} pending")
         mass = record.baselines.get("kmeans_mass", {}).get("clustering_accuracy")
         self._baseline = "" if mass is None else f", k-means on the jet mass {cells.percent(mass)}"
 

@@ -102,8 +102,16 @@ def next_commands(
 
 def outcome_counts(record: StudyRecord) -> str:
     """Returns how many trials ended how, such as `5 complete, 3 stopped early`."""
-    counts = ((name, record.n_by_outcome[name]) for name in get_args(Outcome))
+    n_pending = n_waiting(record)
+    counts = [(name, record.n_by_outcome[name]) for name in get_args(Outcome)]
+    counts = [(name, n - n_pending * (name == "running")) for name, n in counts]
+    counts.append(("pending", n_pending))
     return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
+
+
+def n_waiting(record: StudyRecord) -> int:
+    """Returns how many trials wait for CPUs and GPUs."""
+    return sum(trial.is_waiting for trial in record.running.values())
 
 
 def _heading(record: StudyRecord) -> list[RenderableType]:

@@ -23,16 +23,18 @@ from ucluster_tune.search.events import (
     Event,
     FinalOutcome,
     TrialEnded,
+    TrialPlaced,
     TrialRestored,
     TrialResumed,
     TrialStarted,
     Value,
+    utc_now,
 )
 from ucluster_tune.search.journal import StudyJournal
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudyPaths, replace_file
 from ucluster_tune.search.process_loss import failure_of
-from ucluster_tune.search.record import StudyRecord, TrialState
+from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
 from ucluster_tune.trial.nodes import living_nodes
@@ -154,8 +156,13 @@ class StudyDriver(tune.Callback):
     ) -> None:
         """Take in that a trial's process has started."""
         del iteration, trials, info
-        self._in_epoch.add(trial.config["trial_id"])
-        self._nodes[trial.config["trial_id"]] = living_nodes()
+        trial_id = trial.config["trial_id"]
+        self._in_epoch.add(trial_id)
+        since = self.record.trials[trial_id].waiting_since
+        if since is not None:
+            waited_s = round(seconds_between(since, utc_now()), 1)
+            self.note(TrialPlaced(trial=trial_id, waited_s=waited_s))
+        self._nodes[trial_id] = living_nodes()
 
     def on_trial_result(
         self,

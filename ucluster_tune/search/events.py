@@ -128,6 +128,18 @@ class TrialStarted(_Event):
     run_id: str | None = None
 
 
+class TrialPlaced(_Event):
+    """A trial that was waiting has its CPUs and GPUs, and its process runs.
+
+    Attributes:
+        waited_s: since it was started or resumed.
+    """
+
+    event: Literal["trial_placed"] = "trial_placed"
+    trial: str
+    waited_s: float
+
+
 class TrialTracked(_Event):
     """MLflow keeps the trial in this run."""
 
@@ -142,7 +154,8 @@ class TrialResumed(_Event):
     Attributes:
         cause: why it had stopped.
         is_retry: whether it counts against the trial's limit of failures.
-        kind: of what was lost, as `trial.failures` names it, where that is known.
+        kind: of what was lost, as `trial.failures` names it, where the trial gave back its CPUs
+            and GPUs and waits for others.
     """
 
     event: Literal["trial_resumed"] = "trial_resumed"
@@ -214,6 +227,7 @@ Event = (
     | StudyExtended
     | StudyTracked
     | TrialStarted
+    | TrialPlaced
     | TrialTracked
     | TrialResumed
     | TrialRestored

@@ -28,6 +28,7 @@ from ucluster_tune.search.events import (
     StudyState,
     StudyTracked,
     TrialEnded,
+    TrialPlaced,
     TrialRestored,
     TrialResumed,
     TrialStarted,
@@ -71,7 +72,7 @@ class TrialState:
         times: when each epoch ended, ISO 8601, by epoch.
         retry_causes: why its workers were lost and started again.
         n_lost_nodes: how often it goes on because its node was lost.
-        is_waiting: whether it waits for another node in place of a lost one.
+        waiting_since: it runs, but not yet: its CPUs and GPUs are not free or not there yet.
         restored_epochs: the checkpoints that it went on from.
         n_epochs_again: epochs run a second time, since no checkpoint of them was left.
     """
@@ -89,11 +90,16 @@ class TrialState:
     times: dict[int, str] = field(default_factory=dict)
     retry_causes: list[str] = field(default_factory=list)
     n_lost_nodes: int = 0
-    is_waiting: bool = False
+    waiting_since: str | None = None
     restored_epochs: list[int] = field(default_factory=list)
     n_epochs_again: int = 0
     best: EpochValues | None = None
     rank: Rank | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for CPUs and GPUs, at its start or in place of those it lost."""
+        return self.waiting_since is not None
 
     @property
     def epochs(self) -> int:
@@ -209,9 +215,11 @@ class StudyRecord:
                 self._resume_trial(event)
             case TrialRestored():
                 trial = self._trial(event.trial)
-                trial.is_waiting = False
+                trial.waiting_since = None
                 trial.restored_epochs.append(event.epoch)
                 trial.n_epochs_again += max(0, trial.epochs - event.epoch)
+            case TrialPlaced():
+                self._trial(event.trial).waiting_since = None
             case TrialTracked():
                 self._trial(event.trial).run_id = event.run_id
             case TrialEnded():
@@ -254,6 +262,7 @@ class StudyRecord:
             run_id=event.run_id,
             n_epochs=self._n_epochs(event.hyperparameters),
             started=event.time,
+            waiting_since=event.time,
         )
         self.trials[trial.id] = self.running[trial.id] = trial
         self.n_by_outcome[trial.outcome] += 1
@@ -269,14 +278,15 @@ class StudyRecord:
         self.n_by_outcome["running"] += 1
         trial.outcome, trial.cause, trial.ended = "running", None, None
         self.running[trial.id] = trial
-        trial.is_waiting = event.kind == _NODE_LOST
-        trial.n_lost_nodes += trial.is_waiting
+        has_lost_place = event.kind is not None or not event.is_retry
+        trial.waiting_since = event.time if has_lost_place else None
+        trial.n_lost_nodes += event.kind == _NODE_LOST
         if event.is_retry:
             trial.retry_causes.append(event.cause)
 
     def _add_epoch(self, event: EpochEnded) -> None:
         trial = self._trial(event.trial)
-        trial.is_waiting = False
+        trial.waiting_since = None
         trial.times[event.record["epoch"]] = event.time
         is_run_again = event.record["epoch"] <= trial.epochs
         trial.add(event.record, self.objective)
@@ -292,7 +302,7 @@ class StudyRecord:
         self.n_by_outcome[trial.outcome] -= 1
         self.n_by_outcome[event.outcome] += 1
         trial.outcome, trial.cause, trial.ended = event.outcome, event.cause, event.time
-        trial.kind, trial.is_waiting = event.kind, False
+        trial.kind, trial.waiting_since = event.kind, None
         self.running.pop(trial.id, None)
         if trial.outcome != "interrupted":
             self.epochs_of_finished += trial.epochs

@@ -10,10 +10,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ucluster_tune import __version__
+from ucluster_tune.cluster.capacity import capacity
+from ucluster_tune.cluster.checks import CheckRequest, quick_check
 from ucluster_tune.cluster.connection import JoinedRay, joined_ray
 from ucluster_tune.cluster.embedded import EmbeddedRay, embedded_ray
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.plan import concurrent_trials
+from ucluster_tune.config.plan import concurrent_trials, on_these_nodes, wait_for_nodes
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import open_checked_dataset
 from ucluster_tune.search.events import (
@@ -52,7 +54,8 @@ def run_study(
     Raises:
         StudyError: the study exists, or its files cannot be written.
         DataError: the jets cannot be used.
-        MachineError: a trial does not fit this machine, or Ray does not start.
+        MachineError: a trial does not fit any node, the nodes are not fit for the search, or Ray
+            does not start.
     """
     assert config.name is not None, "load_study_config names every study"
     paths = setting.folder.study(config.name)
@@ -60,9 +63,11 @@ def run_study(
     knowledge = _knowledge_of(warm_start, config, setting) if warm_start else None
     with ExitStack() as stack:
         joined = _join(setting, stack)
-        n_concurrent = concurrent_trials(config, joined.machine() if joined else setting.machine)
+        here, n_concurrent = _place_trials(config, setting, joined)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
+        if joined:
+            quick_check(CheckRequest.of(here, str(setting.folder.root)))
         stack.enter_context(study_folder(config, paths))
         stack.enter_context(log_to_study(paths))
         tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
@@ -83,7 +88,7 @@ def run_study(
         )
         journal = stack.enter_context(StudyJournal(paths.record))
         journal.append(started)
-        session = Session(config, paths, dataset, journal, StudyRecord(started), setting, tracker)
+        session = Session(here, paths, dataset, journal, StudyRecord(started), setting, tracker)
         session.drive(n_concurrent, ray)
     return session.driver.record
 
@@ -118,10 +123,12 @@ def resume_study(
             record.apply(event)
         refuse_finished(record)
         joined = _join(setting, stack)
-        n_concurrent = concurrent_trials(config, joined.machine() if joined else setting.machine)
+        here, n_concurrent = _place_trials(config, setting, joined)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         refuse_other_jets(record, dataset, config)
+        if joined:
+            quick_check(CheckRequest.of(here, str(setting.folder.root)))
         paths.stop_request.unlink(missing_ok=True)
         stack.enter_context(log_to_study(paths))
         ray = joined or _start(setting, stack)
@@ -133,9 +140,28 @@ def resume_study(
         if extension is not None:
             replace_file(paths.study_yaml, dump_config(config))
         setting.say(_what_goes_on(record))
-        session = Session(config, paths, dataset, journal, record, setting, None)
+        session = Session(here, paths, dataset, journal, record, setting, None)
         session.drive(n_concurrent, ray)
     return record
+
+
+def _place_trials(
+    config: StudyConfig, setting: SearchSetting, joined: JoinedRay | None
+) -> tuple[StudyConfig, int]:
+    """Return the study as it runs here, and how many trials at a time; say what that means.
+
+    Raises:
+        MachineError: not even one trial fits.
+    """
+    nodes = capacity() if joined else setting.machine.capacity()
+    n_concurrent = concurrent_trials(config, nodes)
+    here = on_these_nodes(config, nodes)
+    if here is not config:
+        setting.say("No GPU here: trials train on the CPU, as resources.cpu_fallback allows")
+    wait = wait_for_nodes(config, nodes)
+    if wait:
+        setting.say(wait)
+    return here, n_concurrent
 
 
 def _join(setting: SearchSetting, stack: ExitStack) -> JoinedRay | None:

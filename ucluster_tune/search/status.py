@@ -164,6 +164,7 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
         "n_retries": len(trial.retry_causes),
         "n_lost_nodes": trial.n_lost_nodes,
         "is_waiting": trial.is_waiting,
+        "waiting_since": trial.waiting_since,
         "restored_epochs": trial.restored_epochs,
         "n_epochs_again": trial.n_epochs_again,
         "cause": trial.cause,

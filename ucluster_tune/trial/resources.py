@@ -10,4 +10,6 @@ def placement(resources: ResourcesConfig) -> PlacementGroupFactory:
     bundle = {"CPU": resources.cpus_per_worker}
     if resources.gpus_per_worker:
         bundle["GPU"] = resources.gpus_per_worker
-    return PlacementGroupFactory([{}, *([bundle] * resources.workers_per_trial)])
+    return PlacementGroupFactory(
+        [{}, *([bundle] * resources.workers_per_trial)], strategy=resources.placement.upper()
+    )

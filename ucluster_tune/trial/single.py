@@ -51,6 +51,7 @@ def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterat
     use_devices(
         max(1, math.floor(study.resources.cpus_per_worker)),
         0 if study.resources.gpus_per_worker > 0 else None,
+        study.resources.cpu_fallback,
     )
     training = CheckpointedTraining(trial_config_of(study), files, study.objective, OneWorker())
     while not training.is_done:

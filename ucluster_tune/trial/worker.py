@@ -28,6 +28,7 @@ class TrainingWorker:
         n_threads: that TensorFlow may use.
         objective: what makes an epoch the best (of `ObjectiveConfig`).
         use_gpu: whether Ray gave this worker a GPU.
+        cpu_fallback: whether the CPU will do where TensorFlow sees none.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TrainingWorker:
         n_threads: int,
         objective: dict[str, Any],
         use_gpu: bool,
+        cpu_fallback: bool = False,
     ) -> None:
         files = TrialFiles(Path(folder))
         files.root.mkdir(parents=True, exist_ok=True)
@@ -48,7 +50,7 @@ class TrainingWorker:
         from ucluster_tune.trial.checkpointed import CheckpointedTraining  # noqa: PLC0415
 
         group = HorovodGroup()
-        use_devices(n_threads, group.local_rank if use_gpu else None)
+        use_devices(n_threads, group.local_rank if use_gpu else None, cpu_fallback)
         _LOGGER.info("rank %d of %d on %s", group.rank, group.world_size, socket.gethostname())
         self._training = CheckpointedTraining(
             TrialConfig(**config), files, ObjectiveConfig(**objective), group

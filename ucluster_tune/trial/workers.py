@@ -64,6 +64,7 @@ class HorovodWorkers:
             max(1, math.floor(resources.cpus_per_worker)),
             objective.model_dump(mode="json"),
             resources.gpus_per_worker > 0,
+            resources.cpu_fallback,
         )
         self._nodes: frozenset[str] = frozenset()
         self._executor: RayExecutor | None = None

@@ -1,0 +1,192 @@
+"""`ucluster-tune cluster`: the machines that a search runs on."""
+
+import json
+import os
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.on_cluster import Job, SearchCommand
+from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.study import StudyConfig
+
+if TYPE_CHECKING:
+    from ucluster_tune.cluster.checks import CheckRequest
+    from ucluster_tune.cluster.comparisons import CheckRow
+    from ucluster_tune.cluster.place import Place
+
+Say = Callable[[str], None]
+_JOB_FILE = "search_space.yaml"
+
+
+@click.group()
+def cluster() -> None:
+    """Look after the machines that a search runs on."""
+
+
+class _Check(SearchCommand):
+    def job(self, ctx: click.Context) -> Job:
+        """Returns the configuration with all that was changed in it, and how to check it."""
+        params = ctx.params
+        words, files = ["cluster", "check"], {}
+        if params["file"] is not None:
+            config = load_study_config(params["file"], params["overrides"])
+            words, files = [*words, _JOB_FILE], {_JOB_FILE: dump_config(config)}
+        if params["studies_dir"] is not None:
+            words += ["--studies-dir", params["studies_dir"]]
+        return Job([*words, *["--json"] * params["as_json"]], files, "check", is_study=False)
+
+    def tell_not_up(self, error: Exception) -> None:
+        """Says why the cluster is not checked."""
+        click.echo(f"{error}\nSo it is not that cluster which is checked.", err=True)
+
+
+@cluster.command(
+    cls=_Check,
+    epilog="""\b
+    Example:
+      ucluster-tune cluster check
+      ucluster-tune cluster check search_spaces/jets.yaml --cluster ray_cluster.yaml
+    """,
+)
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Change a value of the file; may be given several times.",
+)
+@click.option(
+    "--studies-dir",
+    metavar="DIR",
+    help="Folder of the studies.  [default: UCLUSTER_TUNE_STUDIES, else ./studies with FILE]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print all rows as JSON.")
+@click.pass_context
+def check(
+    ctx: click.Context,
+    file: Path | None,
+    overrides: tuple[str, ...],
+    studies_dir: str | None,
+    as_json: bool,
+    place: "Place",
+) -> None:
+    """Check that the machines of a Ray cluster are fit for a search.
+
+    With FILE, a search-space file, also its data set, the studies folder, MLflow and whether a
+    trial fits. One row a check and node, each fault with what to do about it; exits with 1 where
+    there is one. Takes about half a minute, since every node loads TensorFlow and Horovod.
+    """
+    config = load_study_config(file, overrides) if file is not None else None
+
+    def say(line: str) -> None:
+        if not as_json:
+            click.echo(line, err=True)
+
+    with _ray(place) as told:
+        say(f"Checking {told} ({place.why})")
+        rows, nodes = _all_rows(config, studies_dir, say)
+    n_faults = sum(not row.ok for row in rows)
+    if as_json:
+        checks = [row.document() for row in rows]
+        click.echo(json.dumps({"ok": not n_faults, "nodes": nodes, "checks": checks}, indent=2))
+    else:
+        _show(rows, _next(file, overrides))
+    ctx.exit(1 if n_faults else 0)
+
+
+@contextmanager
+def _ray(place: "Place") -> Iterator[str]:
+    """Give the Ray to be checked, in words."""
+    from ucluster_tune.cluster.connection import joined_ray
+    from ucluster_tune.cluster.embedded import embedded_ray
+
+    if place.address is None:
+        with embedded_ray(this_machine().n_cpus):
+            yield "this machine, with a Ray of its own"
+        return
+    with joined_ray(place.address) as joined:
+        yield f"the Ray at {place.address}: {joined.told()}"
+
+
+def _all_rows(
+    config: StudyConfig | None, studies_dir: str | None, say: Say
+) -> tuple[list["CheckRow"], list[str]]:
+    from ucluster_tune.cluster.checks import CheckRequest, check_cluster
+    from ucluster_tune.search.paths import STUDIES_VARIABLE, studies_folder
+    from ucluster_tune.search.tracking_check import check_tracking
+
+    is_known = config is not None or studies_dir or os.environ.get(STUDIES_VARIABLE)
+    studies = studies_folder(studies_dir) if is_known else None
+    request = CheckRequest(studies=str(studies) if studies else None)
+    if config is not None:
+        request = _request(config, str(studies), say)
+    rows, nodes = check_cluster(request)
+    if studies is not None:
+        rows.append(check_tracking(config.tracking.uri if config else None, studies))
+    if config is not None:
+        rows.append(_room(config))
+    return rows, nodes
+
+
+def _request(config: StudyConfig, studies: str, say: Say) -> "CheckRequest":
+    """Return what the study needs; without its data set where `run` has yet to make that."""
+    from dataclasses import replace
+
+    from ucluster_tune.cli.prepared_data import study_at
+    from ucluster_tune.cluster.checks import CheckRequest
+    from ucluster_tune.data.preparation import plan_preparation
+
+    preparation = plan_preparation(config.data)
+    if preparation.is_ready:
+        return CheckRequest.of(study_at(config, preparation), studies)
+    say(f"{config.data.path}: not checked, since `run` makes it first: {preparation.told()}")
+    return replace(CheckRequest.of(config, studies), data=None)
+
+
+def _room(config: StudyConfig) -> "CheckRow":
+    """Return the row that tells how many trials fit."""
+    from ucluster_tune.cluster.capacity import capacity
+    from ucluster_tune.cluster.comparisons import CheckRow
+    from ucluster_tune.config.plan import concurrent_trials, wait_for_nodes
+    from ucluster_tune.errors import MachineError
+
+    nodes = capacity()
+    try:
+        n_trials = concurrent_trials(config, nodes)
+    except MachineError as error:
+        found, _, remedy = str(error).partition(": ")
+        return CheckRow("all", "resources", False, found, remedy)
+    found = f"{n_trials} trial{'s' * (n_trials > 1)} at a time on {nodes.told()}"
+    return CheckRow("all", "resources", True, wait_for_nodes(config, nodes) or found)
+
+
+def _show(rows: "Sequence[CheckRow]", next_command: str) -> None:
+    from rich.console import Console
+
+    from ucluster_tune.report.cells import plural
+    from ucluster_tune.report.cluster_tables import checks_table
+
+    Console(highlight=False).print(checks_table(rows))
+    n_faults = sum(not row.ok for row in rows)
+    if n_faults:
+        click.echo(f"\n{plural(n_faults, 'fault')}. Mend them, then type this again")
+    else:
+        click.echo(f"\nNo faults. Next: {next_command}")
+
+
+def _next(file: Path | None, overrides: tuple[str, ...]) -> str:
+    from ucluster_tune.report.cells import program
+
+    if str(file) == _JOB_FILE:  # sent from elsewhere, where it has another name
+        return "the same with `run` in place of `cluster check`"
+    if file is None:
+        return shlex.join([program(), "cluster", "check", "FILE"])
+    options = [part for override in overrides for part in ("--set", override)]
+    return shlex.join([program(), "run", str(file), *options])

@@ -1,0 +1,245 @@
+"""The nodes of the Ray that this process is connected to, and what each tells of itself.
+
+Each node is asked by an actor that is bound to it and takes no resources, so that a busy cluster
+answers too. Every wait has a limit; a node that does not answer says so in its answer.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from ucluster_tune.cluster import probe
+
+_HEAD = "node:__internal_head__"
+_N_PINGS = 3
+_CLOCK_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node, as Ray knows it.
+
+    Attributes:
+        id: Ray's, hexadecimal.
+        name: its host name; with its address where another node has the same.
+        is_here: whether this process runs on it.
+    """
+
+    id: str
+    name: str
+    host: str
+    address: str
+    n_cpus: float
+    n_gpus: float
+    is_head: bool
+    is_here: bool
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What nodes are asked beyond themselves.
+
+    Attributes:
+        token_folder: of `cluster.shared_folder`, None for none.
+        token: in it.
+        data: path or URI of a data set, None for none.
+    """
+
+    token_folder: str | None = None
+    token: str = ""
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What one node tells of itself.
+
+    Attributes:
+        fault: why it gave no answer; all that follows is empty then.
+        host_fault: why it cannot resolve its own host name.
+        versions: by name, None for what is not installed.
+        interfaces: IPv4 addresses by network interface, without the loopback.
+        n_gpu_devices: GPUs that the system has, None where that cannot be told.
+        shared: `fault` and `detail` of the token in the shared folder.
+        data: `checksum` and `fault` of the data set.
+        clock_ahead_s: of this process's clock, None where it was not asked.
+        clock_error_s: that this may be wrong by, half of the message's way there and back.
+        libraries: `fault` and `n_gpus` of TensorFlow with Horovod, None where not asked.
+    """
+
+    node: Node
+    fault: str | None = None
+    host_fault: str | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
+    interfaces: dict[str, list[str]] = field(default_factory=dict)
+    n_gpu_devices: int | None = None
+    disk_free: int = 0
+    memory_free: int = 0
+    shared: dict[str, str | None] | None = None
+    data: dict[str, str | None] | None = None
+    clock_ahead_s: float | None = None
+    clock_error_s: float = 0.0
+    libraries: dict[str, Any] | None = None
+
+
+def living_nodes() -> list[Node]:
+    """Returns the nodes that are up, the head first."""
+    here = ray.get_runtime_context().get_node_id()
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own gap
+    alive = [node for node in known if node["Alive"]]
+    hosts = [node["NodeManagerHostname"] for node in alive]
+    addresses = [node["NodeManagerAddress"] for node in alive]
+    found = []
+    for node in alive:
+        host, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
+        name = host if hosts.count(host) == 1 else f"{host} ({address})"
+        if addresses.count(address) > 1:
+            name = f"{host} ({node['NodeID'][:6]})"
+        resources = node["Resources"]
+        found.append(
+            Node(
+                id=node["NodeID"],
+                name=name,
+                host=host,
+                address=address,
+                n_cpus=float(resources.get("CPU", 0)),
+                n_gpus=float(resources.get("GPU", 0)),
+                is_head=_HEAD in resources,
+                is_here=node["NodeID"] == here,
+            )
+        )
+    return sorted(found, key=lambda node: (not node.is_head, node.name))
+
+
+@contextmanager
+def probes(nodes: Sequence[Node]) -> Iterator["Probes"]:
+    """Give an actor on each node, to be asked; they end with the block."""
+    asked = Probes(nodes)
+    try:
+        yield asked
+    finally:
+        asked.end()
+
+
+class Probes:
+    """Actors, one on each node.
+
+    Args:
+        nodes: to be asked.
+    """
+
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        pickle: Any = ray.cloudpickle
+        pickle.register_pickle_by_value(probe)
+        try:
+            actor: Any = ray.remote(probe.Probe)
+            self._actors: dict[Node, Any] = {
+                node: actor.options(
+                    num_cpus=0,
+                    scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+                ).remote()
+                for node in nodes
+            }
+        finally:
+            pickle.unregister_pickle_by_value(probe)
+
+    def facts(self, questions: Questions, limit_s: float) -> list[NodeFacts]:
+        """Returns what each node tells, its clock included, in the order of the nodes."""
+        references = {
+            node: actor.facts.remote(
+                {
+                    "token_folder": questions.token_folder,
+                    "token": questions.token,
+                    "node_id": node.id,
+                    "data": questions.data,
+                }
+            )
+            for node, actor in self._actors.items()
+        }
+        answers = _answers(references, limit_s)
+        told = [
+            NodeFacts(node, fault=answer)
+            if isinstance(answer, str)
+            else NodeFacts(node, **{k: v for k, v in answer.items() if k != "host"})
+            for node, answer in answers.items()
+        ]
+        return [facts if facts.fault else self._with_clock(facts) for facts in told]
+
+    def libraries(self, told: list[NodeFacts], limit_s: float) -> list[NodeFacts]:
+        """Returns the same facts with what TensorFlow and Horovod are like; takes seconds."""
+        references = {
+            facts.node: self._actors[facts.node].libraries.remote(limit_s)
+            for facts in told
+            if not facts.fault
+        }
+        answers = _answers(references, limit_s + _CLOCK_TIMEOUT_S)
+        return [
+            replace(facts, libraries=_library_answer(answers[facts.node]))
+            if facts.node in answers
+            else facts
+            for facts in told
+        ]
+
+    def autoscaler(self, node: Node, gcs_address: str, limit_s: float) -> Any:
+        """Returns the settings of the autoscaler that runs on a node, as `probe` tells them.
+
+        Raises:
+            ray.exceptions.RayError: the node gives no answer.
+        """
+        return ray.get(self._actors[node].autoscaler.remote(gcs_address), timeout=limit_s)
+
+    def end(self) -> None:
+        """Ends the actors."""
+        for actor in self._actors.values():
+            ray.kill(actor, no_restart=True)
+
+    def _with_clock(self, facts: NodeFacts) -> NodeFacts:
+        """The quickest of a few messages tells best: it was not held up on its way."""
+        error_s, ahead_s = float("inf"), 0.0
+        for _ in range(_N_PINGS):
+            sent = time.time()
+            try:
+                then: float = ray.get(
+                    self._actors[facts.node].now.remote(), timeout=_CLOCK_TIMEOUT_S
+                )
+            except ray.exceptions.RayError as error:
+                return NodeFacts(facts.node, fault=_in_words(error))
+            received = time.time()
+            if (received - sent) / 2 < error_s:
+                error_s, ahead_s = (received - sent) / 2, then - (sent + received) / 2
+        return replace(facts, clock_ahead_s=ahead_s, clock_error_s=error_s)
+
+
+def _answers(references: dict[Node, Any], limit_s: float) -> dict[Node, Any]:
+    """Returns each node's answer, or why it gave none, as text."""
+    waiting = list(references.values())
+    if waiting:
+        ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=limit_s)
+    answers: dict[Node, Any] = {}
+    for node, reference in references.items():
+        if reference not in ready:
+            answers[node] = f"no answer within {limit_s:g} s"
+            continue
+        try:
+            answers[node] = ray.get(reference)
+        except ray.exceptions.RayError as error:
+            answers[node] = _in_words(error)
+    return answers
+
+
+def _library_answer(answer: Any) -> dict[str, Any]:
+    return {"fault": answer} if isinstance(answer, str) else dict(answer)
+
+
+def _in_words(error: Exception) -> str:
+    """Returns the last telling line of one of Ray's long errors."""
+    if isinstance(error, ray.exceptions.GetTimeoutError):
+        return f"no answer within {_CLOCK_TIMEOUT_S:g} s"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    last = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) and lines else ""
+    return (last or (lines[0] if lines else type(error).__name__))[:300]

@@ -1,0 +1,137 @@
+"""How many trials fit nodes at a time: of one machine, or of a cluster that may grow.
+
+Pure arithmetic on numbers that others gathered; knows nothing of Ray.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ucluster_tune.config.study import ResourcesConfig
+
+_AS_MANY_AS_LIKED = 10**9
+
+
+@dataclass(frozen=True)
+class NodeCapacity:
+    """What trials can use of one node."""
+
+    n_cpus: float
+    n_gpus: float
+
+    def told(self) -> str:
+        """Returns the numbers in words.
+
+        >>> NodeCapacity(8, 1).told()
+        '8 CPUs, 1 GPUs'
+        """
+        return f"{self.n_cpus:g} CPUs, {self.n_gpus:g} GPUs"
+
+
+@dataclass(frozen=True)
+class NodesToCome:
+    """Nodes of one type that an autoscaler may add to those that are there.
+
+    Attributes:
+        node_type: its name in the cluster file.
+        capacity: of each; None where the cluster file does not tell it.
+        n_at_most: so many.
+    """
+
+    node_type: str
+    capacity: NodeCapacity | None
+    n_at_most: int
+
+
+@dataclass(frozen=True)
+class ClusterCapacity:
+    """All nodes that trials can run on.
+
+    Attributes:
+        nodes: those that are there.
+        to_come: those that an autoscaler may add.
+        is_open_ended: whether an autoscaler may add nodes that nobody here knows of.
+    """
+
+    nodes: tuple[NodeCapacity, ...]
+    to_come: tuple[NodesToCome, ...] = ()
+    is_open_ended: bool = False
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether there is one node, and none to come."""
+        return len(self.nodes) == 1 and not self.to_come and not self.is_open_ended
+
+    @property
+    def n_cpus(self) -> float:
+        """Of all nodes that are there."""
+        return math.fsum(node.n_cpus for node in self.nodes)
+
+    @property
+    def n_gpus(self) -> float:
+        """Of all nodes that are there."""
+        return math.fsum(node.n_gpus for node in self.nodes)
+
+    @property
+    def is_fully_known(self) -> bool:
+        """Whether every node to come is known with its numbers."""
+        return not self.is_open_ended and all(kind.capacity for kind in self.to_come)
+
+    def at_most(self) -> "ClusterCapacity":
+        """Returns the cluster once the autoscaler has added all that it may."""
+        added = [
+            kind.capacity for kind in self.to_come if kind.capacity for _ in range(kind.n_at_most)
+        ]
+        return ClusterCapacity((*self.nodes, *added))
+
+    def told(self) -> str:
+        """Returns all nodes in words, equal ones together.
+
+        >>> ClusterCapacity((NodeCapacity(4, 0), NodeCapacity(8, 1), NodeCapacity(8, 1))).told()
+        '1 node of 4 CPUs, 0 GPUs; 2 nodes of 8 CPUs, 1 GPUs'
+        """
+        parts = [
+            f"{count} node{'s' * (count > 1)} of {node.told()}"
+            for node, count in Counter(self.nodes).items()
+        ]
+        for kind in self.to_come:
+            each = kind.capacity.told() if kind.capacity else "an unknown size"
+            parts.append(f"up to {kind.n_at_most} more of {each} ({kind.node_type})")
+        if self.is_open_ended:
+            parts.append("and what its autoscaler may add")
+        return "; ".join(parts) or "no node"
+
+
+def n_trials_at_a_time(resources: ResourcesConfig, nodes: Sequence[NodeCapacity]) -> int:
+    """Returns how many trials run at a time on nodes that are otherwise empty.
+
+    A worker is on one node. Without `strict` Ray places workers wherever there is room.
+
+    >>> two = ResourcesConfig(workers_per_trial=2)
+    >>> n_trials_at_a_time(two, [NodeCapacity(3, 0), NodeCapacity(3, 0)])
+    3
+    >>> strict = two.model_copy(update={"placement": "strict_pack"})
+    >>> n_trials_at_a_time(strict, [NodeCapacity(3, 0), NodeCapacity(3, 0)])
+    2
+    """
+    n_workers = resources.workers_per_trial
+    rooms = [
+        min(
+            how_often(node.n_cpus, resources.cpus_per_worker),
+            how_often(node.n_gpus, resources.gpus_per_worker),
+        )
+        for node in nodes
+    ]
+    if resources.placement == "strict_pack":
+        return sum(room // n_workers for room in rooms)
+    most = sum(rooms) // n_workers
+    if resources.placement == "strict_spread":  # a node has one worker of a trial at most
+        while most and sum(min(room, most) for room in rooms) < n_workers * most:
+            most = sum(min(room, most) for room in rooms) // n_workers
+    return most
+
+
+def how_often(available: float, needed: float) -> int:
+    """Returns how often what is needed fits; thirds that add up to almost one count as one."""
+    return math.floor(available / needed + 1e-6) if needed else _AS_MANY_AS_LIKED

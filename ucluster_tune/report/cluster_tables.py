@@ -1,0 +1,41 @@
+"""What the check of a cluster found, as a table."""
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ucluster_tune.cluster.comparisons import CheckRow
+from ucluster_tune.report.study_tables import plain_table
+
+
+def checks_table(rows: Sequence[CheckRow]) -> RenderableType:
+    """Returns one row a check and node, and below it the remedy of each fault."""
+    table = plain_table("check", "node", "", "found", left=("check", "node", "", "found"))
+    for column in table.columns[1:]:
+        column.no_wrap, column.overflow = False, "fold"
+    before = ""
+    for row in rows:
+        mark = Text("✓", style="green") if row.ok else Text("✗", style="red")
+        found = Text(row.found, style="" if row.ok else "red")
+        shown = "" if row.check == before else row.check
+        table.add_row(Text(shown), Text(row.node), mark, found)
+        before = row.check
+    return Group(table, *_remedies(rows))
+
+
+def _remedies(rows: Sequence[CheckRow]) -> list[RenderableType]:
+    """Returns each remedy once, with the nodes and checks that it is for."""
+    places: dict[str, list[str]] = {}
+    for row in rows:
+        if not row.ok:
+            places.setdefault(row.remedy, []).append(f"{row.check} of {row.node}")
+    if not places:
+        return []
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(overflow="fold", ratio=1)
+    grid.add_column(overflow="fold", ratio=2)
+    for remedy, where in places.items():
+        grid.add_row(Text(", ".join(where), style="bold"), Text(remedy))
+    return [Text(), Text("What to do", style="bold"), grid]
