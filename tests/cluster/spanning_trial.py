@@ -71,7 +71,8 @@ def main(jets: str, folder: str, n_epochs: int, **training: Any) -> None:
     tell("placed")
     strategy = PlacementGroupSchedulingStrategy(group, placement_group_capture_child_tasks=True)
     training = {"n_epochs": n_epochs, "n_pretraining_epochs": 1, **training}
-    actor = ray.remote(Trial).options(num_cpus=0, scheduling_strategy=strategy)
+    remote: Any = ray.remote
+    actor = remote(Trial).options(num_cpus=0, scheduling_strategy=strategy)
     trial = actor.remote(jets, folder, training)
     try:
         tell("started", **ray.get(trial.start.remote()))
