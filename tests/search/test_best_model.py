@@ -20,9 +20,9 @@ def write_record(root, events):
 
 def test_a_study_stands_for_its_best_trial(tmp_path, monkeypatch):
     paths = write_record(tmp_path / "jets", four_trials())
-    assert model_folder(paths.root) == paths.trial("0001").root
+    assert model_folder(paths.root) == str(paths.trial("0001").root)
     monkeypatch.chdir(tmp_path)
-    assert model_folder(Path("jets")) == paths.trial("0001").root
+    assert model_folder(Path("jets")) == str(paths.trial("0001").root)
 
 
 def test_a_study_without_an_epoch_is_told(tmp_path):
@@ -34,4 +34,4 @@ def test_a_study_without_an_epoch_is_told(tmp_path):
 def test_any_other_path_stays_as_it_is(tmp_path):
     paths = write_record(tmp_path / "jets", four_trials())
     for path in (paths.trial("0002").root, tmp_path / "none", Path("model")):
-        assert model_folder(path) == path
+        assert model_folder(path) == str(path)
