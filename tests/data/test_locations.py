@@ -115,6 +115,7 @@ def test_the_endpoint_may_stand_in_the_uri(s3_server, monkeypatch):
     [
         ("s3://", "names no bucket"),
         ("s3:///wzt", "names no bucket"),
+        ("abfs://jets@account.dfs.core.windows.net/wzt", "abfs:// cannot be read"),
         ("s3://jets/wzt?regoin=x", "unknown option 'regoin'"),
         ("s3://key:secret@jets/wzt", "credentials do not belong"),
         ("s3://jets/../wzt", "cannot have .."),

@@ -22,7 +22,12 @@ _OUT_OF_REACH: Final = re.compile(
     r"|could(?: not|n't) resolve|deadline exceeded|retry policy exhausted|unavailable)"
 )
 _UNKNOWN_SCHEME: Final = re.compile(r"Unrecognized filesystem type")
-_LAST_DETAIL: Final = re.compile(r".*Details: (.*)")
+_NO_TOKEN: Final = re.compile(r"OAuth2 access token")  # Google's library goes on asking for one
+# What AWS' and Google's libraries wrap around the reason.
+_REASON: Final = re.compile(
+    r".*(?:Details: |last message of (?:PerformWork\(\) - )?)(.*?)(?: error_info=.*|\))?$"
+)
+_MAX_REASON: Final = 300
 
 
 def in_words(error: Exception, place: str, missing_bucket: str | None = None) -> DataError:
@@ -53,16 +58,19 @@ def _about_storage(place: str, reason: str) -> DataError:
             f"{place}: unknown scheme {place.partition(':')[0]}://; use a path, s3://BUCKET/FOLDER"
             " or gs://BUCKET/FOLDER"
         )
+    told = _REASON.match(reason)
+    short = (told[1] if told else reason)[:_MAX_REASON]
+    if _NO_TOKEN.search(reason):
+        return DataError(f"{place}: access is refused; {_about_credentials(place)} ({short})")
     # Who is refused may also be told to wait, so what is out of reach is looked for first.
     if _OUT_OF_REACH.search(reason):
-        told = _LAST_DETAIL.match(reason)
+        server = f" and the server ({_endpoint_in_words()})" if place.startswith("s3:") else ""
         return UnreachableError(
-            f"{place}: the storage does not answer: {told[1] if told else reason}; check the"
-            f" network and the server ({_endpoint_in_words()})"
+            f"{place}: the storage does not answer: {short}; check the network{server}"
         )
     if _REFUSED.search(reason):
-        return DataError(f"{place}: access is refused; {_about_credentials(place)} ({reason})")
-    return DataError(f"{place}: cannot be used: {reason}")
+        return DataError(f"{place}: access is refused; {_about_credentials(place)} ({short})")
+    return DataError(f"{place}: cannot be used: {short}")
 
 
 def _local_reason(error: Exception, reason: str) -> str:
@@ -80,7 +88,9 @@ def _endpoint_in_words() -> str:
 
 
 def _about_credentials(place: str) -> str:
-    if not place.startswith("s3://"):
+    if place.startswith("gs:"):
+        return "name a key file in GOOGLE_APPLICATION_CREDENTIALS, and check what it permits"
+    if not place.startswith("s3:"):
         return "check the credentials of this machine, and what they permit"
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they permit"

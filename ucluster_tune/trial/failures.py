@@ -14,6 +14,7 @@ from ucluster_tune.errors import (
     ModelError,
     TrainingError,
     TrialError,
+    UnreachableError,
 )
 
 
@@ -64,6 +65,7 @@ FAILURE_KINDS: dict[type[BaseException], FailureKind] = {
         "training", "training cannot go on: a loss that is not finite, a dead embedding", False
     ),
     OutOfMemoryError: FailureKind("memory", "more memory was needed than there is", False),
+    UnreachableError: FailureKind("storage", "the storage of the jets does not answer", True),
     DataError: FailureKind("data", "the jets cannot be read", False),
     CheckpointError: FailureKind("checkpoint", "a checkpoint cannot be written or read", False),
     ConfigurationError: FailureKind("configuration", "hyperparameters that are not legal", False),
