@@ -105,7 +105,7 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_fetched(zenodo, t
 def test_addresses_that_are_no_record_are_faults_of_the_file(tmp_path, path):
     result = typed("check", study_file(tmp_path, path))
     assert result.exit_code == 1
-    assert "data.path: must be a folder, HDF5 files or a Zenodo record such as" in result.stderr
+    assert "data.path: must be a folder, a URI such as s3://BUCKET/FOLDER" in result.stderr
     assert path in result.stderr
 
 

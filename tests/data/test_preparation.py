@@ -1,6 +1,7 @@
 """Jets that a configuration names are fetched and converted once."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -88,7 +89,7 @@ def test_what_is_nothing_known_is_left_to_the_reader_to_refuse(tmp_path, name):
     preparation = plan_preparation(config(tmp_path / name))
     assert preparation.is_ready
     with pytest.raises(DataError, match=name):
-        read_manifest(preparation.dataset)
+        read_manifest(preparation.data_path)
 
 
 def test_hdf5_files_are_converted_once(files, cache):
@@ -159,10 +160,11 @@ def test_a_failure_in_between_is_gone_on_from(zenodo, cache):
 
 def test_of_two_processes_one_converts_and_the_other_waits(files):
     preparation = plan_preparation(config(files))
-    preparation.dataset.parent.mkdir(parents=True)
+    folder = Path(preparation.data_path).parent
+    folder.mkdir(parents=True)
     said: list[str] = []
     results = []
-    with FileLock(preparation.dataset.parent / ".lock"):
+    with FileLock(folder / ".lock"):
         thread = threading.Thread(
             target=lambda: results.append(
                 prepare(

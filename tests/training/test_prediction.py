@@ -8,9 +8,9 @@ import pytest
 from tests.published_data import FOLDER, published_arrays_of
 from tests.small_datasets import made_up_jets
 from tests.training.small_training import MODEL
-from ucluster_tune.data.dataset import pack_table
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.packed import pack_padded
+from ucluster_tune.data.parquet_files import pack_table
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.training.prediction import Predictor

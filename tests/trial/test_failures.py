@@ -12,8 +12,8 @@ from ucluster_tune.trial.failures import (
     NodeLostError,
     OutOfMemoryError,
     ProgramError,
-    UnreachableError,
     WorkerLostError,
+    WorkerSilentError,
     kind_of,
     same_cause,
 )
@@ -39,7 +39,7 @@ def again_in_words(kind: FailureKind) -> str:
     [
         (NodeLostError("gone"), "node_lost", True),
         (WorkerLostError("gone"), "worker_lost", True),
-        (UnreachableError("gone"), "worker_lost", True),
+        (WorkerSilentError("gone"), "worker_lost", True),
         (OutOfMemoryError("full"), "memory", False),
         (ProgramError("bug"), "program", False),
         (TrainingError("nan"), "training", False),

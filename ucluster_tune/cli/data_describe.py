@@ -22,7 +22,7 @@ if TYPE_CHECKING:
       ucluster-tune data describe data/wzt --plot wzt.png
     """
 )
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
     "--plot",
@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     metavar="FILE.png",
     help="Draw the spectra of all quantities by class.",
 )
-def describe(folder: Path, as_json: bool, plot: Path | None) -> None:
+def describe(folder: str, as_json: bool, plot: Path | None) -> None:
     """Show what is in a data set, and whether it is whole.
 
-    Compares all files of the data set in DIR with the checksums of its manifest, then counts jets
-    by class and split, and reads mass, number of constituents and features of all of them.
-    Exits with 1 when something is wrong.
+    DIR may also be a URI such as s3://BUCKET/FOLDER, whose files are then fetched twice, once for
+    each of the following. Compares all files of the data set in DIR with the checksums of its
+    manifest, then counts jets by class and split, and reads mass, number of constituents and
+    features of all of them. Exits with 1 when something is wrong.
     """
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.BadParameter(f"{plot} must end in .png", param_hint="'--plot'")
@@ -67,7 +68,7 @@ def describe(folder: Path, as_json: bool, plot: Path | None) -> None:
             click.echo(f"Spectra: {plot}")
         click.echo(
             "Next: ucluster-tune run search_spaces/quickstart.yaml --name NAME"
-            f" --set data.path={shlex.quote(str(folder))}"
+            f" --set data.path={shlex.quote(folder)}"
         )
 
 

@@ -47,7 +47,7 @@ class PictureFile(click.Path):
     """
 )
 @click.argument("model_dir")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
@@ -100,7 +100,7 @@ class PictureFile(click.Path):
 def evaluate(
     *,
     model_dir: str,
-    data: Path,
+    data: str,
     split: str | None,
     as_json: bool,
     plot: Path | None,
@@ -114,7 +114,8 @@ def evaluate(
     """Measure a model's clusters against the classes of jets.
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set, or HLS4ML HDF5: a file or a folder of files.
+    a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
+    or HLS4ML HDF5: a file or a folder of files.
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
     thresholds, chosen on training jets.
     """
@@ -146,7 +147,7 @@ def evaluate(
     from ucluster_tune.report.assessment_view import assessment_view
 
     Console(highlight=False).print(assessment_view(document))
-    words = [program(), "predict", model_dir, str(data), "--out", "clusters.parquet"]
+    words = [program(), "predict", model_dir, data, "--out", "clusters.parquet"]
     click.echo(f"Next, the cluster of every jet: {shlex.join(words)}")
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     """
 )
 @click.argument("model_dir")
-@click.argument("data", type=click.Path(path_type=Path))
+@click.argument("data")
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -58,15 +58,15 @@ if TYPE_CHECKING:
     help="Jets at a time; the result does not depend on it.",
 )
 def predict(
-    model_dir: str, data: Path, out: Path, split: str | None, workers: int, batch_size: int
+    model_dir: str, data: str, out: Path, split: str | None, workers: int, batch_size: int
 ) -> None:
     """Write the cluster of every jet, in the order of DATA.
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set, or HLS4ML HDF5: a file or a folder of files;
-    with labels or without. FILE gets one row for each jet, none is left out: jet (its number,
-    from 0), cluster, embedding_0 and so on, and distance_0 and so on, the squared distance to
-    each centroid.
+    a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
+    or HLS4ML HDF5: a file or a folder of files; with labels or without. FILE gets one row for
+    each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on, and
+    distance_0 and so on, the squared distance to each centroid.
     """
     from ucluster_tune.data.predictions import refuse_existing
 
@@ -77,7 +77,7 @@ def predict(
     click.echo(f"{out}: {sum(counts):,} jets of {source.description}")
     click.echo(f"Jets by cluster: {sizes}")
     options = [] if split is None else ["--split", split]
-    command = [program(), "evaluate", model_dir, str(data), *options]
+    command = [program(), "evaluate", model_dir, data, *options]
     click.echo(f"Next, where the jets have labels: {shlex.join(command)}")
 
 

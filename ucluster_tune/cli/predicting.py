@@ -30,40 +30,42 @@ def load_model(path: str) -> "SavedModel":
     return open_model(model_folder(path))
 
 
-def open_source(path: Path, split: str | None, default_split: str | None = None) -> "JetSource":
-    """Returns the jets at a path: of a split of a parquet data set, or of HLS4ML HDF5 files.
+def open_source(place: str, split: str | None, default_split: str | None = None) -> "JetSource":
+    """Returns the jets at a place: of a split of a parquet data set, or of HLS4ML HDF5 files.
 
     Args:
-        path: of the data set, a file or a folder of files.
+        place: path or URI of the data set, or path of a file or a folder of files.
         split: as asked for.
         default_split: of a data set, where none is asked for; None for all.
     """
-    if _is_hls4ml(path):
+    if _is_hls4ml(place):
         from ucluster_tune.data.hls4ml.stream import open_hls4ml
 
         if split is not None:
             raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
-        return open_hls4ml(path)
+        return open_hls4ml(Path(place))
     from ucluster_tune.data.jet_stream import open_parquet
 
-    return open_parquet(path, split or default_split)
+    return open_parquet(place, split or default_split)
 
 
-def training_source(path: Path) -> "JetSource | None":
-    """Returns the training jets beside those at a path; None where there are none."""
-    if _is_hls4ml(path):
+def training_source(place: str) -> "JetSource | None":
+    """Returns the training jets beside those at a place; None where there are none."""
+    if _is_hls4ml(place):
         return None
     from ucluster_tune.data.jet_stream import open_parquet
     from ucluster_tune.data.manifest import read_manifest
 
-    return open_parquet(path, "train") if read_manifest(path).n_jets("train") else None
+    return open_parquet(place, "train") if read_manifest(place).n_jets("train") else None
 
 
-def _is_hls4ml(path: Path) -> bool:
+def _is_hls4ml(place: str) -> bool:
+    if "://" in place:
+        return False
     from ucluster_tune.data.hls4ml.sources import is_source
     from ucluster_tune.data.manifest import MANIFEST_NAME
 
-    return not (path / MANIFEST_NAME).is_file() and is_source(path)
+    return not (Path(place) / MANIFEST_NAME).is_file() and is_source(Path(place))
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
 
 def study_at(study: StudyConfig, preparation: "Preparation") -> StudyConfig:
     """Returns the study that reads the prepared data set."""
-    data = study.data.model_copy(update={"path": str(preparation.dataset)})
+    data = study.data.model_copy(update={"path": preparation.data_path})
     return study.model_copy(update={"data": data})
 
 
@@ -62,7 +62,7 @@ def _prepare(preparation: "Preparation", size: "Size", name: str) -> None:
 
     command = [
         *("ucluster-tune", "data", "convert", str(preparation.files)),
-        *("--out", str(preparation.dataset), "--classes", ",".join(preparation.classes)),
+        *("--out", preparation.data_path, "--classes", ",".join(preparation.classes)),
     ]
     with progress_bar(in_bytes=True) as progress:
 

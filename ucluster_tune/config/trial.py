@@ -24,8 +24,8 @@ def _path_is_sound(path: str) -> str | None:
         return "must not hold a NUL character"
     if is_remote_name(path) and zenodo_number(path) is None:
         return (
-            "must be a folder, HDF5 files or a Zenodo record such as 10.5281/zenodo.3602254,"
-            f" got {path}"
+            "must be a folder, a URI such as s3://BUCKET/FOLDER, HDF5 files or a Zenodo record"
+            f" such as 10.5281/zenodo.3602254, got {path}"
         )
     return None
 
@@ -71,7 +71,7 @@ class DataConfig(Section):
 
     path: str = Field(
         min_length=1,
-        description="folder of a parquet data set, HLS4ML HDF5 files, or a Zenodo record",
+        description="folder or URI of a parquet data set, HLS4ML HDF5 files, or a Zenodo record",
     )
     mass_min_gev: NonNegativeFloat = Field(10.0, description="jets at or below are left out")
     mass_max_gev: PositiveFloat = Field(200.0, description="jets at or above are left out")

@@ -1,42 +1,46 @@
-"""Reading a parquet data set: what it holds after the selection, and each rank's share of it."""
+"""A parquet data set: what it holds after the selection, and each rank's share of it."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import groupby
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import Manifest, read_manifest, verify_files
-from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
-from ucluster_tune.data.schema import (
-    FORMAT_KEY,
-    FORMAT_VERSION,
-    JET_CLASS,
-    MASS_GEV,
-    MAX_ROW_GROUP_SIZE,
-    SPLITS,
-    jets_schema,
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, concatenate
+from ucluster_tune.data.parquet_files import (
+    ALL_COLUMNS,
+    LABELS,
+    JetFile,
+    check_lists,
+    class_index,
+    pack_table,
 )
-from ucluster_tune.data.sharding import share_row_groups
+from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
+from ucluster_tune.data.sharding import Piece, share_row_groups
 from ucluster_tune.errors import DataError
 
-_MEND = "copy the data set again from where it came, or make it again"
+_MEND: Final = "copy the data set again from where it came, or make it again"
+_LABELS_AT_A_TIME: Final = 64  # row groups; of a remote file they are asked for side by side
 
 
 @dataclass(frozen=True)
 class RowGroup:
     """One row group of one file, and how many of its jets pass the selection, by class."""
 
-    path: Path
+    file: JetFile
     index: int
     n_selected: dict[str, int]
+
+    def __str__(self) -> str:
+        return f"{self.file}, row group {self.index}"
 
     @property
     def n_jets(self) -> int:
@@ -69,6 +73,10 @@ class JetDataset:
         groups = self.row_groups[split]
         return {name: sum(g.n_selected[name] for g in groups) for name in self.class_names}
 
+    def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
+        """Return the pieces of row groups that a rank reads."""
+        return share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)[rank]
+
     def n_jets_by_rank(self, split: str, world_size: int) -> list[int]:
         """Jets of each rank's share of `split`."""
         shares = share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)
@@ -80,23 +88,32 @@ class JetDataset:
         Raises:
             DataError: a value is not finite, or a file changed since it was opened.
         """
+        return self.read_pieces(split, self.share(split, rank, world_size))
+
+    def read_pieces(self, split: str, pieces: Sequence[Piece]) -> PackedJets:
+        """Return the jets of some pieces, in their order; a file is opened once for neighbours.
+
+        Raises:
+            DataError: as `read_share`.
+        """
         groups = self.row_groups[split]
-        share = share_row_groups([g.n_jets for g in groups], world_size)[rank]
-        tables = [
-            self._read_selected(groups[piece.row_group]).slice(piece.start, piece.n_jets)
-            for piece in share
-        ]
-        return pack_table(pa.concat_tables(tables), self.class_names)
+        parts = []
+        for jet_file, of_file in groupby(pieces, lambda piece: groups[piece.row_group].file):
+            with jet_file.opened() as file:
+                for piece in of_file:
+                    table = self._selected(file, groups[piece.row_group])
+                    wanted = table.slice(piece.start, piece.n_jets)
+                    parts.append(pack_table(wanted, self.class_names))
+        return concatenate(parts)
 
     def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of all selected jets of `split`, and no features."""
         masses, classes = [], []
-        for group in self.row_groups[split]:
-            with reading(group.path), pq.ParquetFile(group.path) as file:
-                table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV])
-            table = table.filter(_selection(table, self.config, self.class_names))
-            masses.append(table[MASS_GEV].to_numpy())
-            classes.append(class_index(table, self.class_names))
+        for jet_file, _ in groupby(self.row_groups[split], lambda group: group.file):
+            for table in _label_tables(jet_file):
+                kept = table.filter(_selection(table, self.config, self.class_names))
+                masses.append(kept[MASS_GEV].to_numpy())
+                classes.append(class_index(kept, self.class_names))
         return np.concatenate(masses), np.concatenate(classes)
 
     def check_values(self) -> None:
@@ -106,15 +123,21 @@ class JetDataset:
             DataError: naming file, row group and column.
         """
         for split in SPLITS:
-            for group in self.row_groups[split]:
-                self._read_selected(group)
+            for jet_file, groups in groupby(self.row_groups[split], lambda group: group.file):
+                with jet_file.opened() as file:
+                    for group in groups:
+                        self._selected(file, group)
 
-    def _read_selected(self, group: RowGroup) -> pa.Table:
+    def _selected(self, file: pq.ParquetFile, group: RowGroup) -> pa.Table:
         """Return the selected jets of a row group, checked."""
-        with reading(group.path), pq.ParquetFile(group.path) as file:
-            table = file.read_row_group(group.index, [JET_CLASS, MASS_GEV, *FEATURE_NAMES])
+        table = file.read_row_group(group.index, ALL_COLUMNS)
         table = table.filter(_selection(table, self.config, self.class_names))
-        check_lists(table, f"{group.path}, row group {group.index}")
+        check_lists(table, str(group))
+        if table.num_rows != group.n_jets:
+            raise DataError(
+                f"{group}: {table.num_rows} jets pass the selection in place of {group.n_jets}:"
+                f" the file changed since it was opened; {_MEND}"
+            )
         return table
 
 
@@ -127,14 +150,14 @@ def open_dataset(config: DataConfig) -> JetDataset:
         DataError: something is missing, cut short, of a newer format, of an unknown shape, or no
             jet of a class is left.
     """
-    folder = Path(config.path)
+    folder = locate(config.path)
     manifest = read_manifest(folder)
     class_names = _kept_classes(config, manifest, folder)
     row_groups = {
         split: tuple(
             group
             for file in manifest.split_files(split)
-            for group in _scan_file(folder / file.path, file.n_bytes, config, class_names)
+            for group in _scan_file(JetFile(folder / file.path, file.n_bytes), config, class_names)
         )
         for split in SPLITS
     }
@@ -145,49 +168,26 @@ def open_dataset(config: DataConfig) -> JetDataset:
 
 
 def open_checked_dataset(config: DataConfig, world_size: int) -> JetDataset:
-    """Return the same, once every file and every value was looked at.
+    """Return the same, looked at as closely as is worth it before the first trial.
+
+    Of a local data set every file is compared with its checksum and every value read. A remote
+    one would have to be fetched whole for that: it stays with the sizes of the files, their
+    columns, classes and masses, and values are checked whenever they are read for training.
 
     Raises:
         DataError: as `open_dataset`; or a file was altered, a value is not finite, or there are
             too few jets for `world_size` ranks.
     """
     dataset = open_dataset(config)
-    verify_files(config.path, dataset.manifest)
-    dataset.check_values()
+    if locate(config.path).is_local:
+        verify_files(config.path, dataset.manifest)
+        dataset.check_values()
     for split in SPLITS:
         dataset.n_jets_by_rank(split, world_size)
     return dataset
 
 
-def check_lists(table: pa.Table, where: str) -> None:
-    """Refuse lists of constituents that are empty, too long, unequal or not finite.
-
-    Raises:
-        DataError: naming `where` the table comes from, and the column.
-    """
-    counts = pc.list_value_length(table[FEATURE_NAMES[0]])
-    n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
-    if n_without:
-        raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
-    longest = pc.max(counts).as_py() or 0
-    if longest > MAX_CONSTITUENTS:
-        raise DataError(
-            f"{where}: a jet has {longest} constituents, the format allows"
-            f" {MAX_CONSTITUENTS}; {_MEND}"
-        )
-    for name in FEATURE_NAMES:
-        if pc.list_value_length(table[name]) != counts:
-            raise DataError(
-                f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
-                f" constituents for a jet; {_MEND}"
-            )
-        values = flat(table[name])
-        n_bad = int(np.count_nonzero(~np.isfinite(values)))
-        if n_bad:
-            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
-
-
-def _kept_classes(config: DataConfig, manifest: Manifest, folder: Path) -> tuple[str, ...]:
+def _kept_classes(config: DataConfig, manifest: Manifest, folder: Location) -> tuple[str, ...]:
     wanted = config.classes if config.classes is not None else manifest.classes
     absent = [name for name in wanted if name not in manifest.classes]
     if absent:
@@ -199,84 +199,40 @@ def _kept_classes(config: DataConfig, manifest: Manifest, folder: Path) -> tuple
 
 
 def _scan_file(
-    path: Path, n_bytes: int, config: DataConfig, class_names: Sequence[str]
+    file: JetFile, config: DataConfig, class_names: Sequence[str]
 ) -> Iterator[RowGroup]:
-    with reading(path):
-        found = path.stat().st_size
-        if found != n_bytes:
-            raise DataError(
-                f"{path}: has {found} bytes, the manifest says {n_bytes}: it was cut short or"
-                f" changed; {_MEND}"
-            )
-        with pq.ParquetFile(path) as file:
-            check_parquet(path, file)
-            for index in range(file.num_row_groups):
-                table = file.read_row_group(index, [JET_CLASS, MASS_GEV])
-                yield RowGroup(path, index, _count_selected(path, table, config, class_names))
+    for index, table in enumerate(_label_tables(file)):
+        yield RowGroup(file, index, _count_selected(str(file), table, config, class_names))
 
 
-def check_parquet(path: Path, file: pq.ParquetFile) -> None:
-    """Refuse a file of which nothing should be read.
-
-    Raises:
-        DataError: a column is missing or of another type, the format is newer, or a row group
-            declares more values than it may have: repeated ones take next to no bytes in a file,
-            and all their room in memory.
-    """
-    _check_columns(path, file.schema_arrow)
-    for index in range(file.num_row_groups):
-        group = file.metadata.row_group(index)
-        most = max(group.column(column).num_values for column in range(group.num_columns))
-        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
-            raise DataError(
-                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
-                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
-                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
-            )
-
-
-def _check_columns(path: Path, schema: pa.Schema) -> None:
-    version = (schema.metadata or {}).get(FORMAT_KEY, b"1")
-    if not version.isdigit() or int(version) > FORMAT_VERSION:
-        raise DataError(
-            f"{path}: format version {version.decode(errors='replace')} is newer than"
-            f" {FORMAT_VERSION}, the newest that this version of ucluster-tune reads;"
-            " upgrade ucluster-tune"
-        )
-    for field in jets_schema():
-        index = schema.get_field_index(field.name)
-        if index < 0:
-            raise DataError(
-                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {_MEND}"
-            )
-        found = schema.field(index).type
-        if not _same_kind(found, field.type):
-            raise DataError(
-                f"{path}: column {field.name} holds {found}, the format says {field.type}; {_MEND}"
-            )
-
-
-def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_list(wanted):
-        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
-    return bool(found == wanted)
+def _label_tables(jet_file: JetFile) -> Iterator[pa.Table]:
+    """Yield class and mass of the jets of each row group."""
+    with jet_file.opened() as file:
+        for first in range(0, file.num_row_groups, _LABELS_AT_A_TIME):
+            chosen = range(first, min(first + _LABELS_AT_A_TIME, file.num_row_groups))
+            table = file.read_row_groups(chosen, LABELS)
+            start = 0
+            for index in chosen:
+                n_jets = file.metadata.row_group(index).num_rows
+                yield table.slice(start, n_jets)
+                start += n_jets
 
 
 def _count_selected(
-    path: Path, table: pa.Table, config: DataConfig, class_names: Sequence[str]
+    where: str, table: pa.Table, config: DataConfig, class_names: Sequence[str]
 ) -> dict[str, int]:
     masses = table[MASS_GEV].to_numpy()
     if not np.isfinite(masses).all():
-        raise DataError(f"{path}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
     if table[JET_CLASS].null_count:
         raise DataError(
-            f"{path}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
+            f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
             " a search needs labelled jets to measure its accuracy"
         )
     unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - set(CLASS_NAMES)
     if unknown:
         raise DataError(
-            f"{path}, column {JET_CLASS}: unknown class {min(unknown)!r};"
+            f"{where}, column {JET_CLASS}: unknown class {min(unknown)!r};"
             f" classes are {', '.join(CLASS_NAMES)}"
         )
     kept = table.filter(_selection(table, config, class_names))[JET_CLASS].to_numpy()
@@ -306,40 +262,3 @@ def _refuse_empty(dataset: JetDataset, split: str) -> None:
             f"{config.path}: no {split} jets of class {', '.join(empty)} with {window};"
             " leave the class out of data.classes, widen the mass window, or add jets"
         )
-
-
-def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
-    """Return checked jets as the network reads them."""
-    features = np.stack([flat(table[name]) for name in FEATURE_NAMES], axis=1)
-    return pack_lists(
-        features.astype(np.float32),
-        pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
-        table[MASS_GEV].to_numpy(),
-        class_index(table, class_names),
-    )
-
-
-def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
-    """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
-    index = pc.index_in(table[JET_CLASS], pa.array(class_names)).fill_null(-1)
-    return np.asarray(index.to_numpy(), np.int64)
-
-
-def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Return all constituents of all jets, one after the other; NaN for a missing value."""
-    return np.asarray(pc.list_flatten(column).to_numpy())
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn errors of the file system and of Arrow into a `DataError` that names the file."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise DataError(f"{path}: missing, though the manifest lists it; {_MEND}") from error
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise DataError(f"{path}: cannot be read: {error.strerror}; {_MEND}") from error
-        # Arrow has an OSError of its own for contents that it cannot make out.
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{path}: not a readable parquet file: {reason}; {_MEND}") from error

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from ucluster_tune.data.dataset import check_lists, check_parquet, flat, reading
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import Manifest, ManifestFile, read_manifest, verify_files
+from ucluster_tune.data.parquet_files import ALL_COLUMNS, JetFile, check_lists, flat
 from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
 from ucluster_tune.errors import DataError
 
@@ -77,7 +77,7 @@ class DatasetDescription:
         spectra: quantity to its histogram, where these were asked for.
     """
 
-    path: Path
+    path: Location
     manifest: Manifest
     faults: tuple[str, ...]
     splits: dict[str, SplitDescription] = field(default_factory=dict)
@@ -93,20 +93,24 @@ class DatasetDescription:
 
 
 def describe_dataset(
-    folder: Path, *, with_spectra: bool = False, on_bytes: Callable[[int], None] = lambda n: None
+    place: Path | str | Location,
+    *,
+    with_spectra: bool = False,
+    on_bytes: Callable[[int], None] = lambda n: None,
 ) -> DatasetDescription:
     """Check all files of a data set against its manifest, then read all jets.
 
     Faults of files are collected; a data set with any is not described further.
 
     Args:
-        folder: of the data set.
+        place: folder of the data set, or its URI; a remote one is fetched twice.
         with_spectra: also make histograms.
         on_bytes: called with a file's size when it was checked, and when it was read.
 
     Raises:
         DataError: there is no data set.
     """
+    folder = locate(place)
     manifest = read_manifest(folder)
     faults: list[str] = []
     for file in manifest.files:
@@ -142,7 +146,7 @@ def describe_dataset(
 
 
 def _read_split(
-    folder: Path,
+    folder: Location,
     files: Sequence[ManifestFile],
     census: "_Census",
     on_bytes: Callable[[int], None],
@@ -150,7 +154,7 @@ def _read_split(
     jets = np.zeros(len(_KEYS), np.int64)
     n_row_groups = 0
     for file in files:
-        for table in _row_groups(folder / file.path):
+        for table in _row_groups(JetFile(folder / file.path, file.n_bytes)):
             jets += census.take(table)
             n_row_groups += 1
         on_bytes(file.n_bytes)
@@ -162,13 +166,12 @@ def _read_split(
     )
 
 
-def _row_groups(path: Path, chosen: Sequence[int] | None = None) -> Iterator[pa.Table]:
+def _row_groups(jet_file: JetFile, chosen: Sequence[int] | None = None) -> Iterator[pa.Table]:
     """Yield the row groups of a file, checked."""
-    with reading(path), pq.ParquetFile(path) as file:
-        check_parquet(path, file)
+    with jet_file.opened() as file:
         for index in range(file.num_row_groups) if chosen is None else chosen:
-            table = file.read_row_group(index, [JET_CLASS, MASS_GEV, *FEATURE_NAMES])
-            where = f"{path}, row group {index}"
+            table = file.read_row_group(index, ALL_COLUMNS)
+            where = f"{jet_file}, row group {index}"
             if not np.isfinite(table[MASS_GEV].to_numpy()).all():
                 raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite")
             unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - {*CLASS_NAMES, None}
@@ -182,7 +185,7 @@ def _row_groups(path: Path, chosen: Sequence[int] | None = None) -> Iterator[pa.
 
 
 def _count_faults(
-    folder: Path, manifest: Manifest, splits: dict[str, SplitDescription]
+    folder: Location, manifest: Manifest, splits: dict[str, SplitDescription]
 ) -> Iterator[str]:
     for split, found in splits.items():
         told = {key: n for key, n in manifest.counts.get(split, {}).items() if n}
@@ -277,7 +280,7 @@ def _values(table: pa.Table) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _empty_spectra(folder: Path, manifest: Manifest) -> dict[str, Spectrum]:
+def _empty_spectra(folder: Location, manifest: Manifest) -> dict[str, Spectrum]:
     """Return histograms without counts, whose ends leave out one value in a thousand.
 
     The ends are those of some row groups of each split.
@@ -286,7 +289,8 @@ def _empty_spectra(folder: Path, manifest: Manifest) -> dict[str, Spectrum]:
     files = [file for split in SPLITS for file in manifest.split_files(split)]
     for file in files[:: max(1, len(files) // _N_SAMPLED_ROW_GROUPS)]:
         steps = max(1, file.n_row_groups // 4)
-        for table in _row_groups(folder / file.path, range(0, file.n_row_groups, steps)):
+        jet_file = JetFile(folder / file.path, file.n_bytes)
+        for table in _row_groups(jet_file, range(0, file.n_row_groups, steps)):
             for name, values in _values(table).items():
                 sampled[name].append(values)
     spectra = {}

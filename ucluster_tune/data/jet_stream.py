@@ -12,19 +12,20 @@ from typing import Final, Protocol
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from ucluster_tune.data.dataset import (
-    check_lists,
-    check_parquet,
-    class_index,
-    pack_table,
-    reading,
-)
-from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
+from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import read_manifest
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
+from ucluster_tune.data.parquet_files import (
+    ALL_COLUMNS,
+    LABELS,
+    JetFile,
+    check_lists,
+    class_index,
+    pack_table,
+)
+from ucluster_tune.data.schema import MASS_GEV, SPLITS
 from ucluster_tune.errors import DataError
 
 _MEND: Final = "copy the data set again from where it came, or make it again"
@@ -82,72 +83,75 @@ class ParquetJets:
 
     Attributes:
         description: folder and order.
-        row_groups: path and index of each.
+        row_groups: file and index of each.
         block_sizes: jets of each row group.
     """
 
     description: str
-    row_groups: tuple[tuple[Path, int], ...]
+    row_groups: tuple[tuple[JetFile, int], ...]
     block_sizes: tuple[int, ...]
 
     def read_block(self, index: int) -> Iterator[PackedJets]:
         """Yield the jets of a row group; see `JetSource`."""
-        path, row_group = self.row_groups[index]
+        jet_file, row_group = self.row_groups[index]
         n_read = 0
-        with reading(path), pq.ParquetFile(path) as file:
+        with jet_file.opened() as file:
             batches = file.iter_batches(
                 _JETS_AT_A_TIME,
                 row_groups=[row_group],
-                columns=[JET_CLASS, MASS_GEV, *FEATURE_NAMES],
+                columns=ALL_COLUMNS,
             )
             for batch in batches:
                 table = pa.Table.from_batches([batch])
-                check_lists(table, f"{path}, row group {row_group}")
+                check_lists(table, f"{jet_file}, row group {row_group}")
                 n_read += len(batch)
                 yield pack_table(table, CLASS_NAMES)
         if n_read != self.block_sizes[index]:
             raise DataError(
-                f"{path}, row group {row_group}: {n_read} jets in place of"
+                f"{jet_file}, row group {row_group}: {n_read} jets in place of"
                 f" {self.block_sizes[index]}; {_MEND}"
             )
 
     def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of the jets of a row group; see `JetSource`."""
-        path, row_group = self.row_groups[index]
-        with reading(path), pq.ParquetFile(path) as file:
-            table = file.read_row_group(row_group, [JET_CLASS, MASS_GEV])
+        jet_file, row_group = self.row_groups[index]
+        with jet_file.opened() as file:
+            table = file.read_row_group(row_group, LABELS)
         mass_gev = table[MASS_GEV].to_numpy()
         n_bad = int(np.count_nonzero(~np.isfinite(mass_gev)))
         if n_bad:
             raise DataError(
-                f"{path}, row group {row_group}, column {MASS_GEV}: {n_bad} values are NaN or"
+                f"{jet_file}, row group {row_group}, column {MASS_GEV}: {n_bad} values are NaN or"
                 f" infinite; {_MEND}"
             )
         return mass_gev, class_index(table, CLASS_NAMES)
 
 
-def open_parquet(folder: Path, split: str | None = None) -> ParquetJets:
+def open_parquet(place: Path | str | Location, split: str | None = None) -> ParquetJets:
     """Return the jets of a data set, labelled or not.
 
     Args:
-        folder: of the data set.
+        place: folder of the data set, or its URI.
         split: one of SPLITS; None for all of them, in that order.
 
     Raises:
         DataError: something is missing, cut short or of an unknown shape, or there are no jets.
     """
+    folder = locate(place)
     manifest = read_manifest(folder)
     splits = SPLITS if split is None else (split,)
-    row_groups: list[tuple[Path, int]] = []
+    row_groups: list[tuple[JetFile, int]] = []
     sizes: list[int] = []
     for file in (file for name in splits for file in manifest.split_files(name)):
-        path = folder / file.path
-        found = _row_group_sizes(path, file.n_bytes)
+        jet_file = JetFile(folder / file.path, file.n_bytes)
+        with jet_file.opened() as opened:
+            groups = [opened.metadata.row_group(index) for index in range(opened.num_row_groups)]
+        found = [group.num_rows for group in groups]
         if sum(found) != file.n_jets:
             raise DataError(
-                f"{path}: holds {sum(found)} jets, the manifest says {file.n_jets}; {_MEND}"
+                f"{jet_file}: holds {sum(found)} jets, the manifest says {file.n_jets}; {_MEND}"
             )
-        row_groups += [(path, index) for index in range(len(found))]
+        row_groups += [(jet_file, index) for index in range(len(found))]
         sizes += found
     if not sum(sizes):
         what = "jets" if split is None else f"{split} jets"
@@ -180,17 +184,3 @@ def read_labels(source: JetSource) -> tuple[FloatArray, IntArray]:
     blocks = [source.read_block_labels(index) for index in range(len(source.block_sizes))]
     masses, classes = zip(*blocks, strict=True)
     return np.concatenate(masses), np.concatenate(classes)
-
-
-def _row_group_sizes(path: Path, n_bytes: int) -> list[int]:
-    with reading(path):
-        found = path.stat().st_size
-        if found != n_bytes:
-            raise DataError(
-                f"{path}: has {found} bytes, the manifest says {n_bytes}: it was cut short or"
-                f" changed; {_MEND}"
-            )
-        with pq.ParquetFile(path) as file:
-            check_parquet(path, file)
-            metadata = file.metadata
-            return [metadata.row_group(index).num_rows for index in range(file.num_row_groups)]

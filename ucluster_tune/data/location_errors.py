@@ -22,7 +22,12 @@ _OUT_OF_REACH: Final = re.compile(
     r"|could(?: not|n't) resolve|deadline exceeded|retry policy exhausted|unavailable)"
 )
 _UNKNOWN_SCHEME: Final = re.compile(r"Unrecognized filesystem type")
-_LAST_DETAIL: Final = re.compile(r".*Details: (.*)")
+_NO_TOKEN: Final = re.compile(r"OAuth2 access token")  # Google's library goes on asking for one
+# What AWS' and Google's libraries wrap around the reason.
+_REASON: Final = re.compile(
+    r".*(?:Details: |last message of (?:PerformWork\(\) - )?)(.*?)(?: error_info=.*|\))?$"
+)
+_MAX_REASON: Final = 300
 
 
 def in_words(error: Exception, place: str, missing_bucket: str | None = None) -> DataError:
@@ -33,43 +38,67 @@ def in_words(error: Exception, place: str, missing_bucket: str | None = None) ->
         place: path or URI.
         missing_bucket: the bucket's name if it is known that it is missing.
     """
-    reason = " ".join(str(error).split())
-    if missing_bucket or _NO_BUCKET.search(reason):
-        bucket = missing_bucket or place.partition("://")[2].partition("/")[0]
-        return MissingError(
-            f"{place}: there is no bucket {bucket}; check its name, and the server"
-            f" ({_endpoint_in_words()})"
-        )
-    if isinstance(error, FileNotFoundError) or _MISSING.search(reason):
-        return MissingError(f"{place}: missing; check the name")
+    found = storage_error(error, place, missing_bucket)
+    return found or DataError(f"{place}: cannot be used: {_short(_one_line(error))}")
+
+
+def storage_error(
+    error: Exception, place: str, missing_bucket: str | None = None
+) -> DataError | None:
+    """Return the same, or None where the storage is not to blame but what is in the file."""
+    reason = _one_line(error)
+    if isinstance(error, FileNotFoundError) or missing_bucket:
+        return _about_missing(place, missing_bucket)
     if "://" not in place or place.startswith("file://"):
-        return DataError(f"{place}: cannot be used: {_local_reason(error, reason)}")
-    return _about_storage(place, reason)
+        number = getattr(error, "errno", None)
+        return DataError(f"{place}: cannot be used: {_errno_in_words(number)}") if number else None
+    if _NO_BUCKET.search(reason):
+        return _about_missing(place, place.partition("://")[2].partition("/")[0])
+    if _MISSING.search(reason):
+        return _about_missing(place, None)
+    return _about_server(place, reason)
 
 
-def _about_storage(place: str, reason: str) -> DataError:
+def _about_missing(place: str, bucket: str | None) -> MissingError:
+    if bucket is None:
+        return MissingError(f"{place}: missing; check the name")
+    return MissingError(
+        f"{place}: there is no bucket {bucket}; check its name, and the server"
+        f" ({_endpoint_in_words()})"
+    )
+
+
+def _about_server(place: str, reason: str) -> DataError | None:
     if _UNKNOWN_SCHEME.search(reason):
         return DataError(
             f"{place}: unknown scheme {place.partition(':')[0]}://; use a path, s3://BUCKET/FOLDER"
             " or gs://BUCKET/FOLDER"
         )
     # Who is refused may also be told to wait, so what is out of reach is looked for first.
-    if _OUT_OF_REACH.search(reason):
-        told = _LAST_DETAIL.match(reason)
+    if _OUT_OF_REACH.search(reason) and not _NO_TOKEN.search(reason):
+        server = f" and the server ({_endpoint_in_words()})" if place.startswith("s3:") else ""
         return UnreachableError(
-            f"{place}: the storage does not answer: {told[1] if told else reason}; check the"
-            f" network and the server ({_endpoint_in_words()})"
+            f"{place}: the storage does not answer: {_short(reason)}; check the network{server}"
         )
-    if _REFUSED.search(reason):
-        return DataError(f"{place}: access is refused; {_about_credentials(place)} ({reason})")
-    return DataError(f"{place}: cannot be used: {reason}")
+    if _REFUSED.search(reason) or _NO_TOKEN.search(reason):
+        return DataError(
+            f"{place}: access is refused; {_about_credentials(place)} ({_short(reason)})"
+        )
+    return None
 
 
-def _local_reason(error: Exception, reason: str) -> str:
-    number = getattr(error, "errno", None)
-    if number in (errno.ENOSPC, errno.EDQUOT):
-        return f"{os.strerror(number)}; free some space"
-    return os.strerror(number) if number else reason
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _short(reason: str) -> str:
+    told = _REASON.match(reason)
+    return (told[1] if told else reason)[:_MAX_REASON]
+
+
+def _errno_in_words(number: int) -> str:
+    ending = "; free some space" if number in (errno.ENOSPC, errno.EDQUOT) else ""
+    return f"{os.strerror(number)}{ending}"
 
 
 def _endpoint_in_words() -> str:
@@ -80,7 +109,9 @@ def _endpoint_in_words() -> str:
 
 
 def _about_credentials(place: str) -> str:
-    if not place.startswith("s3://"):
+    if place.startswith("gs:"):
+        return "name a key file in GOOGLE_APPLICATION_CREDENTIALS, and check what it permits"
+    if not place.startswith("s3:"):
         return "check the credentials of this machine, and what they permit"
     if os.environ.get("AWS_ACCESS_KEY_ID"):
         return "check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, and what they permit"

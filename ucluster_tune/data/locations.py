@@ -1,5 +1,7 @@
 """Where files lie: a path, or a URI of anything that pyarrow.fs knows (`s3://`, `gs://`, `file://`).
 
+Not Azure's: its library in Arrow 25 ends the whole process when it finds no credentials.
+
 The one place that turns such a text into a file system and a path in it, that says how long is
 waited for a server, and that puts the errors of all of them into words. Knows nothing of jets.
 
@@ -27,9 +29,10 @@ _CONNECT_TIMEOUT_S: Final = 5.0
 _SILENCE_TIMEOUT_S: Final = 20.0
 _MAX_ATTEMPTS: Final = 4
 _S3_OPTIONS: Final = ("region", "scheme", "endpoint_override")
+_AZURE: Final = ("abfs", "abfss")
 _GOOGLE: Final = ("gs", "gcs")
 _ENDPOINT_VARIABLES: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-_OBJECT_STORES: Final = ("s3", "gcs", "abfs")  # an object appears there whole or not at all
+_OBJECT_STORES: Final = ("s3", "gcs")  # an object appears there whole or not at all
 
 
 @dataclass(frozen=True)
@@ -220,6 +223,8 @@ def locate(place: "str | Path | Location") -> Location:
     if isinstance(place, Path) or "://" not in place:
         return Location(os.path.abspath(Path(place).expanduser()))  # noqa: PTH100 (follows no link)
     scheme, _, rest = place.partition("://")
+    if scheme in _AZURE:
+        raise DataError(f"{place}: {scheme}:// cannot be read; use a path, s3:// or gs://")
     head, mark, query = rest.partition("?")
     bucket, _, path = head.partition("/")
     if scheme == "file":

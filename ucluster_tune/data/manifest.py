@@ -5,14 +5,15 @@ Knows nothing of what is inside the parquet files.
 
 import hashlib
 import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.schema import FORMAT_VERSION, SPLITS
-from ucluster_tune.errors import DataError
+from ucluster_tune.errors import DataError, MissingError
 
 MANIFEST_NAME: Final = "manifest.json"
 
@@ -73,14 +74,14 @@ class Manifest(BaseModel):
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
 
-def read_manifest(directory: Path | str) -> Manifest:
-    """The manifest of the data set in a folder.
+def read_manifest(directory: Path | str | Location) -> Manifest:
+    """The manifest of the data set in a folder, or at a URI.
 
     Raises:
         DataError: the folder or its manifest is missing, unreadable, of a newer version or of
             an unknown shape.
     """
-    path = _find_manifest(Path(directory))
+    path = _find_manifest(locate(directory))
     document = _parse(path)
     try:
         return Manifest.model_validate(document)
@@ -93,12 +94,14 @@ def read_manifest(directory: Path | str) -> Manifest:
 
 
 def verify_files(
-    directory: Path | str, manifest: Manifest, on_file: Callable[[str], None] | None = None
+    directory: Path | str | Location,
+    manifest: Manifest,
+    on_file: Callable[[str], None] | None = None,
 ) -> None:
     """Compare size and sha256 of each file with the manifest.
 
     Args:
-        directory: the data set's folder.
+        directory: the data set's folder, or its URI; all of it is read.
         manifest: its manifest.
         on_file: called with each file's name once it is found whole, for a progress bar.
 
@@ -106,25 +109,23 @@ def verify_files(
         DataError: the first file that is missing, cut short or altered.
     """
     for file in manifest.files:
-        path = Path(directory) / file.path
+        place = locate(directory) / file.path
         try:
-            n_bytes = path.stat().st_size
+            n_bytes = place.n_bytes()
             if n_bytes != file.n_bytes:
                 change = "cut short" if n_bytes < file.n_bytes else "longer than it was"
                 raise DataError(
-                    f"{path}: {change}: {n_bytes} bytes, {MANIFEST_NAME} says"
+                    f"{place}: {change}: {n_bytes} bytes, {MANIFEST_NAME} says"
                     f" {file.n_bytes}; {_MEND}"
                 )
-            checksum = sha256_of(path)
-        except FileNotFoundError as error:
+            checksum = _sha256_at(place)
+        except MissingError as error:
             raise DataError(
-                f"{path}: missing, though {MANIFEST_NAME} lists it; {_MEND}"
+                f"{place}: missing, though {MANIFEST_NAME} lists it; {_MEND}"
             ) from error
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
         if checksum != file.sha256:
             raise DataError(
-                f"{path}: altered: sha256 is {checksum[:12]}..., {MANIFEST_NAME} says"
+                f"{place}: altered: sha256 is {checksum[:12]}..., {MANIFEST_NAME} says"
                 f" {file.sha256[:12]}...; {_MEND}"
             )
         if on_file is not None:
@@ -132,40 +133,46 @@ def verify_files(
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, as hexadecimal text."""
-    digest = hashlib.sha256()
+    """The sha256 of a local file, as hexadecimal text."""
     with path.open("rb") as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
+        return _sha256(stream)
+
+
+def _sha256_at(place: Location) -> str:
+    with place.reading(), place.open_input() as stream:
+        return _sha256(stream)
+
+
+def _sha256(stream: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
     return digest.hexdigest()
 
 
-def _find_manifest(folder: Path) -> Path:
-    """The path of a folder's manifest, or the reason why it has none."""
+def _find_manifest(folder: Location) -> Location:
+    """The place of a folder's manifest, or the reason why it has none."""
     path = folder / MANIFEST_NAME
-    try:
-        if path.is_file():
-            return path
-        if folder.is_file():
-            if _is_hdf5(folder):
-                raise DataError(f"{folder}: this is an HDF5 file; {_CONVERT}")
-            raise DataError(
-                f"{folder}: this is a file; a data set is a folder with {MANIFEST_NAME}:"
-                f" {_MAKE_ONE}"
-            )
-        if not folder.exists():
-            raise DataError(f"{folder}: no such folder; check data.path, or {_MAKE_ONE}")
-        raise DataError(f"{folder}: no {MANIFEST_NAME}{_what_is_there(folder)}")
-    except OSError as error:
-        raise DataError(f"{folder}: cannot be read: {error.strerror or error}") from error
+    if path.kind() == "file":
+        return path
+    kind = folder.kind()
+    if kind == "file":
+        if folder.read_bytes(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+            raise DataError(f"{folder}: this is an HDF5 file; {_CONVERT}")
+        raise DataError(
+            f"{folder}: this is a file; a data set is a folder with {MANIFEST_NAME}: {_MAKE_ONE}"
+        )
+    entries = folder.list()  # of a bucket that is not there this tells so
+    if kind == "missing":
+        raise DataError(f"{folder}: no such folder; check data.path, or {_MAKE_ONE}")
+    names = [entry.name for entry in entries]
+    raise DataError(f"{folder}: no {MANIFEST_NAME}{_what_is_there(names)}")
 
 
-def _parse(path: Path) -> Any:
+def _parse(path: Location) -> Any:
     """The JSON of a manifest whose version is not newer than ours."""
     try:
         document = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
     except ValueError as error:
         raise DataError(f"{path}: not readable as JSON: {error}; {_MEND}") from error
     version = document.get("format_version") if isinstance(document, dict) else None
@@ -182,17 +189,11 @@ def _parse(path: Path) -> Any:
     return document
 
 
-def _is_hdf5(path: Path) -> bool:
-    """Whether a file starts as HDF5 files do."""
-    with path.open("rb") as stream:
-        return stream.read(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE
-
-
-def _what_is_there(folder: Path) -> str:
+def _what_is_there(names: Sequence[str]) -> str:
     """A remark on a folder without manifest, for the error message."""
-    suffixes = {path.suffix.lower() for path in folder.iterdir()}
+    suffixes = {PurePath(name).suffix.lower() for name in names}
     if suffixes & _HDF5_SUFFIXES:
         return f", but HDF5 files; {_CONVERT}"
     if ".parquet" in suffixes:
         return f", though there are parquet files: the data set is not complete; {_MEND}"
-    return f"; {_MAKE_ONE}" if suffixes else f" (the folder is empty); {_MAKE_ONE}"
+    return f"; {_MAKE_ONE}" if names else f" (the folder is empty); {_MAKE_ONE}"

@@ -4,6 +4,7 @@ All padded constituents of a jet are identical in every layer, so one row stands
 carries their number as its weight. About 54 rows a jet take the place of 100.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -123,6 +124,21 @@ class PackedJets:
             dense_columns=np.concatenate([dense_rows, repeated], axis=1).astype(np.int32),
             mass_bin=mass_bins(self.mass_gev[jets], mass_bin_edges_gev),
         )
+
+
+def concatenate(parts: Sequence[PackedJets]) -> PackedJets:
+    """Return the jets of one or more parts, one after the other."""
+    if len(parts) == 1:
+        return parts[0]
+    neighbors = [part.first_neighbors for part in parts if part.first_neighbors is not None]
+    return PackedJets(
+        features=np.concatenate([part.features for part in parts]),
+        n_rows=np.concatenate([part.n_rows for part in parts]),
+        n_padded=np.concatenate([part.n_padded for part in parts]),
+        mass_gev=np.concatenate([part.mass_gev for part in parts]),
+        jet_class=np.concatenate([part.jet_class for part in parts]),
+        first_neighbors=np.concatenate(neighbors) if len(neighbors) == len(parts) else None,
+    )
 
 
 def mass_bins(mass_gev: FloatArray, edges_gev: FloatArray) -> npt.NDArray[np.int32]:

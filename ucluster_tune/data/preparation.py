@@ -36,7 +36,8 @@ class Preparation:
 
     Attributes:
         name: as in `data.path`.
-        dataset: folder of the parquet data set, which may be missing yet.
+        dataset: folder of the parquet data set, which may be missing yet; None where `name` is a
+            URI, which is read as it is.
         is_ready: nothing is to be done.
         record: number of the Zenodo record to fetch, None for none.
         files: folder or file of the HDF5 jets; of a record, where they are fetched to.
@@ -44,11 +45,16 @@ class Preparation:
     """
 
     name: str
-    dataset: Path
+    dataset: Path | None
     is_ready: bool
     record: str | None = None
     files: Path | None = None
     classes: tuple[str, ...] = ()
+
+    @property
+    def data_path(self) -> str:
+        """What is to stand in `data.path` for the reader."""
+        return self.name if self.dataset is None else str(self.dataset)
 
     def told(self) -> str:
         """What is to be done, in a sentence; asks nobody."""
@@ -105,6 +111,8 @@ def plan_preparation(config: DataConfig) -> Preparation:
     if number is not None:
         folder = cache_folder() / f"zenodo-{number}"
         return _from_cache(config, folder, record=number, files=folder / "files")
+    if "://" in config.path:
+        return Preparation(config.path, None, is_ready=True)
     path = Path(config.path)
     if (path / MANIFEST_NAME).exists() or not is_source(path):
         return Preparation(config.path, path, is_ready=True)  # what is wrong is told by the reader
@@ -151,7 +159,7 @@ def prepare(
         DataError: a file is damaged, or no HLS4ML file.
         MachineError: no space, no network.
     """
-    assert preparation.files is not None, "there is something to do"
+    assert preparation.dataset is not None, "there is something to do"
     folder = preparation.dataset.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -194,6 +202,7 @@ def _fetch_and_convert(
 ) -> Conversion:
     origin = None
     assert preparation.files is not None
+    assert preparation.dataset is not None
     if size.record is not None:
         origin = f"doi:{size.record.doi}" if size.record.doi else f"zenodo:{size.record.number}"
         counters = {f.name: on_task(f.name, f.n_bytes) for f in size.record.files}

@@ -14,6 +14,7 @@ from ucluster_tune.errors import (
     ModelError,
     TrainingError,
     TrialError,
+    UnreachableError,
 )
 
 NODE_LOST = "a node on which it ran was lost"
@@ -27,7 +28,7 @@ class WorkerLostError(TrialError):
     """A worker's process is gone."""
 
 
-class UnreachableError(WorkerLostError):
+class WorkerSilentError(WorkerLostError):
     """A worker does not answer: its process is gone, or its node, which Ray tells later."""
 
 
@@ -77,6 +78,7 @@ FAILURE_KINDS: dict[type[BaseException], FailureKind] = {
         "training", "training cannot go on: a loss that is not finite, a dead embedding", False
     ),
     OutOfMemoryError: FailureKind("memory", "more memory was needed than there is", False),
+    UnreachableError: FailureKind("storage", "the storage of the jets does not answer", True),
     DataError: FailureKind("data", "the jets cannot be read", False),
     CheckpointError: FailureKind("checkpoint", "a checkpoint cannot be written or read", False),
     ConfigurationError: FailureKind("configuration", "hyperparameters that are not legal", False),

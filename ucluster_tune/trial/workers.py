@@ -24,9 +24,9 @@ from ucluster_tune.trial.failures import (
     OutOfMemoryError,
     ProgramError,
     StartError,
-    UnreachableError,
     WaitError,
     WorkerLostError,
+    WorkerSilentError,
 )
 from ucluster_tune.trial.nodes import VERDICT_TIMEOUT_S, lost_nodes, nodes_of_this_trial
 from ucluster_tune.trial.worker import TrainingWorker
@@ -212,7 +212,7 @@ class HorovodWorkers:
         except (WorkerLostError, StartError, WaitError) as error:
             # At a start, workers that miss each other is what a race in the rendezvous looks like.
             is_race = is_start and isinstance(error, _ConnectionLostError)
-            is_unclear = isinstance(error, UnreachableError) and not is_race
+            is_unclear = isinstance(error, WorkerSilentError) and not is_race
             if lost_nodes(self._nodes, VERDICT_TIMEOUT_S if is_unclear else 0.0):
                 raise NodeLostError(NODE_LOST) from error
             raise
@@ -254,7 +254,7 @@ class _ConnectionLostError(WorkerLostError):
     """A worker missed another one, which failed first but may be slower to be seen."""
 
 
-class _NoAnswerError(_ConnectionLostError, UnreachableError):
+class _NoAnswerError(_ConnectionLostError, WorkerSilentError):
     """The same, and the other one stays silent."""
 
 
@@ -292,7 +292,7 @@ def _loss(error: ray.exceptions.RayActorError, rank: int) -> TrialError:
     if "low on memory" in str(error):  # Ray's own watch over memory
         return OutOfMemoryError(f"worker {rank} was ended: its machine ran low on memory")
     if isinstance(error, ray.exceptions.ActorUnavailableError):
-        return UnreachableError(f"worker {rank} cannot be reached any more")
+        return WorkerSilentError(f"worker {rank} cannot be reached any more")
     return WorkerLostError(
         f"worker {rank} died: its process crashed or was killed, perhaps for want of memory;"
         " its last words are in the trial's workers.log"

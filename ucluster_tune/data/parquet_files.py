@@ -1,0 +1,182 @@
+"""One parquet file of jets, wherever it lies: opened with its columns checked, read as tables.
+
+Knows nothing of data sets: which jets of a file are wanted is told to it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ucluster_tune.data.features import FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.location_errors import storage_error
+from ucluster_tune.data.locations import Location
+from ucluster_tune.data.packed import IntArray, PackedJets, pack_lists
+from ucluster_tune.data.schema import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    JET_CLASS,
+    MASS_GEV,
+    MAX_ROW_GROUP_SIZE,
+    jets_schema,
+)
+from ucluster_tune.errors import DataError, MissingError
+
+LABELS: Final = [JET_CLASS, MASS_GEV]
+ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
+
+_MEND: Final = "copy the data set again from where it came, or make it again"
+
+
+@dataclass(frozen=True)
+class JetFile:
+    """A parquet file of jets.
+
+    Attributes:
+        place: where it is.
+        n_bytes: that the manifest says it has.
+    """
+
+    place: Location
+    n_bytes: int
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    @contextmanager
+    def opened(self) -> Iterator[pq.ParquetFile]:
+        """Give the file, its size, columns and row groups checked.
+
+        Raises:
+            DataError: it is missing, cut short, of a newer format or of an unknown shape, or the
+                storage fails; also while it is read inside of the block.
+        """
+        with _reading(self.place), self.place.open_input() as stream:
+            if stream.size() != self.n_bytes:
+                raise DataError(
+                    f"{self.place}: has {stream.size()} bytes, the manifest says {self.n_bytes}:"
+                    f" it was cut short or changed; {_MEND}"
+                )
+            # Of a remote file all columns of a row group come with few requests at a time.
+            with pq.ParquetFile(stream, pre_buffer=not self.place.is_local) as file:
+                _check_parquet(self.place, file)
+                yield file
+
+
+def check_lists(table: pa.Table, where: str) -> None:
+    """Refuse lists of constituents that are empty, too long, unequal or not finite.
+
+    Raises:
+        DataError: naming `where` the table comes from, and the column.
+    """
+    counts = pc.list_value_length(table[FEATURE_NAMES[0]])
+    n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
+    if n_without:
+        raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
+    longest = pc.max(counts).as_py() or 0
+    if longest > MAX_CONSTITUENTS:
+        raise DataError(
+            f"{where}: a jet has {longest} constituents, the format allows"
+            f" {MAX_CONSTITUENTS}; {_MEND}"
+        )
+    for name in FEATURE_NAMES:
+        if pc.list_value_length(table[name]) != counts:
+            raise DataError(
+                f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
+                f" constituents for a jet; {_MEND}"
+            )
+        values = flat(table[name])
+        n_bad = int(np.count_nonzero(~np.isfinite(values)))
+        if n_bad:
+            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+
+
+def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
+    """Return checked jets as the network reads them."""
+    features = np.stack([flat(table[name]) for name in FEATURE_NAMES], axis=1)
+    return pack_lists(
+        features.astype(np.float32),
+        pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
+        table[MASS_GEV].to_numpy(),
+        class_index(table, class_names),
+    )
+
+
+def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
+    """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
+    index = pc.index_in(table[JET_CLASS], pa.array(class_names)).fill_null(-1)
+    return np.asarray(index.to_numpy(), np.int64)
+
+
+def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Return all constituents of all jets, one after the other; NaN for a missing value."""
+    return np.asarray(pc.list_flatten(column).to_numpy())
+
+
+def _check_parquet(path: Location, file: pq.ParquetFile) -> None:
+    """Refuse a file of which nothing should be read.
+
+    A row group may declare more values than it may have: repeated ones take next to no bytes in a
+    file, and all their room in memory.
+    """
+    _check_columns(path, file.schema_arrow)
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        most = max(group.column(column).num_values for column in range(group.num_columns))
+        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
+            raise DataError(
+                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
+                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
+                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
+            )
+
+
+def _check_columns(path: Location, schema: pa.Schema) -> None:
+    version = (schema.metadata or {}).get(FORMAT_KEY, b"1")
+    if not version.isdigit() or int(version) > FORMAT_VERSION:
+        raise DataError(
+            f"{path}: format version {version.decode(errors='replace')} is newer than"
+            f" {FORMAT_VERSION}, the newest that this version of ucluster-tune reads;"
+            " upgrade ucluster-tune"
+        )
+    for field in jets_schema():
+        index = schema.get_field_index(field.name)
+        if index < 0:
+            raise DataError(
+                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {_MEND}"
+            )
+        found = schema.field(index).type
+        if not _same_kind(found, field.type):
+            raise DataError(
+                f"{path}: column {field.name} holds {found}, the format says {field.type}; {_MEND}"
+            )
+
+
+def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_list(wanted):
+        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
+    return bool(found == wanted)
+
+
+@contextmanager
+def _reading(place: Location) -> Iterator[None]:
+    """Turn errors of storage and of Arrow into a `DataError` that names the file."""
+    try:
+        yield
+    except MissingError as error:
+        raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+    except (pa.ArrowException, OSError) as error:
+        found = storage_error(error, place.text)
+        if isinstance(found, MissingError):
+            raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+        if found is not None:
+            raise found from error
+        # Arrow has an OSError of its own for contents that it cannot make out.
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{place}: not a readable parquet file: {reason}; {_MEND}") from error
