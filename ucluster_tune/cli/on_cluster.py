@@ -65,7 +65,7 @@ class OnCluster(click.Command):
             NotUpError: the cluster that was named is not up.
         """
         if is_local and cluster is not None:
-            if ctx.get_parameter_source("is_local") is not click.core.ParameterSource.ENVIRONMENT:
+            if not _is_from_environment(ctx, "is_local"):
                 raise click.UsageError("give either --cluster FILE or --local")
             is_local = False
         if is_local or self.names_address(ctx):
@@ -143,7 +143,9 @@ class SearchCommand(OnCluster):
 
         address = ctx.params.pop("address")
         if is_local and address is not None:
-            raise click.UsageError("give either --address HOST:PORT or --local")
+            if not _is_from_environment(ctx, "is_local"):
+                raise click.UsageError("give either --address HOST:PORT or --local")
+            is_local = False  # what was typed wins
         ctx.params["place"] = choose_place(is_local=is_local, address=address)
 
     def job(self, ctx: click.Context) -> Job:
@@ -197,6 +199,10 @@ def typed_words(ctx: click.Context) -> list[str]:
         elif word != "--local" and not word.startswith(("--cluster=", "--address=")):
             words.append(word)
     return words
+
+
+def _is_from_environment(ctx: click.Context, name: str) -> bool:
+    return ctx.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT
 
 
 def _told(head: "Head") -> str:
