@@ -65,6 +65,22 @@ def test_session_listens_on_this_machine_alone_and_ends_whole(session):
     assert stderr == ""
 
 
+def test_ray_that_once_ran_here_is_not_joined(tmp_path):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    variables = environment() | {"RAY_TMPDIR": str(tmp_path)}
+    result = subprocess.run(
+        [sys.executable, "-c", SESSION],
+        env=variables,
+        input="\n",
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (0, "ready\n", "")
+
+
 def test_nothing_outlives_a_killed_process(session):
     process, children = session
     os.kill(process.pid, signal.SIGKILL)

@@ -24,13 +24,13 @@ SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, 
 class Search:
     """A search of a small study, and the commands that carry it on."""
 
-    def __init__(self, folder, jets, n_trials=2, **sections):
+    def __init__(self, folder, jets, n_trials=2, training=None, **sections):
         self.folder, self.studies = folder, folder / "studies"
         self.paths = StudiesFolder(self.studies).study("small")
         self.file = small_study.write_study(
             folder / "small.yaml",
             jets,
-            training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
+            training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2, **(training or {})},
             search_space=SPACE,
             budget={"n_trials": n_trials},
             **sections,
@@ -80,14 +80,16 @@ def test_trial_goes_on_elsewhere_when_its_process_is_killed(search):
     assert trial.n_epochs_again == 0
 
 
-MEMORY_LEFT_BYTES = 400_000_000
-WIDE = {"second_attention_width": 2048, "n_neighbors": 20}  # half a gigabyte a tensor
+MEMORY_LEFT_BYTES = 1_000_000_000
+WIDE = {"second_attention_width": 4096, "n_neighbors": 100}  # 5 GB a tensor, that are never got
 
 
 def test_trial_that_needs_more_memory_than_there_is_fails_and_is_not_tried_again(
     tmp_path, jets_parquet
 ):
-    search = Search(tmp_path, jets_parquet, n_trials=1, model=WIDE)
+    search = Search(
+        tmp_path, jets_parquet, n_trials=1, model=WIDE, training={"global_batch_size": 144}
+    )
     try:
         running = search.run()
         log = search.paths.trial("0001").workers_log

@@ -86,6 +86,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
     with _all_ends_with_this_process() as watcher:
         try:
             ray.init(
+                address="local",  # not one that runs here already, or did once
                 num_cpus=n_cpus,
                 include_dashboard=False,
                 _node_ip_address="127.0.0.1",
