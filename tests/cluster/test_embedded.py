@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import psutil
 import pytest
@@ -65,19 +67,20 @@ def test_session_listens_on_this_machine_alone_and_ends_whole(session):
     assert stderr == ""
 
 
-def test_ray_that_once_ran_here_is_not_joined(tmp_path):
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-    variables = environment() | {"RAY_TMPDIR": str(tmp_path)}
-    result = subprocess.run(
-        [sys.executable, "-c", SESSION],
-        env=variables,
-        input="\n",
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+def test_ray_that_once_ran_here_is_not_joined():
+    # A short name: Ray's sockets lie below it, and pytest's folders are too long for them.
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
+        (Path(folder) / "ray").mkdir()
+        (Path(folder) / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        result = subprocess.run(
+            [sys.executable, "-c", SESSION],
+            env=environment() | {"RAY_TMPDIR": folder},
+            input="\n",
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
     assert (result.returncode, result.stdout, result.stderr) == (0, "ready\n", "")
 
 

@@ -48,6 +48,9 @@ def prepare_environment(*, is_embedded: bool = True) -> None:
         os.environ.setdefault(name, value)
     if is_embedded:
         os.environ.setdefault(_LOOPBACK_ALONE, "0")
+    else:
+        # Each try of a Ray that does not answer takes most of a minute, and Ray makes 20.
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
 
 
 class EmbeddedRay:
