@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
@@ -95,17 +97,19 @@ def environment() -> dict[str, str]:
     return {**kept, "COLUMNS": "80", "PYTHONPATH": str(SAMPLE.parents[2])}
 
 
-# For a Ray of a test that is on the loopback alone: Ray takes another address of the machine for it.
+# For a test's Ray on the loopback alone: Ray would take another address of the machine for it.
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 
 
 def call(
-    *arguments: str | Path, timeout_s: float = 200, **variables: str
+    *arguments: str | Path,
+    timeout_s: float = 200,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.CompletedProcess[str]:
     """Runs ucluster-tune to its end."""
     return subprocess.run(
         command(*arguments),
-        env=environment() | variables,
+        env=environment() | dict(variables),
         capture_output=True,
         text=True,
         timeout=timeout_s,

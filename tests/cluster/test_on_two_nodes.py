@@ -99,7 +99,9 @@ def test_check_has_one_row_a_node_and_check_as_json(address, jets_parquet, tmp_p
         tmp_path / "gpus.yaml", jets_parquet, resources={"gpus_per_worker": 1.0}
     )
     options = ("--address", address, "--studies-dir", str(tmp_path / "studies"), "--json")
-    result = small_study.call("cluster", "check", file, *options, **small_study.ON_LOOPBACK)
+    result = small_study.call(
+        "cluster", "check", file, *options, variables=small_study.ON_LOOPBACK
+    )
     assert result.returncode == 1, result.stderr
     document = json.loads(result.stdout)
     assert not document["ok"]
@@ -127,7 +129,7 @@ def run_on(address, folder, jets, **resources):
     )
     return small_study.call(
         *("run", file, "--address", address, "--studies-dir", folder / "studies"),
-        **small_study.ON_LOOPBACK,
+        variables=small_study.ON_LOOPBACK,
     )
 
 
