@@ -27,6 +27,15 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+def pytest_collection_modifyitems(items):
+    """Where two processes run the tests, one runs those that start Ray: two Rays would wait for
+    each other's CPUs. A module's other tests share their fixtures.
+    """
+    for item in items:
+        group = "cluster" if item.get_closest_marker("cluster") else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def program_on_path(monkeypatch):
     """As for a user who activated the environment: commands to type are printed by name."""
