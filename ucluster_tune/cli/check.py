@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ucluster_tune.cli.study_options import search_space_file, set_option, set_words
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.plan import Machine, Plan, describe_range, plan_document, plan_study
 from ucluster_tune.config.search_space import published_point
@@ -18,15 +19,15 @@ from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change a value of the file; may be given several times.",
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune check search_spaces/quickstart.yaml
+      ucluster-tune check search_spaces/quickstart.yaml --set budget.n_trials=20
+    """
 )
+@search_space_file
+@set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a search-space file and show the plan.
@@ -34,10 +35,6 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     Finds all faults of FILE at once, each with its place, the rule and the value; opens the data
     set, or says what would be fetched and converted; then shows what a run would do. Starts and
     fetches nothing.
-
-    \b
-    Example:
-      ucluster-tune check search_spaces/quickstart.yaml --set budget.n_trials=20
     """
     from ucluster_tune.cli.prepared_data import study_at
     from ucluster_tune.data.preparation import plan_preparation
@@ -57,8 +54,7 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
-    options = [part for override in overrides for part in ("--set", override)]
-    command = shlex.join([program(), "run", str(file), *options])
+    command = shlex.join([program(), "run", str(file), *set_words(overrides)])
     click.echo(f"No faults. Next: {command}")
 
 
