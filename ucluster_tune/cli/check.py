@@ -17,6 +17,7 @@ from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
+from ucluster_tune.search.tracking_store import URI_VARIABLE, uri_without_password
 
 
 @click.command(
@@ -102,7 +103,7 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         else f"{plan.epochs_at_most} in all",
         "A trial": _workers(plan),
         "This machine": _machine(plan),
-        "Tracking": study.tracking.uri or "MLflow, an SQLite file in the studies folder",
+        "Tracking": _tracking(study),
     }
     for name, text in rows.items():
         table.add_row(name, Text(text))
@@ -118,6 +119,15 @@ def _scheduler(plan: Plan) -> str:
 def _workers(plan: Plan) -> str:
     workers = f"{plan.workers_per_trial} Horovod worker{'s' * (plan.workers_per_trial > 1)}"
     return f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+
+
+def _tracking(study: StudyConfig) -> str:
+    if study.tracking.uri is not None:
+        return f"MLflow at {uri_without_password(study.tracking.uri)}"
+    uri = os.environ.get(URI_VARIABLE)
+    if uri:
+        return f"MLflow at {uri_without_password(uri)}, as {URI_VARIABLE} says"
+    return "MLflow, an SQLite file in the studies folder"
 
 
 def _machine_warnings(plan: Plan) -> list[str]:
@@ -141,7 +151,8 @@ def _space_table(study: StudyConfig) -> Table | str:
     if not study.search_space:
         return "Nothing is searched: every trial is the same configuration."
     table = Table(title="Search space", title_justify="left")
-    for heading in ("Hyperparameter", "Range", "Published recipe"):
+    table.add_column("Hyperparameter", no_wrap=True)  # a name that one may copy
+    for heading in ("Range", "Published recipe"):
         table.add_column(heading, overflow="fold")
     point = published_point(study)
     for path, parameter in study.search_space.items():
