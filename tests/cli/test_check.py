@@ -22,6 +22,23 @@ def check(*arguments):
     return CliRunner().invoke(main, ["check", *map(str, arguments)], env={"COLUMNS": "200"})
 
 
+@pytest.mark.parametrize(
+    ("uri", "variable", "told"),
+    [
+        (None, None, "MLflow, an SQLite file in the studies folder"),
+        (None, "http://there:5000", "MLflow at http://there:5000, as MLFLOW_TRACKING_URI says"),
+        ("postgresql://me:secret@db/runs", "http://there:5000", "MLflow at postgresql://"),
+    ],
+)
+def test_the_plan_says_where_runs_are_tracked(uri, variable, told, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
+    result = check(QUICKSTART, *([] if uri is None else ["--set", f"tracking.uri={uri}"]))
+    assert told in result.stdout
+    assert "secret" not in result.stdout
+
+
 def plan_of(*arguments):
     result = check(*arguments, "--json")
     assert result.exit_code == 0, result.stderr

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,7 +68,7 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
         if plot is not None:
             click.echo(f"Spectra: {plot}")
         click.echo(
-            "Next: ucluster-tune run search_spaces/quickstart.yaml --name NAME"
+            f"Next: {program()} run search_spaces/quickstart.yaml --name NAME"
             f" --set data.path={shlex.quote(folder)}"
         )
 

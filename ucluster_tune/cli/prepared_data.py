@@ -14,10 +14,6 @@ from ucluster_tune.errors import DataError
 if TYPE_CHECKING:
     from ucluster_tune.data.preparation import Preparation, Size
 
-yes_option = click.option(
-    "--yes", is_flag=True, help="Fetch and convert missing jets without asking."
-)
-
 
 def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
     """Returns the study with the parquet data set as its `data.path`.

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_any
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.bucket_copy import refresh
 from ucluster_tune.search.journal import read_record
@@ -102,12 +103,28 @@ def _ended_with(command: list[str]) -> Iterator[None]:
         process.wait(timeout=10)
 
 
-@click.command(cls=_Ui)
-@click.argument("name", required=False)
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.command(
+    cls=_Ui,
+    epilog="""\b
+    Example:
+      ucluster-tune ui
+      ucluster-tune ui quickstart --port 8080 --no-browser
+    """,
+)
+@study_name_if_any
+@studies_dir_option
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port.  [default: the first free one from 5000]"
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port.  [default: the first free one from 5000]",
 )
 @click.option("--no-browser", is_flag=True, help="Only print the addresses.")
 @click.option("--json", "as_json", is_flag=True, help="Only print which pages there are.")
@@ -123,11 +140,6 @@ def ui(
 
     Shows the accuracy of the trials of study NAME, by default of the one that ran last, against
     the reference. Ctrl-C ends it.
-
-    \b
-    Example:
-      ucluster-tune ui
-      ucluster-tune ui quickstart --port 8080 --no-browser
     """
     studies = open_studies(studies_dir)
     record = _read_study(studies, name)

@@ -38,7 +38,7 @@ from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
 from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
-from ucluster_tune.trial.nodes import living_nodes
+from ucluster_tune.trial.nodes import living_node_ids
 from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import (
     FAILURE,
@@ -173,7 +173,7 @@ class StudyDriver(tune.Callback):
         if since is not None:
             waited_s = round(seconds_between(since, utc_now()), 1)
             self.note(TrialPlaced(trial=trial_id, waited_s=waited_s))
-        self._nodes[trial_id] = living_nodes()
+        self._nodes[trial_id] = living_node_ids()
 
     def on_trial_result(
         self,

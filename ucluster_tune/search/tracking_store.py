@@ -26,7 +26,7 @@ LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
-_URI_VARIABLE = "MLFLOW_TRACKING_URI"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _MAKING = threading.Lock()  # MLflow's migrations are one thread's work
 
 
@@ -47,7 +47,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
     'http://tracking:5000'
     """
-    uri = uri or os.environ.get(_URI_VARIABLE)
+    uri = uri or os.environ.get(URI_VARIABLE)
     if not uri:
         path = StudiesFolder(studies_dir).mlflow_db
     elif uri.startswith(_SQLITE):
@@ -79,7 +79,7 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
         recorded: what `Tracker.uri` was when the study started: absolute, without a password.
         studies_dir: the studies folder, which may have moved since.
     """
-    named = configured or os.environ.get(_URI_VARIABLE)
+    named = configured or os.environ.get(URI_VARIABLE)
     if named and uri_without_password(named) != named:
         return named
     if not named and sqlite_path(recorded) is not None:
