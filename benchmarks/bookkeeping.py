@@ -24,6 +24,7 @@ from ray.tune.search import Searcher
 from rich.console import Console
 from rich.table import Table
 
+from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
 from ucluster_tune.search.driver import StudyDriver
@@ -63,12 +64,12 @@ class Stopwatch:
         self.seconds.append(time.perf_counter() - began)
 
 
-def study(n_trials: int, n_epochs: int) -> StudyConfig:
+def study(n_trials: int, n_epochs: int, jets: str = "/none") -> StudyConfig:
     """A search over two values."""
     return StudyConfig.model_validate(
         {
             "name": "bookkeeping",
-            "data": {"path": "/none"},
+            "data": {"path": jets},
             "training": {"n_epochs": n_epochs, "n_pretraining_epochs": 1},
             "search_space": {
                 "training.learning_rate": {
@@ -86,7 +87,7 @@ def study(n_trials: int, n_epochs: int) -> StudyConfig:
 
 
 def run_trivial_trials(
-    config: StudyConfig, paths: StudyPaths, folder: StudiesFolder
+    config: StudyConfig, paths: StudyPaths, folder: StudiesFolder, dataset_checksum: str = "0"
 ) -> tuple[list[float], list[float]]:
     """Return the seconds of each epoch report and of each new trial's suggestion."""
     tracker = Tracker.open(TrackingConfig(), folder.root)
@@ -94,7 +95,7 @@ def run_trivial_trials(
         name=paths.name,
         config=config.model_dump(mode="json"),
         code_version="0",
-        dataset_checksum="0",
+        dataset_checksum=dataset_checksum,
         tracking_uri=tracker.uri,
         experiment_id=tracker.experiment_id,
         seed=1,
@@ -209,7 +210,9 @@ def main(n_trials: int, n_epochs: int) -> None:
         folder = StudiesFolder(Path(name))
         paths = folder.study("bookkeeping")
         paths.trials.mkdir(parents=True)
-        reports, suggested = run_trivial_trials(study(n_trials, n_epochs), paths, folder)
+        config = study(n_trials, n_epochs)
+        paths.study_yaml.write_text(dump_config(config))
+        reports, suggested = run_trivial_trials(config, paths, folder)
         to_resume = seconds_to_resume(paths)
     table = Table("trials before", "an epoch's report, median, ms", "a suggestion, median, ms")
     for part in range(N_PARTS):
