@@ -1,8 +1,8 @@
 """Several hosts on one machine: what a cluster of machines is made of, without the machines.
 
 A host is a network, process, mount and host-name namespace of its own, with its own sshd, home,
-/tmp, /run, /dev/shm, /etc/hosts and network card; a cable goes from it to a switch, which is a
-bridge in a namespace of its own. Nothing is ever added to the network of the real machine.
+/tmp, /var/tmp, /run, /dev/shm, /etc/hosts and network card; a cable goes from it to a switch,
+which is a bridge in a namespace of its own. Nothing is ever added to the real machine's network.
 
 No namespace has a name: each lives as long as its first process, and that one is killed by the
 system when this process ends, however it ends. So nothing is left of hosts whose test was killed.
@@ -25,6 +25,7 @@ import psutil
 CHECKOUT = Path(__file__).parents[2]
 HOME = "/srv/home"  # on each host; under /srv since what runs may lie in the real /root
 SHARED = "/srv/shared"  # where the laboratory's shared disk is mounted
+_ASIDE = "/run/shared"
 TOOLS = ("ip", "nsenter", "rsync", "setpriv", "ssh", "ssh-keygen", "sshd", "unshare")
 # As in Debian; sshd wants a full path.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,6 +47,7 @@ mkdir -p /srv/home /srv/shared
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
 mount -t tmpfs tmpfs /dev/shm
+mount --bind "$DISK/var_tmp" /var/tmp
 mount --rbind "$DISK/tmp" /tmp
 read -r _
 ip link set lo up
@@ -97,9 +99,9 @@ class Host:
         self._holder: subprocess.Popen[str] | None = None
         self._port = ""
         self._n_boots = 0
-        for folder in ("etc", "srv", "srv/home", "srv/shared", "tmp"):
+        for folder in ("etc", "srv", "srv/home", "srv/shared", "tmp", "var_tmp"):
             (self.disk / folder).mkdir(parents=True)
-        (self.disk / "tmp").chmod(0o1777)
+            (self.disk / folder).chmod(0o1777 if folder.endswith("tmp") else 0o755)
         self._write_files()
 
     @property
@@ -158,6 +160,14 @@ class Host:
     def plug_in(self) -> None:
         """Mend the cable."""
         self._laboratory.switch(f"link set {self._port} up")
+
+    def unmount_shared(self) -> None:
+        """Take the shared disk away: its own folder of that path is seen."""
+        self.run(f"mkdir -p {_ASIDE} && mount --move {SHARED} {_ASIDE}")
+
+    def mount_shared(self) -> None:
+        """Bring the shared disk back."""
+        self.run(f"mount --move {_ASIDE} {SHARED}")
 
     def forget_own_name(self, forgets: bool = True) -> None:
         """Make the host unable to resolve its own name, or able again."""
