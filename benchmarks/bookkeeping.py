@@ -27,6 +27,7 @@ from rich.table import Table
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
+from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.events import StudyStarted
 from ucluster_tune.search.journal import StudyJournal, read_events, read_record
@@ -173,7 +174,7 @@ def opened(
         config,
         name=paths.name,
         published_point=published_point(config),
-        database=paths.optuna_db,
+        dashboards=DashboardFile(paths.optuna_db, paths.name),
         known=known_trials(driver.record, config.objective),
     )
     searcher = OptunaSuggestions(

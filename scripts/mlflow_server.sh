@@ -7,7 +7,8 @@
 #
 # FOLDER is a local disk of the head, for the database and the log; ARTIFACTS a path or s3:// URI.
 # MLFLOW_BACKEND_STORE_URI names another database than the SQLite file in FOLDER; it may hold a
-# password, so it is no argument, which everybody on the machine could read.
+# password, so it is no argument, which everybody on the machine could read. PostgreSQL's is taken
+# from PGPASSWORD or ~/.pgpass where the URI has none.
 set -euo pipefail
 
 if (($# != 2)); then
@@ -35,6 +36,21 @@ fi
 
 mkdir -p "$folder"
 export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-sqlite:///$(realpath "$folder")/mlflow.db}"
+if [[ $MLFLOW_BACKEND_STORE_URI == postgresql* ]]; then
+    MLFLOW_BACKEND_STORE_URI="$(
+        python3 - <<'PYTHON'
+import os, sys
+from ucluster_tune.errors import UClusterTuneError
+from ucluster_tune.search.databases import refuse_unreachable, with_password
+try:
+    uri = with_password(os.environ["MLFLOW_BACKEND_STORE_URI"])
+    refuse_unreachable(uri, "MLflow's database")
+except UClusterTuneError as error:
+    sys.exit(f"Error: {error}")
+print(uri)
+PYTHON
+    )"
+fi
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # five more processes, for language models only
 unset MLFLOW_TRACKING_URI                       # the address of this very server

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.postgresql_server import postgresql_server, postgresql_service
 from tests.s3_server import s3_server, s3_service
 from tests.small_study import write_small_dataset
 from ucluster_tune.cluster.embedded import prepare_environment
 
-__all__ = ["s3_server", "s3_service"]
+__all__ = ["postgresql_server", "postgresql_service", "s3_server", "s3_service"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
 # The cluster file that ships lies in the working directory, and other tests start Rays.

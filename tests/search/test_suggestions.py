@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.knowledge import known_trials
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
@@ -29,7 +30,9 @@ class Search:
         self.begun: dict[str, Any] = {}
         self.refused = refused
         self.database = folder / "optuna.db"
-        self.sampler = StudySampler(self.study, name="jets", database=self.database)
+        self.sampler = StudySampler(
+            self.study, name="jets", dashboards=DashboardFile(self.database, "jets")
+        )
         self.suggestions = OptunaSuggestions(
             self.sampler,
             self.study.objective,
@@ -123,7 +126,9 @@ def test_interrupted_trials_go_on_before_new_ones_begin(tmp_path: Path) -> None:
         record.apply(event)
     database = tmp_path / "optuna.db"
     known = known_trials(record, study.objective)
-    sampler = StudySampler(study, name="jets", database=database, known=known)
+    sampler = StudySampler(
+        study, name="jets", dashboards=DashboardFile(database, "jets"), known=known
+    )
     search = OptunaSuggestions(
         sampler,
         study.objective,
