@@ -23,7 +23,7 @@ from rich.table import Table
 
 from benchmarks.bookkeeping import run_trivial_trials, study
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.study import DataConfig
+from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.dataset import open_checked_dataset
 from ucluster_tune.search.events import StudyEnded
 from ucluster_tune.search.extension import Extension, extend
