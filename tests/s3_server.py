@@ -54,6 +54,8 @@ class S3Server:
 
     def _put(self, name: str, contents: bytes) -> None:
         request = urllib.request.Request(f"{self.endpoint}/{name}", contents, method="PUT")
+        # Without a type it counts as a form, in which moto looks for fields.
+        request.add_header("Content-Type", "application/octet-stream")
         urllib.request.urlopen(request, timeout=30).close()
 
 
