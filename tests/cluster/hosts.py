@@ -219,13 +219,19 @@ class Host:
         return {pid: line for pid, line in found.items() if not line.startswith("sshd")
                 and not line.endswith("sshd.log")}  # fmt: skip
 
+    def listeners(self) -> list[tuple[str, str, int]]:
+        """Its processes that listen, sshd's left out: name, address, port."""
+        found = []
+        for line in self.run("ss -Hltnp").stdout.splitlines():
+            address, _, port = line.split()[3].rpartition(":")
+            name = line.partition('users:(("')[2].partition('"')[0]
+            if name != "sshd":
+                found.append((name, address.strip("[]").removeprefix("::ffff:"), int(port)))
+        return found
+
     def listening(self) -> set[tuple[str, int]]:
-        """The addresses and ports that its processes listen on, sshd's left out."""
-        lines = self.run("ss -Hltn").stdout.splitlines()
-        ends = [line.split()[3].rpartition(":") for line in lines]
-        found = {(address.strip("[]").removeprefix("::ffff:"), int(port))
-                 for address, _, port in ends}  # fmt: skip
-        return {end for end in found if end[1] != 22}
+        """The addresses and ports that they listen on."""
+        return {(address, port) for _, address, port in self.listeners()}
 
     def write_home(self, path: str, text: str) -> None:
         """Write a file under the home of its user."""

@@ -103,7 +103,7 @@ class LaunchedCluster:
 
     def up(self) -> str:
         """Make the token and type `ray up`; returns what it wrote once all nodes are there."""
-        self.laptop.run("ray get-auth-token --generate")
+        self.laptop.run("ray get-auth-token --generate > /dev/null")  # it prints the token
         done = self.laptop.run("ray up -y ray_cluster.yaml", timeout_s=180)
         self.wait_for_cpus(len(self.nodes))
         return done.stdout + done.stderr

@@ -153,6 +153,7 @@ def test_listening_tells_address_and_port(lab, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert found == {("127.0.0.1", 4242)}
+        assert near.listeners() == [("python3", "127.0.0.1", 4242)]
 
 
 def test_nothing_is_left_when_a_test_fails(tmp_path):

@@ -259,7 +259,7 @@ def test_ray_down_leaves_nothing(cluster):
             if OF_RAY.search(line)
         ]
 
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 80
     while found := left():
         assert time.monotonic() < deadline, found
         time.sleep(0.5)
