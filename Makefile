@@ -5,6 +5,7 @@ EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
+TWO_AT_A_TIME := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-faults test-hosts lint format format-check types clean
@@ -33,7 +34,7 @@ quickstart: install ## Install, then search on the sample of simulated jets (8 m
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
 
 test: install ## Install, then run the tests (12 minutes on 2 cores)
-	$(BIN)/pytest -m "not faults and not hosts"
+	$(BIN)/pytest -m "not faults and not hosts" $(TWO_AT_A_TIME)
 
 test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
 	$(BIN)/pytest -m faults
