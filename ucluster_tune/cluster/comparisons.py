@@ -187,12 +187,12 @@ def _clocks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
 
 
 def _room(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
-    for facts in told:
-        for check, free, least, remedy in (
-            ("disk", facts.disk_free, _MIN_DISK_GIB, "make room on the disk of /tmp"),
-            ("memory", facts.memory_free, _MIN_MEMORY_GIB, "end what else runs there"),
-        ):
-            gib = free / _GIB
+    for check, least, remedy in (
+        ("disk", _MIN_DISK_GIB, "make room on the disk of /tmp"),
+        ("memory", _MIN_MEMORY_GIB, "end what else runs there"),
+    ):
+        for facts in told:
+            gib = (facts.disk_free if check == "disk" else facts.memory_free) / _GIB
             yield CheckRow(
                 facts.node.name,
                 check,
