@@ -81,6 +81,13 @@ class DataConfig(Section):
         min_length=1,
         description="classes to keep; null keeps all that the data set has",
     )
+    shuffle_buffer_jets: int = Field(
+        200_000,
+        ge=2,
+        le=10**9,
+        description="jets that a worker holds in memory; where it has more to read, they are"
+        " streamed and shuffled among so many",
+    )
 
 
 class ModelConfig(Section):

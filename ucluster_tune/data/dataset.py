@@ -3,49 +3,26 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import Manifest, read_manifest, verify_files
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, concatenate
-from ucluster_tune.data.parquet_files import (
-    ALL_COLUMNS,
-    LABELS,
-    JetFile,
-    check_lists,
-    class_index,
-    pack_table,
+from ucluster_tune.data.parquet_files import JetFile, class_index
+from ucluster_tune.data.row_groups import (
+    FileMetadata,
+    JetFilter,
+    RowGroup,
+    label_tables,
+    read_jets,
+    scan_file,
 )
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
+from ucluster_tune.data.schema import MASS_GEV, SPLITS
 from ucluster_tune.data.sharding import Piece, share_row_groups
 from ucluster_tune.errors import DataError
-
-_MEND: Final = "copy the data set again from where it came, or make it again"
-_LABELS_AT_A_TIME: Final = 64  # row groups; of a remote file they are asked for side by side
-
-
-@dataclass(frozen=True)
-class RowGroup:
-    """One row group of one file, and how many of its jets pass the selection, by class."""
-
-    file: JetFile
-    index: int
-    n_selected: dict[str, int]
-
-    def __str__(self) -> str:
-        return f"{self.file}, row group {self.index}"
-
-    @property
-    def n_jets(self) -> int:
-        """Jets that pass the selection."""
-        return sum(self.n_selected.values())
 
 
 @dataclass(frozen=True)
@@ -91,27 +68,35 @@ class JetDataset:
         return self.read_pieces(split, self.share(split, rank, world_size))
 
     def read_pieces(self, split: str, pieces: Sequence[Piece]) -> PackedJets:
-        """Return the jets of some pieces, in their order; a file is opened once for neighbours.
+        """Return the jets of some pieces, in their order.
+
+        Raises:
+            DataError: as `read_share`.
+        """
+        return concatenate(list(self.blocks_of(split, pieces)))
+
+    def blocks_of(
+        self, split: str, pieces: Sequence[Piece], known: FileMetadata | None = None
+    ) -> Iterator[PackedJets]:
+        """Yield the same, some thousand jets at a time; a file is opened once for neighbours.
+
+        Args:
+            split: of which the pieces are.
+            pieces: in any order.
+            known: takes what is learnt of the files, so that they are opened faster again.
 
         Raises:
             DataError: as `read_share`.
         """
         groups = self.row_groups[split]
-        parts = []
-        for jet_file, of_file in groupby(pieces, lambda piece: groups[piece.row_group].file):
-            with jet_file.opened() as file:
-                for piece in of_file:
-                    table = self._selected(file, groups[piece.row_group])
-                    wanted = table.slice(piece.start, piece.n_jets)
-                    parts.append(pack_table(wanted, self.class_names))
-        return concatenate(parts)
+        return read_jets([(groups[p.row_group], p) for p in pieces], self._filter, known)
 
     def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of all selected jets of `split`, and no features."""
         masses, classes = [], []
         for jet_file, _ in groupby(self.row_groups[split], lambda group: group.file):
-            for table in _label_tables(jet_file):
-                kept = table.filter(_selection(table, self.config, self.class_names))
+            for table in label_tables(jet_file):
+                kept = table.filter(self._filter.passes(table))
                 masses.append(kept[MASS_GEV].to_numpy())
                 classes.append(class_index(kept, self.class_names))
         return np.concatenate(masses), np.concatenate(classes)
@@ -123,22 +108,13 @@ class JetDataset:
             DataError: naming file, row group and column.
         """
         for split in SPLITS:
-            for jet_file, groups in groupby(self.row_groups[split], lambda group: group.file):
-                with jet_file.opened() as file:
-                    for group in groups:
-                        self._selected(file, group)
+            everything = [Piece(i, 0, g.n_jets) for i, g in enumerate(self.row_groups[split])]
+            for _ in self.blocks_of(split, everything):
+                pass
 
-    def _selected(self, file: pq.ParquetFile, group: RowGroup) -> pa.Table:
-        """Return the selected jets of a row group, checked."""
-        table = file.read_row_group(group.index, ALL_COLUMNS)
-        table = table.filter(_selection(table, self.config, self.class_names))
-        check_lists(table, str(group))
-        if table.num_rows != group.n_jets:
-            raise DataError(
-                f"{group}: {table.num_rows} jets pass the selection in place of {group.n_jets}:"
-                f" the file changed since it was opened; {_MEND}"
-            )
-        return table
+    @property
+    def _filter(self) -> JetFilter:
+        return JetFilter(self.config, self.class_names)
 
 
 def open_dataset(config: DataConfig) -> JetDataset:
@@ -157,7 +133,9 @@ def open_dataset(config: DataConfig) -> JetDataset:
         split: tuple(
             group
             for file in manifest.split_files(split)
-            for group in _scan_file(JetFile(folder / file.path, file.n_bytes), config, class_names)
+            for group in scan_file(
+                JetFile(folder / file.path, file.n_bytes), JetFilter(config, class_names)
+            )
         )
         for split in SPLITS
     }
@@ -196,56 +174,6 @@ def _kept_classes(config: DataConfig, manifest: Manifest, folder: Location) -> t
             f" data.classes can name {', '.join(manifest.classes)}"
         )
     return tuple(name for name in CLASS_NAMES if name in wanted)
-
-
-def _scan_file(
-    file: JetFile, config: DataConfig, class_names: Sequence[str]
-) -> Iterator[RowGroup]:
-    for index, table in enumerate(_label_tables(file)):
-        yield RowGroup(file, index, _count_selected(str(file), table, config, class_names))
-
-
-def _label_tables(jet_file: JetFile) -> Iterator[pa.Table]:
-    """Yield class and mass of the jets of each row group."""
-    with jet_file.opened() as file:
-        for first in range(0, file.num_row_groups, _LABELS_AT_A_TIME):
-            chosen = range(first, min(first + _LABELS_AT_A_TIME, file.num_row_groups))
-            table = file.read_row_groups(chosen, LABELS)
-            start = 0
-            for index in chosen:
-                n_jets = file.metadata.row_group(index).num_rows
-                yield table.slice(start, n_jets)
-                start += n_jets
-
-
-def _count_selected(
-    where: str, table: pa.Table, config: DataConfig, class_names: Sequence[str]
-) -> dict[str, int]:
-    masses = table[MASS_GEV].to_numpy()
-    if not np.isfinite(masses).all():
-        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
-    if table[JET_CLASS].null_count:
-        raise DataError(
-            f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
-            " a search needs labelled jets to measure its accuracy"
-        )
-    unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - set(CLASS_NAMES)
-    if unknown:
-        raise DataError(
-            f"{where}, column {JET_CLASS}: unknown class {min(unknown)!r};"
-            f" classes are {', '.join(CLASS_NAMES)}"
-        )
-    kept = table.filter(_selection(table, config, class_names))[JET_CLASS].to_numpy()
-    return {name: int(np.count_nonzero(kept == name)) for name in class_names}
-
-
-def _selection(table: pa.Table, config: DataConfig, class_names: Sequence[str]) -> pa.Array:
-    """Return bool [jet]: of a kept class, with mass_min_gev < mass < mass_max_gev."""
-    in_window = pc.and_(
-        pc.greater(table[MASS_GEV], config.mass_min_gev),
-        pc.less(table[MASS_GEV], config.mass_max_gev),
-    )
-    return pc.and_(in_window, pc.is_in(table[JET_CLASS], pa.array(class_names)))
 
 
 def _refuse_empty(dataset: JetDataset, split: str) -> None:

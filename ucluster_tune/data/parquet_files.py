@@ -50,8 +50,11 @@ class JetFile:
         return str(self.place)
 
     @contextmanager
-    def opened(self) -> Iterator[pq.ParquetFile]:
+    def opened(self, known: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
         """Give the file, its size, columns and row groups checked.
+
+        Args:
+            known: metadata of an earlier time, which then are neither read nor checked again.
 
         Raises:
             DataError: it is missing, cut short, of a newer format or of an unknown shape, or the
@@ -64,8 +67,11 @@ class JetFile:
                     f" it was cut short or changed; {_MEND}"
                 )
             # Of a remote file all columns of a row group come with few requests at a time.
-            with pq.ParquetFile(stream, pre_buffer=not self.place.is_local) as file:
-                _check_parquet(self.place, file)
+            with pq.ParquetFile(
+                stream, metadata=known, pre_buffer=not self.place.is_local
+            ) as file:
+                if known is None:
+                    _check_parquet(self.place, file)
                 yield file
 
 

@@ -1,35 +1,31 @@
 """Clusters of jets in inference mode, and how well they agree with the classes."""
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ucluster_tune.data.packed import IntArray, PackedBatch, PackedJets
+from ucluster_tune.data.feed import JetBatch
+from ucluster_tune.data.packed import IntArray, PackedBatch
+from ucluster_tune.training.cluster_counts import ClusterCounts
 from ucluster_tune.training.group import Group
-from ucluster_tune.training.metrics import (
-    ClusterQuality,
-    Confusion,
-    batched_accuracies,
-    cluster_quality,
-    confusion_matrix,
-)
+from ucluster_tune.training.metrics import ClusterQuality, Confusion, cluster_quality
 
-_INFERENCE_BATCH = 128  # small enough to stay in the processor's caches
+INFERENCE_BATCH = 128  # small enough to stay in the processor's caches
 _MAX_KEPT_JETS = 3000
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Clusters of this rank's jets; their quality over the jets of all ranks.
+    """Quality of clusters over the jets of all ranks, and this rank's first 3000 jets themselves.
 
     Attributes:
         quality: over all ranks.
         confusion: int64 [cluster, class], over all ranks.
-        embedding: float32 [jet, dim] of this rank.
+        embedding: float32 [jet, dim].
         cluster: int64 [jet]; the nearest centroid.
         jet_class: int64 [jet].
         mass_gev: float32 [jet].
@@ -47,14 +43,14 @@ class Evaluation:
     class_names: tuple[str, ...]
 
     def contents(self) -> bytes:
-        """Return the file of what a picture of the clusters needs; at most 3000 jets."""
+        """Return the file of what a picture of the clusters needs."""
         archive = io.BytesIO()
         np.savez(
             archive,
-            embedding=self.embedding[:_MAX_KEPT_JETS],
-            cluster=self.cluster[:_MAX_KEPT_JETS],
-            jet_class=self.jet_class[:_MAX_KEPT_JETS],
-            mass_gev=self.mass_gev[:_MAX_KEPT_JETS],
+            embedding=self.embedding,
+            cluster=self.cluster,
+            jet_class=self.jet_class,
+            mass_gev=self.mass_gev,
             centroids=self.centroids,
             confusion=self.confusion,
             class_names=np.array(self.class_names),
@@ -63,46 +59,53 @@ class Evaluation:
 
 
 def evaluate(
-    jets: PackedJets,
-    make_batch: Callable[[PackedJets, IntArray], PackedBatch],
+    batches: Iterable[JetBatch[PackedBatch]],
     infer: Callable[[PackedBatch], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
     centroids: npt.NDArray[np.float32],
     class_names: Sequence[str],
     evaluation_batch_size: int,
     group: Group,
 ) -> Evaluation:
-    """Return the clusters of `jets` and their quality.
+    """Return the clusters of jets and their quality; memory does not grow with their number.
 
     Args:
-        jets: this rank's.
-        make_batch: returns chosen jets as tensors.
+        batches: this rank's jets, in their order.
         infer: returns embedding, logits and squared distances of a batch.
         centroids: float32 [cluster, dim].
         class_names: of the data set.
         evaluation_batch_size: of the published protocol.
         group: the workers, whose counts are summed.
     """
-    embeddings, clusters = [], []
-    for start in range(0, len(jets), _INFERENCE_BATCH):
-        chosen = np.arange(start, min(start + _INFERENCE_BATCH, len(jets)))
-        embedding, _, distances = infer(make_batch(jets, chosen))
-        embeddings.append(embedding.numpy())
-        clusters.append(np.argmin(distances.numpy(), axis=1))
-    cluster = np.concatenate(clusters).astype(np.int64)
-
-    shape = (len(centroids), len(class_names))
-    local = confusion_matrix(cluster, jets.jet_class, *shape)
-    in_batches = batched_accuracies(cluster, jets.jet_class, *shape, evaluation_batch_size)
-    counts = np.concatenate([local.reshape(-1), [sum(in_batches), len(in_batches)]])
-    counts = group.sum_tensor(tf.constant(counts, tf.float64), name="evaluation").numpy()
-    confusion = counts[:-2].round().astype(np.int64).reshape(shape)
+    counts = ClusterCounts(len(centroids), len(class_names), evaluation_batch_size)
+    kept: list[tuple[npt.NDArray[np.generic], ...]] = []
+    n_kept = 0
+    for jets in batches:
+        embedding, _, distances = infer(jets.batch)
+        cluster = np.argmin(distances.numpy(), axis=1).astype(np.int64)
+        counts.add(cluster, jets.jet_class)
+        if n_kept < _MAX_KEPT_JETS:
+            few = slice(_MAX_KEPT_JETS - n_kept)
+            arrays = (embedding.numpy(), cluster, jets.jet_class, jets.mass_gev)
+            kept.append(tuple(array[few] for array in arrays))
+            n_kept += len(kept[-1][0])
+    confusion, accuracy_batched = _summed(counts, group)
+    embedding, cluster, jet_class, mass_gev = map(np.concatenate, zip(*kept, strict=True))
     return Evaluation(
-        quality=cluster_quality(confusion, float(counts[-2] / counts[-1])),
+        quality=cluster_quality(confusion, accuracy_batched),
         confusion=confusion,
-        embedding=np.concatenate(embeddings),
+        embedding=embedding,
         cluster=cluster,
-        jet_class=jets.jet_class,
-        mass_gev=jets.mass_gev,
+        jet_class=jet_class,
+        mass_gev=mass_gev,
         centroids=centroids,
         class_names=tuple(class_names),
     )
+
+
+def _summed(counts: ClusterCounts, group: Group) -> tuple[Confusion, float]:
+    """Return the confusion matrix and the mean accuracy in batches over all ranks."""
+    local = counts.confusion
+    numbers = np.concatenate([local.reshape(-1), counts.batched()])
+    numbers = group.sum_tensor(tf.constant(numbers, tf.float64), name="evaluation").numpy()
+    confusion = numbers[:-2].round().astype(np.int64).reshape(local.shape)
+    return confusion, float(numbers[-2] / numbers[-1])

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +9,9 @@ import tensorflow as tf
 
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.dataset import JetDataset
+from ucluster_tune.data.feed import JetFeed
 from ucluster_tune.data.packed import IntArray, PackedBatch, PackedJets
-from ucluster_tune.data.sharding import epoch_batches, steps_per_epoch
+from ucluster_tune.data.sharding import steps_per_epoch
 from ucluster_tune.errors import CheckpointError, CollapsedEmbeddingError, NonFiniteLossError
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.model.optimizer import (
@@ -21,11 +21,11 @@ from ucluster_tune.model.optimizer import (
     learning_rate_after,
 )
 from ucluster_tune.training.checkpoint import Checkpoint
-from ucluster_tune.training.evaluation import Evaluation, evaluate
+from ucluster_tune.training.evaluation import INFERENCE_BATCH, Evaluation, evaluate
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.health import MAX_DEAD_STEPS, StepHealth, epoch_warnings
 from ucluster_tune.training.kmeans import kmeans_centroids
-from ucluster_tune.training.neighbor_cache import with_first_neighbors
+from ucluster_tune.training.neighbor_cache import FirstNeighborSearch
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.training.steps import NetworkState, NetworkSteps, StepScalars
 
@@ -59,14 +59,8 @@ class Trainer:
         self._steps_per_epoch = steps_per_epoch(
             dataset.n_jets_by_rank("train", group.world_size), config.training.global_batch_size
         )
-
-    @cached_property
-    def _training_jets(self) -> PackedJets:
-        return self._read("train")
-
-    @cached_property
-    def _validation_jets(self) -> PackedJets:
-        return self._read("validation")
+        self._search = FirstNeighborSearch(config.model)
+        self._training_jets, self._validation_jets = self._feed("train"), self._feed("validation")
 
     @property
     def is_done(self) -> bool:
@@ -83,14 +77,6 @@ class Trainer:
             NonFiniteLossError: a loss is not finite.
             CollapsedEmbeddingError: the embedding is zero for every jet and stays so.
         """
-        batches = epoch_batches(
-            len(self._training_jets),
-            self._steps_per_epoch,
-            self.config.training.seed,
-            self.epoch + 1,
-            self._group.rank,
-        )
-        started = time.perf_counter()
         epoch, training, loss = self.epoch + 1, self.config.training, self.config.loss
         in_pretraining = epoch <= training.n_pretraining_epochs
         inverse_temperature = inverse_temperature_in(
@@ -102,21 +88,25 @@ class Trainer:
         clustering_weight = 0.0 if in_pretraining else loss.clustering_weight
 
         losses, embeddings, health = [], [], []
-        for step, jets in enumerate(batches, start=1):
-            step_losses, embedding, state = self._step(
-                epoch, step, jets, clustering_weight, inverse_temperature
-            )
-            losses.append(step_losses)
-            embeddings.append(embedding)
-            health.append(state)
-            if on_step is not None:
-                on_step(step, len(batches))
+        feed, n_steps = self._training_jets, self._steps_per_epoch
+        with feed.shuffled(n_steps, training.seed, epoch) as batches:
+            started = time.perf_counter()
+            for step, jets in enumerate(batches, start=1):
+                step_losses, embedding, state = self._step(
+                    epoch, step, jets.batch, clustering_weight, inverse_temperature
+                )
+                losses.append(step_losses)
+                if in_pretraining:
+                    embeddings.append(embedding[: feed.n_kept(len(embedding))])
+                health.append(state)
+                if on_step is not None:
+                    on_step(step, n_steps)
         training_seconds = time.perf_counter() - started
 
         if in_pretraining:
             self._set_centroids(np.concatenate(embeddings), epoch)
         self.epoch = epoch
-        self.last_evaluation = self.evaluate(self._validation_jets)
+        self.last_evaluation = self._evaluate(self._validation_jets)
         focal, clustering, separation = np.mean(losses, axis=0)
         clustering, separation = (0.0, 0.0) if in_pretraining else (clustering, separation)
         return EpochRecord(
@@ -139,21 +129,9 @@ class Trainer:
             warnings=epoch_warnings(health, epoch, in_pretraining),
         )
 
-    def evaluate(self, jets: PackedJets) -> Evaluation:
-        """Return the clusters of this rank's `jets` and their quality over all ranks."""
-        return evaluate(
-            jets,
-            self._batch,
-            self._steps.infer,
-            self._centroids(),
-            self._dataset.class_names,
-            self.config.training.evaluation_batch_size,
-            self._group,
-        )
-
     def evaluate_split(self, split: str) -> Evaluation:
-        """Return the same for a split of the data set, read anew."""
-        return self.evaluate(self._read(split))
+        """Return this rank's clusters of a split, read anew, and their quality over all ranks."""
+        return self._evaluate(self._feed(split))
 
     def checkpoint(self) -> Checkpoint:
         """Return all that training needs to go on from here."""
@@ -199,7 +177,7 @@ class Trainer:
         self,
         epoch: int,
         step: int,
-        jets: IntArray,
+        batch: PackedBatch,
         clustering_weight: float,
         inverse_temperature: float,
     ) -> tuple[tuple[float, float, float], npt.NDArray[np.float32], StepHealth]:
@@ -210,7 +188,7 @@ class Trainer:
             draw = self._n_steps * self._group.world_size + self._group.rank
             self._state.dropout_seed.assign([training.seed, draw % 2**31])
         result = self._steps.train(
-            self._batch(self._training_jets, jets),
+            batch,
             StepScalars(
                 clustering_weight=tf.constant(clustering_weight),
                 inverse_temperature=tf.constant(inverse_temperature),
@@ -276,6 +254,24 @@ class Trainer:
         batch = jets.batch(chosen, self.config.model.n_neighbors, self._mass_bin_edges_gev)
         return PackedBatch(*map(tf.constant, batch))
 
-    def _read(self, split: str) -> PackedJets:
-        jets = self._dataset.read_share(split, self._group.rank, self._group.world_size)
-        return with_first_neighbors(jets, self.config.model)
+    def _feed(self, split: str) -> JetFeed[PackedBatch]:
+        return JetFeed(
+            self._dataset,
+            split,
+            self._group.rank,
+            self._group.world_size,
+            max_jets=self.config.data.shuffle_buffer_jets,
+            search=self._search,
+            make_batch=self._batch,
+        )
+
+    def _evaluate(self, feed: JetFeed[PackedBatch]) -> Evaluation:
+        with feed.in_order(INFERENCE_BATCH) as batches:
+            return evaluate(
+                batches,
+                self._steps.infer,
+                self._centroids(),
+                self._dataset.class_names,
+                self.config.training.evaluation_batch_size,
+                self._group,
+            )
