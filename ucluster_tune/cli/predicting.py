@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cluster.machine import this_machine
 
 if TYPE_CHECKING:
     from ucluster_tune.data.jet_stream import JetSource
