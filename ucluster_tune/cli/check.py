@@ -11,9 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.cli.study_options import search_space_file, set_option, set_words
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
-from ucluster_tune.config.plan import Machine, Plan, describe_range, plan_document, plan_study
+from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
@@ -67,17 +68,6 @@ def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
 
     dataset = open_checked_dataset(study.data, study.resources.workers_per_trial)
     return {split: dataset.counts(split) for split in SPLITS}
-
-
-def this_machine() -> Machine:
-    """Returns the cores that this process may use, and the GPUs."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        folder = Path("/proc/driver/nvidia/gpus")
-        n_gpus = len(list(folder.iterdir())) if folder.is_dir() else 0
-    else:
-        n_gpus = len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return Machine(n_cpus=len(os.sched_getaffinity(0)), n_gpus=n_gpus)
 
 
 def _jets_in_words(jets: dict[str, dict[str, int]]) -> str:

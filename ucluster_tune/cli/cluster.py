@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.on_cluster import Job, SearchCommand
 from ucluster_tune.cli.study_options import set_option, set_words, studies_dir_option
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
 

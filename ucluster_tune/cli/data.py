@@ -17,7 +17,6 @@ from ucluster_tune.cli.jet_options import (
     new_dataset_option,
     progress_bar,
 )
-from ucluster_tune.report.cells import program
 
 
 @click.group(
@@ -140,6 +139,7 @@ def simulate(
     """
     from ucluster_tune.data.simulation.dataset import simulate_dataset
     from ucluster_tune.data.simulation.settings import SimulationSettings
+    from ucluster_tune.report.cells import program
 
     _check_split_sizes(jets_per_class, fractions)
     command = [

@@ -15,7 +15,6 @@ from ucluster_tune.cli.jet_options import (
     new_dataset_option,
     progress_bar,
 )
-from ucluster_tune.report.cells import program
 
 
 @click.command(
@@ -101,6 +100,7 @@ def convert(
         )
 
     from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+    from ucluster_tune.report.cells import program
 
     command = [
         *("ucluster-tune", "data", "convert", str(source), "--out", str(out)),

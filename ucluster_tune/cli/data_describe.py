@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
-from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,6 +44,7 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
     from ucluster_tune.data.description import describe_dataset
     from ucluster_tune.data.manifest import read_manifest
     from ucluster_tune.errors import DataError
+    from ucluster_tune.report.cells import program
 
     n_bytes = sum(file.n_bytes for file in read_manifest(folder).files)
     with progress_bar(in_bytes=True) as progress:

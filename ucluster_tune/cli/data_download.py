@@ -6,7 +6,6 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
-from ucluster_tune.report.cells import program
 
 
 @click.command(
@@ -52,6 +51,7 @@ def download(record: str, folder: Path, patterns: tuple[str, ...], at_a_time: in
         read_record,
         record_number,
     )
+    from ucluster_tune.report.cells import program
 
     number = record_number(record)
     found = read_record(number, say=lambda line: click.echo(line, err=True))

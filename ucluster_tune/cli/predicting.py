@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:

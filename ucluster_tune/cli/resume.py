@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.on_cluster import Job, SearchCommand, typed_words
-from ucluster_tune.cli.searching import INTERRUPTED, show_search
+from ucluster_tune.cli.searching import show_search
 from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_any
 from ucluster_tune.report.cells import program
 

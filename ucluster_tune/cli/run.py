@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.on_cluster import Job, SearchCommand
 from ucluster_tune.cli.prepared_data import with_prepared_data
 from ucluster_tune.cli.searching import show_search
@@ -17,6 +16,7 @@ from ucluster_tune.cli.study_options import (
     studies_dir_option,
     yes_option,
 )
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig

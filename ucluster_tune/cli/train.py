@@ -5,9 +5,9 @@ from pathlib import Path
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.prepared_data import with_prepared_data
 from ucluster_tune.cli.study_options import set_option, yes_option
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
 from ucluster_tune.config.study import StudyConfig

@@ -58,12 +58,12 @@ class EmbeddedRay:
     """The Ray that this process started."""
 
     def __init__(self) -> None:
-        self._raylets = [p for p in psutil.Process().children() if p.name() == "raylet"]
+        self._raylets = [p for p in psutil.Process().children() if _name(p) == "raylet"]
 
     def refuse_dead(self) -> None:
         """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
         for raylet in self._raylets:
-            if not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE:
+            if not _lives(raylet):
                 raise MachineError(
                     "Ray on this machine ended: its process raylet crashed or was killed, perhaps"
                     " for want of memory; look into /tmp/ray/session_latest/logs"
@@ -72,7 +72,25 @@ class EmbeddedRay:
     def agents(self) -> list[int]:
         """Return the process ids of its agents."""
         children = [child for raylet in self._raylets for child in raylet.children()]
-        return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]
+        return [child.pid for child in children if "agent" in _command(child).lower()]
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end between the two questions
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @contextmanager
@@ -98,7 +116,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
                 log_to_driver=False,
                 configure_logging=False,  # the caller says where the log goes
             )
-        except (RuntimeError, OSError, ValueError) as error:
+        except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
                 f"Ray did not start on this machine: {error};"
                 " look into /tmp/ray/session_latest/logs"
