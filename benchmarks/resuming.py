@@ -21,8 +21,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.bookkeeping import run_trivial_trials, study
-from ucluster_tune.config.loading import dump_config
+from benchmarks.trivial_trials import run_study, trivial_study
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.dataset import open_checked_dataset
 from ucluster_tune.search.events import StudyEnded
@@ -36,12 +35,10 @@ LIMIT_S = 300.0
 
 def make_study(folder: StudiesFolder, n_trials: int, n_epochs: int) -> StudyPaths:
     """Return a study whose trials have ended, and which was given one more."""
-    paths = folder.study("bookkeeping")
-    paths.trials.mkdir(parents=True)
-    config = study(n_trials, n_epochs, str(JETS))
-    paths.study_yaml.write_text(dump_config(config))
+    paths = folder.study("trivial")
+    config = trivial_study(n_trials, n_epochs, str(JETS))
     checksum = open_checked_dataset(DataConfig(path=str(JETS)), 1).manifest.dataset_checksum
-    run_trivial_trials(config, paths, folder, checksum)
+    run_study(config, paths, folder, checksum)
     record = read_record(paths.record)
     extended = extend(config, record, Extension(n_trials=1))
     with StudyJournal(paths.record) as journal:
@@ -106,7 +103,7 @@ def main(n_trials: int, n_epochs: int, keep: Path | None) -> None:
     """Print the seconds."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = StudiesFolder(keep or Path(name))
-        paths = folder.study("bookkeeping")
+        paths = folder.study("trivial")
         if not paths.record.exists():
             make_study(folder, n_trials, n_epochs)
         record = read_record(paths.record)
