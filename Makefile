@@ -5,9 +5,10 @@ EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
+TWO_AT_A_TIME := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-faults lint format format-check types clean
+.PHONY: help install quickstart test test-faults test-hosts lint format format-check types clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,10 +34,13 @@ quickstart: install ## Install, then search on the sample of simulated jets (8 m
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
 
 test: install ## Install, then run the tests (12 minutes on 2 cores)
-	$(BIN)/pytest -m "not faults"
+	$(BIN)/pytest -m "not faults and not hosts" $(TWO_AT_A_TIME)
 
 test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
 	$(BIN)/pytest -m faults
+
+test-hosts: install ## A search on a cluster of three hosts in namespaces, as root (5 minutes on 2 cores)
+	$(BIN)/pytest -m hosts
 
 lint: install ## Look for mistakes in the code
 	$(BIN)/ruff check

@@ -27,6 +27,17 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
+def pytest_collection_modifyitems(items):
+    """Where two processes run the tests, one runs those that start Ray: two Rays would wait for
+    each other's CPUs. A module's other tests share their fixtures.
+    """
+    for item in items:
+        is_with_ray = item.get_closest_marker("cluster") is not None
+        group = "cluster" if is_with_ray else f"{item.path.parent.name}/{item.path.stem}"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(autouse=True)
 def program_on_path(monkeypatch):
     """As for a user who activated the environment: commands to type are printed by name."""

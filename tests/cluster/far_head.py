@@ -90,6 +90,10 @@ class FarHead:
             f"export PATH={path}:$PATH PYTHONPATH={package}\n{bashrc}"
         )
         monkeypatch.setenv("PATH", str(tools), prepend=os.pathsep)
+        # A token of this machine is none of the lab's, and would be asked of every Ray after it.
+        monkeypatch.setenv("HOME", str(self.home))
+        monkeypatch.setenv("RAY_AUTH_MODE", "")
+        monkeypatch.delenv("RAY_AUTH_MODE")  # set before, it is as it was after the test
         monkeypatch.setenv("RAY_TMPDIR", str(folder))
         monkeypatch.delenv("UCLUSTER_TUNE_LOCAL", raising=False)
         config = {

@@ -36,13 +36,13 @@ _INIT = """
 set -e
 hostname "$NAME"
 for file in hosts passwd nsswitch.conf; do mount --bind "$DISK/etc/$file" "/etc/$file"; done
-mount --bind "$DISK/srv" /srv
-mkdir -p /srv/home /srv/shared
-[ -z "$SHARED_DISK" ] || mount --bind "$SHARED_DISK" /srv/shared
 for folder in $VISIBLE; do
     mkdir -p "$DISK$folder"
     mount --bind "$folder" "$DISK$folder"
 done
+mount --rbind "$DISK/srv" /srv
+mkdir -p /srv/home /srv/shared
+[ -z "$SHARED_DISK" ] || mount --bind "$SHARED_DISK" /srv/shared
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
 mount -t tmpfs tmpfs /dev/shm
@@ -116,7 +116,8 @@ class Host:
         """Switch it on; returns when sshd answers."""
         assert not self.is_on
         self._n_boots += 1
-        visible = [str(p) for p in (CHECKOUT, Path(sys.prefix)) if str(p).startswith("/tmp/")]
+        needed = [str(path) for path in (CHECKOUT, Path(sys.prefix))]
+        visible = [path for path in needed if path.startswith(("/tmp/", "/srv/"))]
         self._holder = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "unshare", "--kill-child", "--fork", "--mount-proc",
              *_NAMESPACES, "sh", "-c", _INIT],
@@ -126,6 +127,7 @@ class Host:
                 "VISIBLE": " ".join(visible),
             },
             stdin=subprocess.PIPE, text=True, start_new_session=True,
+            stderr=subprocess.DEVNULL,  # unshare complains when its child was killed
         )  # fmt: skip
         first = self._first_process()
         self._port = f"{self.name}-{self._n_boots}"

@@ -175,7 +175,7 @@ def test_names_of_the_studies_folders_own_files_are_refused(faults_of, name):
         (
             "scheduler: {grace_period: 300}",
             "scheduler.grace_period: must not exceed training.n_epochs (200) when the scheduler is"
-            " asha, got 300",
+            " asha, got 300; set it to 200 or less, or leave it out",
         ),
         (
             "objective: {metric: total_loss}",
@@ -204,6 +204,42 @@ def test_each_fault_names_path_rule_and_value(faults_of, text, fault):
 def test_a_grace_period_counts_for_asha_only(load):
     text = "data: {path: jets}\nscheduler: {name: none, grace_period: 300}"
     assert load(text).scheduler.grace_period == 300
+
+
+SHORT = "data: {path: jets}\ntraining: {n_epochs: 3, n_pretraining_epochs: 1}\n"
+
+
+@pytest.mark.parametrize("scheduler", ["", "scheduler:", "scheduler: {reduction_factor: 2}"])
+def test_a_grace_period_that_is_not_written_fits_a_short_training(load, scheduler):
+    study = load(SHORT + scheduler)
+    assert study.scheduler.grace_period == 3
+    assert load(SHORT + scheduler, "training.n_epochs=9").scheduler.grace_period == 5
+
+
+def test_a_grace_period_that_is_not_written_fits_the_shortest_of_searched_trainings(load):
+    epochs = "training.n_epochs: {type: categorical, choices: [20, 4, 6]}"
+    pretraining = "data: {path: jets}\ntraining: {n_pretraining_epochs: 1}\n"
+    assert load(pretraining + in_space([epochs])).scheduler.grace_period == 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [SHORT + "scheduler: {grace_period: 5}", SHORT + "scheduler: {name: asha, grace_period: 5}"],
+)
+def test_a_written_grace_period_is_not_changed_for_a_short_training(faults_of, load, text):
+    assert faults_of(text) == [
+        "scheduler.grace_period: must not exceed training.n_epochs (3) when the scheduler is asha,"
+        " got 5; set it to 3 or less, or leave it out"
+    ]
+    assert load(text, "scheduler.grace_period=3").scheduler.grace_period == 3
+
+
+def test_faults_of_scheduler_and_epochs_are_told_where_no_grace_period_is_written(faults_of):
+    mapping = "scheduler: must be a mapping (`key: value` lines), got 'asha'"
+    assert faults_of(SHORT + "scheduler: asha") == [mapping]
+    assert faults_of("training: {n_epochs: x}\nscheduler:") == [
+        "training.n_epochs: must be a whole number, got 'x'"
+    ]
 
 
 def in_space(entries):
@@ -341,7 +377,7 @@ def test_constraints_are_checked_over_all_corners_of_the_space(faults_of, load):
         "search_space.training.n_pretraining_epochs: must be below n_epochs (9), or no clustering"
         " epoch is left, got 9",
         "scheduler.grace_period: must not exceed training.n_epochs (9) when the scheduler is asha,"
-        " got 10",
+        " got 10; set it to 9 or less, or leave it out",
     ]
     entries[0] = entries[0].replace("9", "8")
     study = load("data: {path: jets}\n" + in_space(entries))

@@ -1,6 +1,7 @@
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tests.study_events import (
@@ -12,6 +13,7 @@ from tests.study_events import (
     trial_placed,
     trial_started,
 )
+from tests.terminal import Terminal
 from ucluster_tune.report.live import LiveTable
 from ucluster_tune.search.events import StudyEnded
 from ucluster_tune.search.record import StudyRecord
@@ -141,3 +143,27 @@ def test_screen_is_given_back_at_the_end() -> None:
     live.on_study_end(record)
     live.close()
     assert out.getvalue().count("\x1b[?25h") == 1
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 12), (60, 6)])
+def test_nothing_of_the_table_stays_after_ctrl_c(width, height, monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(width, height)
+    live = LiveTable(Console(file=terminal, force_terminal=True, width=width, height=height))
+    live.say("Reading the jets")
+    record = StudyRecord(started())
+    live.on_study_start(study_config(), record)
+    full_line = trial_ended("0001", "failed", 1, 2 * width * "x")
+    for event in (trial_started("0001"), epoch("0001", 1, 0.9), full_line, trial_started("0002")):
+        record.apply(event)
+        live.on_event(event, record)
+    assert live._live is not None
+    live._live.refresh()
+    terminal.echo_ctrl_c()
+    live.say("Stopping after the running epochs")
+    live.on_event(trial_ended("0002", "interrupted", 0), record)
+    terminal.echo_ctrl_c()
+    live.on_study_end(record)
+    live.console.print("What was found")
+    said = ["Reading the jets", "Stopping after the running epochs", "What was found"]
+    assert terminal.lines() == said

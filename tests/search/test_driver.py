@@ -164,10 +164,56 @@ def test_trial_that_ends_well_ends_a_row_of_failures(driver):
     assert not driver.is_interrupted
 
 
+FULL = "epoch-0003.ckpt: cannot be written: No space left on device"
+
+
 def test_checkpoint_that_cannot_be_written_ends_the_search_and_no_trial_fails(driver):
-    with pytest.raises(StudyError, match="the disk is full"):
-        fail(driver, 1, "checkpoint", "epoch-0003.ckpt: cannot be written: the disk is full")
+    with pytest.raises(StudyError, match=f"{FULL}.*`ucluster-tune resume jets`"):
+        fail(driver, 1, "checkpoint", FULL)
     assert driver.record.trials["0001"].outcome == "interrupted"
+
+
+def test_search_that_cannot_go_on_takes_nothing_in_any_more_and_tells_its_first_cause(
+    driver, tmp_path
+):
+    with pytest.raises(StudyError, match=FULL):
+        fail(driver, 1, "checkpoint", FULL)
+    before = driver.paths.record.read_bytes()
+    for call in (
+        lambda: driver.on_trial_start(0, [], TRIAL),
+        lambda: report(driver, 1),
+        lambda: driver.on_trial_complete(0, [], TRIAL),
+        lambda: lose_process(driver, tmp_path, PROCESS_DIED),
+        lambda: driver.on_trial_error(0, [], TRIAL),
+        driver.refuse_fatal,
+    ):
+        with pytest.raises(StudyError, match=FULL):
+            call()
+    assert driver.paths.record.read_bytes() == before
+
+
+def test_journal_that_cannot_be_written_ends_the_search(driver):
+    driver._journal.close()
+    driver._journal = FullJournal()
+    with pytest.raises(StudyError, match=FULL):
+        report(driver, 1)
+    assert FULL in str(driver.fatal)
+    assert driver.record.trials["0001"].epochs == 0
+
+
+class FullJournal:
+    """A journal on a full disk."""
+
+    def append(self, event):
+        raise StudyError(FULL)
+
+
+def test_trial_whose_folder_cannot_be_made_ends_the_search_and_does_not_fail(driver):
+    driver.paths.trial("0002").root.write_text("in the way")
+    with pytest.raises(StudyError, match=r"config\.yaml: cannot be written: File exists"):
+        driver.begin_trial("0002", {"training.learning_rate": 0.5})
+    assert driver.fatal is not None
+    assert driver.record.trials["0002"].outcome == "running"
 
 
 PROCESS_DIED = RayActorError("f" * 32, "it died")

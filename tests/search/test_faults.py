@@ -148,7 +148,9 @@ def test_read_only_storage_ends_the_search_with_one_clear_error_and_it_goes_on_l
     assert running.end() == 1
     assert running.left_over(timeout_s=0) == []
     told = running.err.read_text()
-    assert_one_error(told, "Read-only file system")
+    assert_one_error(told, "Read-only file system; make it writable again")
+    assert "`ucluster-tune resume small`" in told
+    assert read_study(search.paths).state == "interrupted"
     assert "trial 0001 interrupted after epoch" in told
     before = search.paths.record.read_bytes()
     again = search.resume()

@@ -131,7 +131,9 @@ def test_full_disk_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "record.jsonl").symlink_to("/dev/full")
     with (
         StudyJournal(tmp_path / "record.jsonl") as journal,
-        pytest.raises(StudyError, match="the disk is full: make room"),
+        pytest.raises(
+            StudyError, match="No space left on device; free some space, all up to here is kept"
+        ),
     ):
         journal.append(started())
 

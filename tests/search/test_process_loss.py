@@ -1,5 +1,7 @@
 """What is told of a trial's process that failed; only Ray's errors are made up."""
 
+import errno
+import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -57,6 +59,14 @@ def test_error_that_nobody_foresaw_is_told_with_its_traceback(tmp_path, living):
     assert told(tmp_path, error) == ("program", "Failure # 1\na traceback\n")
     at_its_start = RayActorError(actor_init_failed=True)
     assert told(tmp_path, at_its_start)[0] == "program"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_storage_that_takes_nothing_is_told_as_such(tmp_path, living, number):
+    error = OSError(number, os.strerror(number), "/studies/jets/trials/0001/workers.log")
+    kind, cause = told(tmp_path, RayTaskError("setup", "a page of traceback", error))
+    assert kind == "checkpoint"
+    assert cause.startswith(f"{error.filename}: cannot be written: {os.strerror(number)}; ")
 
 
 def test_error_that_tune_does_not_keep_is_about_the_way_to_the_process(tmp_path, living):

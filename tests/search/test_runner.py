@@ -242,11 +242,13 @@ def test_full_disk_ends_the_search_with_one_clear_error_and_it_goes_on_once_ther
     assert search.left_over(timeout_s=0) == []
     errors = [line for line in search.err.read_text().splitlines() if "Error: " in line]
     assert len(errors) == 1
-    assert errors[0].startswith("Error: ")
-    assert re.search("full|No space left", errors[0])
+    assert errors[0].startswith(f"Error: {paths.root}")
+    assert "cannot be written: No space left on device; free some space" in errors[0]
+    assert "`ucluster-tune resume long`" in errors[0]
     assert "Traceback" not in search.err.read_text()
-    trial = read_study(paths).trials["0001"]
-    assert (trial.outcome, trial.epochs >= 2) == ("interrupted", True)
+    study = read_study(paths)
+    trial = study.trials["0001"]
+    assert (study.state, trial.outcome, trial.epochs >= 2) == ("interrupted", "interrupted", True)
     (small_disk / "filling").unlink()
     again = small_study.RunningCommand(
         paths.root.parent, "resume", "long", "--studies-dir", paths.root.parent

@@ -53,9 +53,11 @@ def workers_of(jets, folder, **resources):
 
 
 def worker_processes():
+    """Those that live on: a process that was killed takes a moment on a busy machine."""
     children = psutil.Process().children(recursive=True)
-    alive = [process for process in children if small_study.is_alive(process)]
-    return [p for p in alive if "HorovodWorker" in small_study.command_line(p)]
+    workers = [p for p in children if "HorovodWorker" in small_study.command_line(p)]
+    _, alive = psutil.wait_procs([p for p in workers if small_study.is_alive(p)], timeout=10)
+    return [process for process in alive if small_study.is_alive(process)]
 
 
 def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(

@@ -4,8 +4,6 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import click
-
 from ucluster_tune.cli.check import this_machine
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ def show_search(
                 machine=this_machine(),
                 observers=[table],
                 draw_pictures=draw_trial_pictures,
-                say=lambda line: click.echo(line, err=True),
+                say=table.say,
             )
         )
     finally:

@@ -26,8 +26,9 @@ _ENVIRONMENT = {
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     # A search ends in its own order at Ctrl-C.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # The journal is what a search goes on from; Tune's copy is written as rarely as can be.
-    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # The journal is what a search goes on from: Tune's own state of all trials, which takes the
+    # longer the more there are, is written at the start and at the end alone.
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
     # Ray must not blank CUDA_VISIBLE_DEVICES of tasks that ask for no GPU.
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

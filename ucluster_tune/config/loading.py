@@ -126,6 +126,7 @@ class _Check:
         for name, section in sections().items():
             self._section(name, section)
         self._search_space()
+        self._grace_period_of_a_short_training()
         for rule in self.rules:
             self._rule(rule)
 
@@ -225,6 +226,17 @@ class _Check:
             self.ranges[path] = parameter
             self.possible[path] = corners(parameter)
             self.cleaned.get(name, {})[key] = fit(published_values()[path], parameter)
+
+    def _grace_period_of_a_short_training(self) -> None:
+        """Fits a grace period that nobody wrote into the fewest epochs that a trial may have."""
+        section = self.cleaned.get("scheduler")
+        n_epochs = self.possible.get("training.n_epochs")
+        if section is None or n_epochs is None or "grace_period" in section:
+            return
+        (default,) = self.possible["scheduler.grace_period"]
+        if min(n_epochs) < default:
+            section["grace_period"] = min(n_epochs)
+            self.possible["scheduler.grace_period"] = (min(n_epochs),)
 
     def _rule(self, rule: Rule) -> None:
         if not all(need in self.possible for need in rule.needs):

@@ -131,7 +131,12 @@ class SchedulerConfig(Section):
     """Which running trials are stopped early, by Tune."""
 
     name: Literal["asha", "none"] = "asha"
-    grace_period: int = Field(5, ge=1, le=100_000, description="epochs that every trial gets")
+    grace_period: int = Field(
+        5,
+        ge=1,
+        le=100_000,
+        description="epochs that every trial gets; not written: 5, or all where there are fewer",
+    )
     reduction_factor: float = Field(
         3.0, gt=1, le=100, description="one in so many trials passes a rung"
     )

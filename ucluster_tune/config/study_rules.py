@@ -21,7 +21,7 @@ def _grace_period(scheduler: str, grace_period: int, n_epochs: int) -> str | Non
         return None
     return (
         f"must not exceed training.n_epochs ({n_epochs}) when the scheduler is asha,"
-        f" got {grace_period}"
+        f" got {grace_period}; set it to {n_epochs} or less, or leave it out"
     )
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -59,11 +60,19 @@ class LiveTable:
         self._ended: deque[TrialState] = deque(maxlen=_MAX_ROWS)
         self._failed: deque[TrialState] = deque(maxlen=_N_FAILURES)
 
+    def say(self, line: str) -> None:
+        """Shows a line, above the table where there is one.
+
+        What is written to the terminal past the console would shift the table, which is redrawn
+        from where its console left the cursor.
+        """
+        self.console.print(Text(line), soft_wrap=True)
+
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
         """Begins to show the search."""
         self._study = study_config
         if not self.console.is_terminal:
-            self._say(f"study {record.name}: {self._plan(record)}")
+            self._log(f"study {record.name}: {self._plan(record)}")
             return
         self._live = Live(
             self._view(record),
@@ -72,7 +81,7 @@ class LiveTable:
             redirect_stdout=sys.stdout.isatty(),
             vertical_overflow="crop",
         )
-        self._live.start()
+        self._live.start(refresh=True)
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Shows what an event changed; the record has it already."""
@@ -84,24 +93,25 @@ class LiveTable:
         if self._live is not None:
             self._live.update(self._view(record))
         elif isinstance(event, TrialStarted):
-            self._say(_started_line(record.trials[event.trial]))
+            self._log(_started_line(record.trials[event.trial]))
         elif isinstance(event, TrialPlaced) and event.waited_s >= _LONG_WAIT_S:
-            self._say(f"trial {event.trial} has its place after {cells.duration(event.waited_s)}")
+            self._log(f"trial {event.trial} has its place after {cells.duration(event.waited_s)}")
         elif isinstance(event, TrialResumed | TrialRestored):
-            self._say(_goes_on_line(event))
+            self._log(_goes_on_line(event))
         elif isinstance(event, EpochEnded):
-            self._say(_epoch_line(record.trials[event.trial], record))
+            self._log(_epoch_line(record.trials[event.trial], record))
         elif isinstance(event, TrialEnded):
-            self._say(_ended_line(record.trials[event.trial], record))
+            self._log(_ended_line(record.trials[event.trial], record))
             for warning in warning_lines(record.trials[event.trial]):
-                self._say(warning)
+                self._log(warning)
 
     def on_study_end(self, record: StudyRecord) -> None:
         """Takes the table away: a summary follows it."""
         if self._live is not None:
-            self._live.transient = True
+            self._live.update(Text())  # rich draws the last view whole, and cannot erase it then
+            self._live.transient = True  # where it is longer than the screen
         else:
-            self._say(f"study {record.name} {record.state}: {outcome_counts(record)}")
+            self._log(f"study {record.name} {record.state}: {outcome_counts(record)}")
         self.close()
 
     def close(self) -> None:
@@ -110,9 +120,8 @@ class LiveTable:
             self._live.stop()
             self._live = None
 
-    def _say(self, line: str) -> None:
-        now = datetime.now().strftime("%H:%M:%S")
-        self.console.print(Text(f"{now} {line}"), soft_wrap=True)
+    def _log(self, line: str) -> None:
+        self.say(f"{datetime.now().strftime('%H:%M:%S')} {line}")
 
     def _plan(self, record: StudyRecord) -> str:
         assert self._study is not None
@@ -127,7 +136,7 @@ class LiveTable:
             self._table(record),
             *(failure_line(trial) for trial in self._failed),
         ]
-        return Group(*parts)
+        return _AboveEmptyLine(Group(*parts))
 
     def _table(self, record: StudyRecord) -> RenderableType:
         shown = self._rows(record)
@@ -151,6 +160,23 @@ class LiveTable:
             if len(chosen) < room:
                 chosen[trial.id] = trial
         return [chosen[name] for name in sorted(chosen)]
+
+
+class _AboveEmptyLine:
+    """As much of a view as leaves the screen's last line empty.
+
+    The terminal echoes ^C where the view ends; on a full line that would begin another one, which
+    rich knows nothing of and would leave behind.
+    """
+
+    def __init__(self, view: RenderableType) -> None:
+        self._view = view
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = console.render_lines(self._view, options, pad=False, new_lines=True)
+        for line in lines[: options.size.height - 1]:
+            yield from line
+        yield Segment.line()
 
 
 class _Heading:

@@ -35,6 +35,7 @@ from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudyPaths, replace_file
 from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
+from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
 from ucluster_tune.trial.nodes import living_nodes
@@ -67,6 +68,8 @@ class StudyDriver(tune.Callback):
             takes it.
         is_interrupted: set by whoever wants the search to end in order.
         stop_cause: why the search ends by itself before its budget; None where it does not.
+        fatal: what no trial can go on after: the study's storage is full, read-only or gone. Tune
+            takes an error for one trial's own, so whoever runs Tune looks here too.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class StudyDriver(tune.Callback):
         self.lock = threading.RLock()
         self.is_interrupted = False
         self.stop_cause: str | None = None
+        self.fatal: StudyError | None = None
         self._in_epoch: set[str] = set()
         self._journal = journal
         self._observers = observers
@@ -114,7 +118,10 @@ class StudyDriver(tune.Callback):
     def note(self, event: Event) -> None:
         """Write an event to the journal, take it into the record, tell the observers."""
         with self.lock:
-            self._journal.append(event)
+            try:
+                self._journal.append(event)
+            except StudyError as error:
+                raise self.end_for(str(error)) from error
             self.record.apply(event)
             _LOGGER.info("%s", event.line())
             for observer in self._observers:
@@ -140,8 +147,11 @@ class StudyDriver(tune.Callback):
         except ConfigurationError as error:
             self._end_trial(trial.id, "failed", str(error), kind_of(error).name)
             return None
-        files.root.mkdir(parents=True, exist_ok=True)
-        replace_file(files.config, dump_config(study_of_one(self.config, config)))
+        try:
+            files.root.mkdir(parents=True, exist_ok=True)
+            replace_file(files.config, dump_config(study_of_one(self.config, config)))
+        except OSError as error:
+            raise self.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": trial.id,
             "trial_config": config.model_dump(mode="json"),
@@ -156,6 +166,7 @@ class StudyDriver(tune.Callback):
     ) -> None:
         """Take in that a trial's process has started."""
         del iteration, trials, info
+        self.refuse_fatal()
         trial_id = trial.config["trial_id"]
         self._in_epoch.add(trial_id)
         since = self.record.trials[trial_id].waiting_since
@@ -174,6 +185,7 @@ class StudyDriver(tune.Callback):
     ) -> None:
         """Take in an epoch; one that the record has already is not taken in again."""
         del iteration, trials, info
+        self.refuse_fatal()
         state = self.record.trials[trial.config["trial_id"]]
         for cause in result.get(RETRIES, ()):
             self._n_retries[state.id] += 1
@@ -192,6 +204,7 @@ class StudyDriver(tune.Callback):
     ) -> None:
         """Take in that a trial ended, at its last epoch or because Tune stopped it."""
         del iteration, trials, info
+        self.refuse_fatal()
         state = self.record.trials[trial.config["trial_id"]]
         last = trial.last_result or {}
         if FAILURE in last:
@@ -212,6 +225,7 @@ class StudyDriver(tune.Callback):
         Tune itself would do so without end: what is worth another try is decided here.
         """
         del iteration, trials, info
+        self.refuse_fatal()
         trial_id = trial.config["trial_id"]
         self._in_epoch.discard(trial_id)
         failure = failure_of(
@@ -235,6 +249,7 @@ class StudyDriver(tune.Callback):
     ) -> None:
         """Take in that Tune gave a trial up."""
         del iteration, trials, info
+        self.refuse_fatal()
         failure = failure_of(trial, frozenset(), lambda: True)
         self._fail_trial(trial.config["trial_id"], failure.cause, failure.kind.name)
 
@@ -247,6 +262,19 @@ class StudyDriver(tune.Callback):
         for trial_id in list(self.record.running):
             self._end_trial(trial_id, "interrupted", cause)
 
+    def refuse_fatal(self) -> None:
+        """Raise what the search cannot go on after, where there is such a thing."""
+        if self.fatal is not None:
+            raise self.fatal
+
+    def end_for(self, cause: str) -> StudyError:
+        """Return what the search ends for: the first such cause, since others follow from it."""
+        if self.fatal is None:
+            self.fatal = StudyError(
+                f"{cause}. Then carry the study on with `ucluster-tune resume {self.paths.name}`"
+            )
+        return self.fatal
+
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles a search's settings, of which this is no part."""
         return {}
@@ -254,8 +282,9 @@ class StudyDriver(tune.Callback):
     def _fail_trial(self, trial_id: str, cause: str, kind: str) -> None:
         if kind == FAILURE_KINDS[CheckpointError].name:
             # Not the trial's fault, and it would be that of all others: the disk is full or gone.
+            fatal = self.end_for(cause)
             self._end_trial(trial_id, "interrupted", cause)
-            raise StudyError(cause)
+            raise fatal
         self._end_trial(trial_id, "failed", cause, kind)
         limit = self.config.failures.stop_after_same_cause
         if limit is not None and len(self._failures_in_a_row) >= limit:

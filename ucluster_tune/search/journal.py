@@ -4,7 +4,6 @@ Readers take the journal as it is: a last line without its end is an event still
 cut off by a crash, and does not count yet. The writer removes such a rest when it opens.
 """
 
-import errno
 import json
 import os
 from collections.abc import Iterator
@@ -18,8 +17,8 @@ from pydantic import ValidationError
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.events import FORMAT_VERSION, Event, StudyStarted, parse_event
 from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.training.checkpoint import cannot_be_written
 
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _BLOCK_BYTES = 1 << 16
 
 
@@ -162,11 +161,4 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _write_error(path: Path, error: OSError) -> StudyError:
-    way_out = (
-        "the disk is full: make room"
-        if error.errno in _NO_ROOM
-        else "check the disk and its permissions"
-    )
-    return StudyError(
-        f"{path}: cannot be written: {error.strerror}; {way_out}, all up to here is kept"
-    )
+    return StudyError(f"{cannot_be_written(path, error)}, all up to here is kept")

@@ -7,6 +7,7 @@ has its working copy locked in this way, and is claimed for all machines by `sea
 
 import json
 import logging
+from contextlib import suppress
 from dataclasses import asdict
 from types import TracebackType
 
@@ -82,7 +83,8 @@ class DriverLock:
                 raise
             _LOGGER.warning("%s", failure)  # must not hide why it came to this
         finally:
-            self._paths.driver.unlink(missing_ok=True)
+            with suppress(OSError):  # on a disk that takes nothing; a dead process's does no harm
+                self._paths.driver.unlink(missing_ok=True)
             self._lock.release()
 
     def forget_bucket(self) -> None:

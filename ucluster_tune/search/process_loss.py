@@ -8,7 +8,8 @@ from ray import cloudpickle
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 
-from ucluster_tune.errors import UClusterTuneError
+from ucluster_tune.errors import CheckpointError, UClusterTuneError
+from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     NODE_LOST,
     FailureKind,
@@ -46,6 +47,9 @@ def failure_of(trial: Trial, nodes: frozenset[str], is_over: Callable[[], bool])
     cause = getattr(error, "cause", None) if isinstance(error, RayTaskError) else error
     if isinstance(cause, UClusterTuneError):
         return TrialFailure(str(cause), kind_of(cause))
+    if isinstance(cause, OSError) and takes_nothing(cause):
+        text = cannot_be_written(cause.filename or "a file of its process", cause)
+        return TrialFailure(text, kind_of(CheckpointError()))
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return _of_lost_process(error, nodes, is_over)
     # Tune keeps errors of the program and of actors; another one is about the way to the process.

@@ -1,6 +1,5 @@
 """One driver's time with a study: from the first trial that it begins to the books' closing."""
 
-import errno
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from ucluster_tune.search.tracked_study import (
 from ucluster_tune.search.tracking import Tracker
 from ucluster_tune.search.tuning import Say, run_trials
 from ucluster_tune.training.baselines import kmeans_mass
+from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.evaluate import evaluate_checkpoint
 
 _LOGGER = logging.getLogger(__name__)
@@ -118,8 +118,10 @@ class Session:
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
-            known = _known_error(error, driver.paths)
+            known = _known_error(error, driver)
             cause = str(known or error) or type(error).__name__
+            if driver.fatal is not None:
+                state = "interrupted"
             if known is None or known is error:
                 raise
             raise known from None
@@ -198,15 +200,17 @@ def mass_baseline(config: StudyConfig, dataset: JetDataset, split: str) -> dict[
     )
 
 
-def _known_error(error: Exception, paths: StudyPaths) -> UClusterTuneError | None:
+def _known_error(error: Exception, driver: StudyDriver) -> UClusterTuneError | None:
     """Return what a user can mend, of all that Tune and other libraries raised on top of it."""
     link: BaseException | None = error
-    while link is not None:
+    while link is not None and driver.fatal is None:
         if isinstance(link, UClusterTuneError):
             return link
-        if isinstance(link, OSError) and link.errno in (errno.ENOSPC, errno.EDQUOT):
-            return StudyError(f"{paths.root}: cannot be written: the disk is full: make room")
-        if isinstance(link, OSError) and str(link.filename).startswith(str(paths.root)):
-            return StudyError(f"{link.filename}: cannot be written: {link.strerror}")
+        if isinstance(link, OSError):
+            place = str(link.filename or driver.paths.root)
+            if takes_nothing(link):
+                driver.end_for(cannot_be_written(place, link))
+            elif link.filename is not None and place.startswith(str(driver.paths.root)):
+                return StudyError(cannot_be_written(place, link))
         link = link.__cause__ or link.__context__
-    return None
+    return driver.fatal

@@ -47,6 +47,7 @@ def run_trials(
 
     Raises:
         MachineError: Ray ended.
+        StudyError: the study's storage takes nothing any more.
         KeyboardInterrupt: at the second signal, or where `stop` says at once.
     """
     record, paths = driver.record, driver.paths
@@ -90,12 +91,15 @@ def run_trials(
             callbacks=[driver],
             stop=_StopAtSignal(driver, say, refuse_dead_ray),
             failure_config=tune.FailureConfig(max_failures=-1),  # the driver has the limit
+            # The workers keep the trials' checkpoints; Tune would keep another one at each end.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             verbose=0,
         ),
     )
     try:
         with _signals(driver):
             tuner.fit()
+        driver.refuse_fatal()
     finally:
         suggestions.interrupt()
         sampler.close()
@@ -115,6 +119,7 @@ class _StopAtSignal(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Return whether the search ends now; Tune asks several times a second."""
+        self._driver.refuse_fatal()
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY_S
             self._refuse_dead_ray()

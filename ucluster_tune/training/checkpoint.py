@@ -24,6 +24,7 @@ FORMAT = "ucluster-tune checkpoint"
 FORMAT_VERSION = 1
 _ARRAYS = ("parameters", "averages", "first_moment", "second_moment")
 _MAX_HEADER_BYTES = 1 << 20
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,27 @@ def write_whole(path: Path, contents: bytes) -> None:
     except OSError as error:
         with suppress(OSError):  # where its folder is none there is nothing to remove
             temporary.unlink()
-        remedy = (
-            "free some space, then go on from the checkpoint before"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else "choose a folder that can be written"
-        )
-        raise CheckpointError(f"{path}: cannot be written: {error.strerror}; {remedy}") from error
+        raise CheckpointError(cannot_be_written(path, error)) from error
+
+
+def takes_nothing(error: BaseException) -> bool:
+    """Return whether an error says that a storage takes no more: full, over a quota, read-only."""
+    return isinstance(error, OSError) and error.errno in (*_NO_ROOM, errno.EROFS)
+
+
+def cannot_be_written(path: Path | str, error: OSError) -> str:
+    """Return what to tell of a file that cannot be written, and what to do.
+
+    >>> cannot_be_written("a.ckpt", OSError(errno.ENOSPC, "No space left on device"))
+    'a.ckpt: cannot be written: No space left on device; free some space'
+    """
+    if error.errno in _NO_ROOM:
+        remedy = "free some space"
+    elif error.errno == errno.EROFS:
+        remedy = "make it writable again"
+    else:
+        remedy = "choose a folder that can be written"
+    return f"{path}: cannot be written: {error.strerror}; {remedy}"
 
 
 def _split(contents: bytes, place: str) -> tuple[dict[str, Any], bytes]:

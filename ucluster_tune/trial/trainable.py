@@ -10,10 +10,8 @@ left to Tune even where this process lives: to wait here for another node would 
 has on the others, and two trials that wait so may wait for each other.
 """
 
-import json
 import logging
 import time
-from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -93,14 +91,6 @@ class UClusterTrainable(tune.Trainable):
     def _told(self, result: dict[str, Any], is_last: bool) -> dict[str, Any]:
         retries, self._n_told = self._retries[self._n_told :], len(self._retries)
         return {**result, RETRIES: retries, "done": is_last}
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Write nothing of weight: the workers keep the checkpoints in the trial's folder."""
-        note = {"checkpoints": "in the trial's own folder"}
-        (Path(checkpoint_dir) / "note.json").write_text(json.dumps(note), encoding="utf-8")
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Do nothing: the workers go on from the trial's own last checkpoint."""
 
     def cleanup(self) -> None:
         """End the workers; none outlives its trial."""

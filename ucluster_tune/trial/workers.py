@@ -17,7 +17,8 @@ from horovod.ray import RayExecutor
 
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.errors import TrialError, UClusterTuneError
+from ucluster_tune.errors import CheckpointError, TrialError, UClusterTuneError
+from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     NODE_LOST,
     NodeLostError,
@@ -236,9 +237,12 @@ def _collect(references: list[Any], limit_s: float, what: str) -> list[Any]:
     return list(ray.get(references))
 
 
-def _told(error: ray.exceptions.RayTaskError, rank: int) -> TrialError:
+def _told(error: ray.exceptions.RayTaskError, rank: int) -> UClusterTuneError:
     """Return what an error means that a library raised in a worker."""
     cause = error.cause
+    if isinstance(cause, OSError) and takes_nothing(cause):  # its log, or a library's own file
+        place = cause.filename or f"a file of worker {rank}"
+        return CheckpointError(cannot_be_written(place, cause))
     if isinstance(cause, MemoryError) or type(cause).__name__ == "ResourceExhaustedError":
         lines = [line.strip() for line in str(cause).splitlines()]
         what = next((line for line in lines if "OOM" in line), lines[0] if lines else "")

@@ -1,0 +1,43 @@
+import io
+import sys
+
+from rich.console import Console
+
+from tests.study_events import four_trials, started, study_config, trial_ended
+from tests.terminal import Terminal
+from ucluster_tune.cli.searching import show_search
+from ucluster_tune.cluster.place import Place
+from ucluster_tune.report.study_tables import final_summary
+from ucluster_tune.search.events import StudyEnded
+from ucluster_tune.search.paths import open_studies
+from ucluster_tune.search.record import StudyRecord
+
+
+def test_terminal_keeps_what_was_said_and_the_summary(monkeypatch, tmp_path) -> None:
+    terminal = Terminal(100, 30)
+    for name, value in {"TERM": "xterm", "COLUMNS": "100", "LINES": "30"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    record = StudyRecord(started())
+
+    def search(setting):
+        (table,) = setting.observers
+        setting.say("Reading the jets")
+        table.on_study_start(study_config(), record)
+        for event in four_trials()[1:]:
+            record.apply(event)
+            table.on_event(event, record)
+        terminal.echo_ctrl_c()
+        setting.say("Stopping after the running epochs")
+        for event in (trial_ended("0004", "interrupted", 1), StudyEnded(state="interrupted")):
+            record.apply(event)
+            table.on_event(event, record)
+        table.on_study_end(record)
+        return record
+
+    assert show_search(search, str(tmp_path), Place(None, "as a test says")) == 130
+    summary = Console(width=100, file=io.StringIO(), record=True)
+    summary.print(final_summary(record, study_config(), open_studies(str(tmp_path)).study("jets")))
+    found = [line.rstrip() for line in summary.export_text().splitlines()]
+    assert terminal.lines() == ["Reading the jets", "Stopping after the running epochs", *found]
