@@ -118,7 +118,7 @@ def run(n_trials: int, n_epochs: int, folder: StudiesFolder) -> tuple[Clock, flo
     assert isinstance(plain, TimedDriver)
     plain.clock = clock
     # Processes are used again; the search proper starts one for each trial.
-    tuning.tune.TuneConfig = partial(tune.TuneConfig, reuse_actors=True)  # type: ignore[assignment,misc]
+    setattr(tune, "TuneConfig", partial(tune.TuneConfig, reuse_actors=True))  # noqa: B010
     with journal, log_to_study(paths), embedded_ray(2):
         mirror.start()
         tuning.run_trials(

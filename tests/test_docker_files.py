@@ -77,7 +77,9 @@ def prepared(tmp_path):
 
 
 def test_hadolint_and_shellcheck_find_nothing():
-    for command in (["hadolint", DOCKER / "Dockerfile"], ["shellcheck", *DOCKER.glob("*.sh")]):
+    files = {"hadolint": [DOCKER / "Dockerfile"], "shellcheck": DOCKER.glob("*.sh")}
+    for program, checked in files.items():
+        command = [program, *map(str, checked)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stdout) == (0, "")
 
@@ -121,7 +123,8 @@ def test_versions_are_those_of_the_lock_file():
 
 
 def test_both_images_are_smoke_tested_and_run_as_a_user():
-    stages, stage = {}, ""
+    stages: dict[str, list[tuple[str, str]]] = {}
+    stage = ""
     for kind, rest in instructions():
         if kind == "FROM":
             stage = rest.split()[-1]

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -40,7 +41,7 @@ def cluster(tmp_path_factory):
         write_small_dataset(lab.shared / "jets")
         made = LaunchedCluster(lab)
         study = small_study(
-            JETS,
+            Path(JETS),
             training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
             failures={"max_retries": 0},
         )

@@ -65,7 +65,8 @@ class _RestoredASHA(EndsTrials, ASHAScheduler):
         self._to_stop: set[str] = set()
         for bracket in self._brackets:
             bracket._rungs = [(epoch, Rung()) for epoch, _ in bracket._rungs]
-            bracket.cutoff = partial(Rung.percentile, share=1 - 1 / bracket.rf)
+            share = 1 - 1 / bracket.rf
+            bracket.cutoff = partial(Rung.percentile, share=share)  # type: ignore[method-assign]
         for past in history:
             if past.value is not None:
                 self._play(past.trial_id, past.epoch, past.value)
