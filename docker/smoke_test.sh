@@ -9,6 +9,7 @@ if [[ $(id -u) == 0 ]] || command -v g++ > /dev/null; then
 fi
 [[ $(stat -c %U "$(command -v ucluster-tune)") == root ]] # the program is not the user's to change
 ucluster-tune --help > /dev/null
+bash --login -c 'command -v ray rsync ssh wget' > /dev/null # what Ray's launcher and KubeRay want
 horovodrun --check-build
 python - << 'PYTHON'
 import horovod

@@ -158,6 +158,8 @@ def test_each_service_is_bounded_watched_and_whole(compose):
             assert config["source"] in compose["configs"]
     for name in OURS:
         service = compose["services"][name]
+        target = "gpu" if name == "gpu_worker" else "cpu"
+        assert service["image"] == f"ucluster-tune:{target}"  # as it is built
         assert service["cap_drop"] == ["ALL"]
         assert service["pull_policy"] == "never"
         assert not service["user"].startswith("0")

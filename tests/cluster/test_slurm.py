@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from tests import small_study
-from tests.agreement import assert_all_agrees
+from tests.agreement import assert_optuna_agrees
 from tests.cluster.hosts import CHECKOUT, SHARED
 from tests.cluster.slurm_cluster import SlurmCluster, running_slurm
+from ucluster_tune.search.journal import read_record
 
 SCRIPT = CHECKOUT / "docs" / "clusters" / "slurm.sh"
 EXPORTS = (
@@ -91,7 +92,11 @@ def test_search_goes_on_after_its_job_was_requeued_and_nothing_is_left(
     text = log.read_text()
     assert f"Study jets goes on in the next run of job {job}" in text
     assert token not in text
-    record = assert_all_agrees(studies, "jets")
+    record = read_record(studies / "jets" / "record.jsonl")
     assert (record.state, record.n_sessions) == ("complete", 2)
+    for trial in record.trials.values():
+        assert (trial.outcome, trial.n_epochs_again) == ("complete", 0)
+        assert [epoch["epoch"] for epoch in trial.records] == list(range(1, 13))
+    assert_optuna_agrees(record, f"sqlite:///{studies}/jets/optuna.db", "jets")
     assert not private.exists()
     wait_for(lambda: not slurm.processes(), lambda: str(slurm.processes()), 20)
