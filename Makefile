@@ -45,7 +45,7 @@ test-without-ray: install
 test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
 	$(BIN)/pytest -m faults
 
-test-hosts: install ## A search on a cluster of three hosts in namespaces, as root (5 minutes on 2 cores)
+test-hosts: install ## A search on a cluster of three hosts in namespaces, as root (4 minutes on 2 cores)
 	$(BIN)/pytest -m hosts
 
 lint: install ## Look for mistakes in the code

@@ -8,8 +8,13 @@ laptop that is no part of the cluster and at which all commands are typed.
 import json
 import re
 import time
+<<<<<<< HEAD
 from collections.abc import Callable
 from pathlib import Path
+=======
+from collections.abc import Callable, Iterable
+from typing import Any
+>>>>>>> hosts
 
 import pytest
 import yaml
@@ -31,6 +36,8 @@ pytestmark = [
 
 NAME = "story"
 N_EPOCHS = 50_000  # it is stopped at the end
+REFUSALS = ("401", "403", "UNAUTHENTICATED")
+OF_TRIAL = ("ray::BaseHorovo", "ray::ResourceTr")  # as `ss` cuts them: workers, trainable
 OF_RAY = re.compile(r"ray|gcs_server|dashboard|mlflow", re.IGNORECASE)
 
 
@@ -91,18 +98,27 @@ def test_ray_up_starts_every_machine_with_a_token(cluster):
         assert (host.home / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
 
 
+def asked_by_a_stranger(
+    cluster: LaunchedCluster, host: Host, ports: Iterable[int]
+) -> list[dict[str, Any]]:
+    """What ports of a host answer to the laptop, without the token and with a wrong one."""
+    words = f"python -m tests.cluster.stranger {host.address}"
+    asked = cluster.laptop.run(" ".join([words, *map(str, sorted(ports))]))
+    told: list[dict[str, Any]] = json.loads(asked.stdout)
+    return told
+
+
 def test_only_ray_is_open_to_other_machines_and_only_with_the_token(cluster):
     listening = cluster.head.listening()
     for port in (8265, 5000):  # the Jobs interface, MLflow
         assert {address for address, other in listening if other == port} == {"127.0.0.1"}
-    ports = sorted({port for address, port in listening if address != "127.0.0.1"})
-    stranger = f"python -m tests.cluster.stranger {cluster.head.address} "
-    told = json.loads(cluster.laptop.run(stranger + " ".join(map(str, ports))).stdout)
+    ports = {port for address, port in listening if address != "127.0.0.1"}
+    told = asked_by_a_stranger(cluster, cluster.head, ports)
     assert len(told) == 2 * len(ports)
     n_refusing = 0
     for port in told:
         for call, answer in port["answers"].items():
-            if answer.startswith(("401", "403", "UNAUTHENTICATED")):
+            if answer.startswith(REFUSALS):
                 n_refusing += 1
             else:  # numbers for a monitoring system, to which Ray helps everybody
                 assert answer.startswith(("200 # HELP ", "405 ")), (port["port"], call, answer)
@@ -172,6 +188,22 @@ def test_search_spans_two_machines_and_outlives_the_laptop(cluster, trial):
     assert len({host.name for host in taking_part(cluster)}) == 2
     before = trial().epochs
     wait_until(lambda: trial().epochs > before + 3, 60, "epochs without the laptop")
+
+
+def test_workers_listen_on_their_own_address_or_want_the_token(cluster):
+    of_trial = [
+        (host, address, port)
+        for host in cluster.nodes
+        for name, address, port in host.listeners()
+        if name.startswith(OF_TRIAL)
+    ]
+    own = [(host, address) for host, address, _ in of_trial if address != "*"]
+    assert [address for _, address in own] == [own[0][0].address]  # Horovod's list of the workers
+    rays = [(host, port) for host, address, port in of_trial if address == "*"]
+    assert len(rays) == 3  # of each worker, and of the process that waits for them
+    for host, port in rays:
+        for told in asked_by_a_stranger(cluster, host, [port]):
+            assert told["answers"]["CoreWorkerService/PushTask"] == "UNAUTHENTICATED"
 
 
 def test_study_is_looked_at_from_the_laptop(cluster):
