@@ -8,13 +8,9 @@ laptop that is no part of the cluster and at which all commands are typed.
 import json
 import re
 import time
-<<<<<<< HEAD
-from collections.abc import Callable
-from pathlib import Path
-=======
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
->>>>>>> hosts
 
 import pytest
 import yaml
