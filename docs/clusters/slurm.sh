@@ -85,10 +85,11 @@ on() { # NODES COMMAND...
     srun --overlap --nodes="${#list[@]}" --ntasks="${#list[@]}" --ntasks-per-node=1 --nodelist="$where" "$@"
 }
 address="${UCLUSTER_TUNE_HEAD_ADDRESS:-}"
-if [[ -z $address ]] && ((${#nodes[@]} == 1)); then
-    address=127.0.0.1
-elif [[ -z $address ]]; then
+if [[ -z $address ]]; then
     address="$(on "$last" getent ahostsv4 "$head" | awk 'NR == 1 {print $1}')"
+    if ((${#nodes[@]} == 1)) && [[ $address == 127.* ]]; then
+        address="$(hostname -I | awk '{print $1}')" # Ray takes no loopback
+    fi
     if [[ -z $address || $address == 127.* ]]; then
         echo "Error: node $last resolves $head to '$address': set UCLUSTER_TUNE_HEAD_ADDRESS" >&2
         exit 1
@@ -108,7 +109,7 @@ ray_options=(
     --num-gpus="${SLURM_GPUS_ON_NODE:-0}"
     --temp-dir="/tmp/ray-$SLURM_JOB_ID" --dashboard-agent-listen-port=0
 )
-ulimit -n "$(ulimit -Hn)"
+ulimit -n "$(ulimit -Hn)" || true
 on "$head" ray start --head --node-ip-address="$address" --port="$port" --include-dashboard=false \
     "${ray_options[@]}" &
 steps+=($!)
@@ -139,7 +140,11 @@ while sum(node["Alive"] for node in ray.nodes()) < n_nodes:
 PYTHON
 waiter=$!
 while kill -0 "$waiter" 2> /dev/null; do
-    if ((SECONDS > start_limit_s)) || ! kill -0 "${steps[@]}" 2> /dev/null; then
+    n_alive=0
+    for step in "${steps[@]}"; do
+        ! kill -0 "$step" 2> /dev/null || n_alive=$((n_alive + 1))
+    done
+    if ((SECONDS > start_limit_s || n_alive < ${#steps[@]})); then
         echo "Error: after $SECONDS s there is no Ray of ${#nodes[@]} nodes; see above why" >&2
         kill "$waiter" 2> /dev/null || true
         exit 1
@@ -155,11 +160,11 @@ else
     ucluster-tune run "$file" --name "$name" --yes "${where[@]}" "$@" &
 fi
 driver=$!
-status=0
 # A trap ends a `wait`, and not the driver.
 while kill -0 "$driver" 2> /dev/null; do
-    wait "$driver" && status=0 || status=$?
+    wait "$driver" || true
 done
+wait "$driver" && status=0 || status=$?
 driver=""
 
 if $is_time_up && ucluster-tune status "$name" --local --json | grep -q '"state": "interrupted"'; then
