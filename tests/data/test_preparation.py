@@ -220,6 +220,7 @@ def test_a_record_is_converted_into_a_bucket_once_for_all_machines(
     conversion, tasks = made(preparation)
     assert conversion.n_jets == 180
     assert all(told == counted for told, counted in tasks.values())
+    assert preparation.dataset is not None
     assert not preparation.dataset.exists()  # moved
     monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "of_another_machine"))
     zenodo.requests.clear()
@@ -264,6 +265,7 @@ def test_a_data_set_of_the_cache_is_copied_and_stays(files, bucket, monkeypatch)
     assert not preparation.is_ready
     assert size_of(preparation).told().endswith("B of parquet are to be copied")
     assert made(preparation)[0] is None
+    assert preparation.dataset is not None
     assert preparation.dataset.exists()
     assert plan_preparation(config(files)).is_ready
 
@@ -283,6 +285,7 @@ def test_data_sets_may_be_kept_in_a_folder_that_all_machines_see(
     monkeypatch.setenv(DATASETS_VARIABLE, str(tmp_path / "shared"))
     preparation = plan_preparation(config(RECORD))
     assert preparation.data_path == str(tmp_path / "shared" / "zenodo-3602254" / "jets-wzt")
+    assert preparation.files is not None
     assert preparation.files.is_relative_to(cache)  # fetched files are one machine's
     made(preparation)
     assert plan_preparation(config(RECORD)).is_ready
