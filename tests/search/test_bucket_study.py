@@ -84,7 +84,8 @@ def forget_last_lines(machine, n_lines):
 
 @pytest.fixture(scope="module")
 def travelled(bucket, s3_service, jets_parquet, tmp_path_factory):
-    """A study begun on one machine, carried on by a second one, then by a third to its end."""
+    """A study begun on one machine, which a second one watched; carried on by a third one, then
+    by the second to its end."""
     folder = tmp_path_factory.mktemp("travelled")
     studies = f"{bucket}/{STUDIES}"
     first, second, third = (Machine(folder / n, studies) for n in ("first", "second", "third"))
@@ -116,18 +117,18 @@ def travelled(bucket, s3_service, jets_parquet, tmp_path_factory):
         s3_service.age(*claim, DEAD_AFTER_S + 1)
         after_kill = third.told("status", NAME)
 
-        running = second.start("resume", NAME)
+        running = third.start("resume", NAME)
         running.wait_for(f"trial 0001 epoch {n_first + 5}/")
         running.signal_workers(signal.SIGSTOP)
-        stopping = third.start("stop", NAME)
+        stopping = second.start("stop", NAME)
         running.wait_for("Stopping after the running epochs")
         running.signal_workers(signal.SIGCONT)
         stopped_with = running.end(), stopping.end()
         stop_says = stopping.out.read_text()
         resumed_says = running.err.read_text()
-        n_second = second.told("status", NAME)["trials"][0]["epochs"]
+        n_third = third.told("status", NAME)["trials"][0]["epochs"]
 
-        running = third.start("resume", NAME)
+        running = second.start("resume", NAME)
         ended_with = running.end()
         ended_says = running.err.read_text()
         yield SimpleNamespace(**locals())
@@ -176,6 +177,15 @@ def test_epochs_that_never_came_into_the_record_are_told_by_the_checkpoint(trave
         assert f"trial 0001 epoch {number}/" in travelled.resumed_says
 
 
+def test_lines_that_only_a_watching_machine_had_are_put_aside_where_the_study_went_on_without_them(
+    travelled, monkeypatch
+):
+    paths = travelled.second.open(monkeypatch).study(NAME)
+    (aside,) = paths.root.glob("record-put-aside-*.jsonl")
+    epochs = [json.loads(line)["record"]["epoch"] for line in aside.read_text().splitlines()]
+    assert epochs == list(range(travelled.n_first - N_LOST + 1, travelled.n_first + 1))
+
+
 def test_wish_to_stop_reaches_a_driver_on_another_machine(travelled):
     assert travelled.stopped_with == (130, 0), travelled.resumed_says
     assert f"Study {NAME} interrupted: 0 of 1 trials done" in travelled.stop_says
@@ -183,18 +193,18 @@ def test_wish_to_stop_reaches_a_driver_on_another_machine(travelled):
 
 def test_study_ends_as_if_it_had_never_moved(travelled, monkeypatch):
     assert travelled.ended_with == 0, travelled.ended_says
-    record = assert_all_agrees(travelled.third.open(monkeypatch), NAME)
+    record = assert_all_agrees(travelled.second.open(monkeypatch), NAME)
     trial = record.trials["0001"]
     assert (record.state, trial.outcome, trial.epochs) == ("complete", "complete", N_EPOCHS)
-    n_first, n_second = trial.restored_epochs
+    n_first, n_third = trial.restored_epochs
     assert n_first - travelled.n_first in (0, 1)  # one that was not told lies in the bucket
-    assert n_second == travelled.n_second
+    assert n_third == travelled.n_third
     assert trial.n_epochs_again == 0
     assert record.best_test is not None
 
 
 def test_bucket_has_all_of_the_study(travelled, monkeypatch):
-    paths = travelled.third.open(monkeypatch).study(NAME)
+    paths = travelled.second.open(monkeypatch).study(NAME)
     assert record_of(paths) == paths.record.read_bytes()
     names = {entry.name for entry in paths.remote.list(recursive=True)}
     assert {"study.yaml", "best.yaml", "log.txt", "trials/0001/config.yaml"} <= names
@@ -211,9 +221,9 @@ def record_of(paths: StudyPaths) -> bytes:
 
 
 def test_study_is_deleted_in_its_bucket_too(travelled, monkeypatch):
-    gone = travelled.third.call("delete", NAME, "--yes")
+    gone = travelled.second.call("delete", NAME, "--yes")
     assert gone.returncode == 0, gone.stderr
-    assert travelled.second.told("list") == []
-    paths = travelled.third.open(monkeypatch).study(NAME)
+    assert travelled.third.told("list") == []
+    paths = travelled.second.open(monkeypatch).study(NAME)
     assert paths.remote.list(recursive=True) == ()
     assert not os.path.lexists(paths.root)
