@@ -3,8 +3,9 @@
     .venv/bin/python -m benchmarks.bookkeeping --trials 2000 --epochs 10
 
 Tune really runs a search of trials that train nothing, with journal, record, Optuna, ASHA and
-MLflow. Times are processor time of the thread that drives: what it waits for, on a machine with
-as many trials as cores, is not its work. MLflow and the dashboards' store have their own threads.
+MLflow. Times are processor time of the thread that drives: what it waits for, on a machine where
+trials take all cores, is not its work. MLflow and the file for dashboards have threads of their
+own. Medians: now and then Python collects its garbage in one of the calls.
 """
 
 import logging
@@ -150,9 +151,11 @@ def main(n_trials: int, n_epochs: int) -> None:
         f"{n_trials * part // N_PARTS} to {n_trials * (part + 1) // N_PARTS}"
         for part in range(N_PARTS)
     ]
-    table = Table("milliseconds of processor time, mean, trials", *parts)
+    table = Table("milliseconds of processor time, trials", *parts)
     for what, values in rows.items():
-        table.add_row(what, *(f"{statistics.mean(_part(values, n)):.2f}" for n in range(N_PARTS)))
+        table.add_row(
+            what, *(f"{statistics.median(_part(values, n)):.2f}" for n in range(N_PARTS))
+        )
     Console(width=110).print(table)
     Console().print(
         f"{len(clock.between) + 1} epochs in {time.monotonic() - began:.0f} s;"

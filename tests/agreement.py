@@ -23,9 +23,14 @@ _OPTUNA = {"complete": "COMPLETE", "stopped_early": "PRUNED"}
 _METRICS = ("clustering_accuracy", "focal_loss", "reference_accuracy", "jets_per_second")
 
 
-def assert_all_agrees(studies: Path, name: str) -> StudyRecord:
-    """Compares everything with the record of a study that nothing drives, and returns it."""
-    folder = StudiesFolder(studies)
+def assert_all_agrees(studies: Path | StudiesFolder, name: str) -> StudyRecord:
+    """Compares everything with the record of a study that nothing drives, and returns it.
+
+    Args:
+        studies: their folder; of studies in a bucket, with its working copies.
+        name: of the study.
+    """
+    folder = StudiesFolder(studies) if isinstance(studies, Path) else studies
     paths = folder.study(name)
     record = read_record(paths.record)
     assert record.state != "running"
@@ -37,7 +42,7 @@ def assert_all_agrees(studies: Path, name: str) -> StudyRecord:
         epochs = [epoch["epoch"] for epoch in trial.records]
         assert epochs == list(range(1, trial.epochs + 1)), f"trial {trial.id}: {epochs}"
         if trial.best_epoch is not None:
-            assert paths.trial(trial.id).checkpoint(trial.best_epoch).exists()
+            assert paths.trial(trial.id).has_checkpoint(trial.best_epoch)
     return record
 
 

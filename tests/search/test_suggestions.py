@@ -17,7 +17,7 @@ from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
 from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.trial.trainable import FAILURE
+from ucluster_tune.trial.trainable import EARLIER, FAILURE
 
 SPACE = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
 
@@ -141,8 +141,8 @@ def test_interrupted_trials_go_on_before_new_ones_begin(tmp_path: Path) -> None:
     assert [search.suggest(name)["id"] for name in "ab"] == ["0001", "0002"]  # type: ignore[index]
     assert search.suggest("c") == Searcher.FINISHED
     search.on_trial_result("a", result(3, 0.4))  # told again: known already
-    for number in (4, 5):
-        search.on_trial_result("a", result(number, 0.3))
+    earlier = [result(3, 0.4), result(4, 0.3)]
+    search.on_trial_result("a", result(5, 0.3) | {EARLIER: earlier})
     search.on_trial_complete("a", result(6, 0.35))
     sampler.close()
     first, second = optuna.load_study(study_name="jets", storage=f"sqlite:///{database}").trials

@@ -63,6 +63,7 @@ class _RestoredASHA(EndsTrials, ASHAScheduler):
     def __init__(self, history: Iterable[JudgedEpoch], **settings: Any) -> None:
         super().__init__(**settings)
         self._to_stop: set[str] = set()
+        bracket: Any
         for bracket in self._brackets:
             bracket._rungs = [(epoch, Rung()) for epoch, _ in bracket._rungs]
             share = 1 - 1 / bracket.rf

@@ -114,8 +114,8 @@ class HorovodWorkers:
         )
         return records[0]
 
-    def restored(self) -> dict[str, Any] | None:
-        """Return the record of the epoch whose checkpoint the workers started from, if any."""
+    def restored(self) -> list[dict[str, Any]]:
+        """Return the last records up to the epoch whose checkpoint the workers started from."""
         limit_s = self._resources.start_timeout_s
         return self._on_all(lambda worker: worker.restored(), limit_s, "the workers")[0]
 
