@@ -67,7 +67,7 @@ class _RestoredASHA(EndsTrials, ASHAScheduler):
         for bracket in self._brackets:
             bracket._rungs = [(epoch, Rung()) for epoch, _ in bracket._rungs]
             share = 1 - 1 / bracket.rf
-            bracket.cutoff = partial(Rung.percentile, share=share)  # type: ignore[method-assign]
+            bracket.cutoff = partial(Rung.percentile, share=share)
         for past in history:
             if past.value is not None:
                 self._play(past.trial_id, past.epoch, past.value)
