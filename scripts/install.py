@@ -120,6 +120,11 @@ def _sync(uv: str, python: str, extra: str) -> int:
     status = subprocess.call(command + ["--python", python], env=environment)
     if status != 0:
         sys.stderr.write("Error: uv could not install, see above; `make install` goes on there.\n")
+    else:
+        sys.stderr.write(
+            "Installed into .venv. Next: `make quickstart`, or `source .venv/bin/activate` and"
+            " `ucluster-tune --help`\n"
+        )
     return status
 
 

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -107,26 +109,57 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
         logging.getLogger("ray").setLevel(logging.ERROR)
     with _all_ends_with_this_process() as watcher:
         try:
-            ray.init(
-                address="local",  # not one that runs here already, or did once
-                num_cpus=n_cpus,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                configure_logging=False,  # the caller says where the log goes
-            )
+            with _ctrl_c_held_back():
+                ray.init(
+                    address="local",  # not one that runs here already, or did once
+                    num_cpus=n_cpus,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    configure_logging=False,  # the caller says where the log goes
+                )
         except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
                 f"Ray did not start on this machine: {error};"
                 " look into /tmp/ray/session_latest/logs"
             ) from error
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         try:
             embedded = EmbeddedRay()
             watcher.add(embedded.agents())
             yield embedded
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block, seconds; a second one does not wait.
+
+    Amid its start Ray cannot be ended: the process would crash later, when it shuts Ray down.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted, and only where Ctrl-C is not ignored
+        return
+    is_pressed = False
+
+    def hold_back(_number: int, _frame: object) -> None:
+        nonlocal is_pressed
+        if is_pressed:
+            raise KeyboardInterrupt
+        is_pressed = True
+
+    signal.signal(signal.SIGINT, hold_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if is_pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 class _Watcher:
