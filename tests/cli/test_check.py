@@ -25,7 +25,8 @@ def check(*arguments):
     [
         (None, None, "MLflow, an SQLite file in the studies folder"),
         (None, "http://there:5000", "MLflow at http://there:5000, as MLFLOW_TRACKING_URI says"),
-        ("postgresql://me:secret@db/runs", "http://there:5000", "MLflow at postgresql://"),
+        (None, "http://me:secret@there", "MLflow at http://me@there, as MLFLOW_TRACKING_URI says"),
+        ("https://runs.example", "http://there:5000", "MLflow at https://runs.example"),
     ],
 )
 def test_the_plan_says_where_runs_are_tracked(uri, variable, told, monkeypatch):

@@ -13,12 +13,13 @@ from rich.text import Text
 from ucluster_tune.cli.study_options import search_space_file, set_option, set_words
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
-from ucluster_tune.search.tracking_store import URI_VARIABLE, uri_without_password
+from ucluster_tune.search.tracking_store import URI_VARIABLE
 
 
 @click.command(

@@ -14,7 +14,7 @@ from ucluster_tune.cli.on_cluster import Job, SearchCommand
 from ucluster_tune.cli.study_options import set_option, set_words, studies_dir_option
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.study import StudyConfig, TrackingConfig
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.checks import CheckRequest
@@ -126,7 +126,7 @@ def _all_rows(
         request = _request(config, studies.place, say)
     rows, nodes = check_cluster(request)
     if studies is not None:
-        rows.append(check_tracking(config.tracking.uri if config else None, studies.root))
+        rows += check_tracking(config.tracking if config else TrackingConfig(), studies.root)
     if config is not None:
         rows.append(_room(config))
     return rows, nodes

@@ -14,7 +14,7 @@ from ucluster_tune.cli.predicting import (
     data_argument,
     load_model,
     model_argument,
-    open_source,
+    opened_source,
     predictions,
     training_source,
     workers_option,
@@ -111,28 +111,28 @@ def evaluate(
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
     a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
-    or HLS4ML HDF5: a file or a folder of files.
+    or HLS4ML HDF5: a file, a folder of files or their tar.
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
     thresholds, chosen on training jets.
     """
     from ucluster_tune.data.selection import select_labels
     from ucluster_tune.report.evaluation import evaluation_document
 
-    source = open_source(data, split, default_split="test")
-    model = load_model(model_dir)
-    selection = _selection(model, mass_min, mass_max, classes)
-    labels = select_labels(source, selection)
-    cluster = _clusters(model, source, selection, workers)
-    document = evaluation_document(
-        model,
-        source,
-        training_source(data),
-        selection,
-        labels,
-        cluster,
-        bootstrap,
-        seed,
-    )
+    with opened_source(data, split, default_split="test") as source:
+        model = load_model(model_dir)
+        selection = _selection(model, mass_min, mass_max, classes)
+        labels = select_labels(source, selection)
+        cluster = _clusters(model, source, selection, workers)
+        document = evaluation_document(
+            model,
+            source,
+            training_source(data),
+            selection,
+            labels,
+            cluster,
+            bootstrap,
+            seed,
+        )
     if plot is not None:
         _draw(document, labels.class_names, plot)
     if as_json:

@@ -12,7 +12,7 @@ from ucluster_tune.cli.predicting import (
     data_argument,
     load_model,
     model_argument,
-    open_source,
+    opened_source,
     predictions,
     workers_option,
 )
@@ -60,15 +60,15 @@ def predict(
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
     a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
-    or HLS4ML HDF5: a file or a folder of files; with labels or without. FILE gets one row for
-    each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on, and
-    distance_0 and so on, the squared distance to each centroid.
+    or HLS4ML HDF5: a file, a folder of files or their tar; with labels or without. FILE gets one
+    row for each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on,
+    and distance_0 and so on, the squared distance to each centroid.
     """
     from ucluster_tune.data.predictions import refuse_existing
 
     refuse_existing(out)
-    source = open_source(data, split)
-    counts = _write(load_model(model_dir), source, out, workers, batch_size)
+    with opened_source(data, split) as source:
+        counts = _write(load_model(model_dir), source, out, workers, batch_size)
     sizes = ", ".join(f"{cluster}: {n_jets:,}" for cluster, n_jets in enumerate(counts))
     click.echo(f"{out}: {sum(counts):,} jets of {source.description}")
     click.echo(f"Jets by cluster: {sizes}")

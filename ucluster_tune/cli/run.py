@@ -84,6 +84,7 @@ def run(
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
     _refuse_early(config, studies_dir, place)
+    _warn_of_own_disk(config, place)
     config = with_prepared_data(config, yes)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
@@ -92,6 +93,26 @@ def run(
         return run_study(config, setting, warm_start)
 
     ctx.exit(show_search(search, studies_dir, place))
+
+
+def _warn_of_own_disk(config: StudyConfig, place: "Place") -> None:
+    """Tell before the work, not after it, that other nodes may not see what comes of it."""
+    from ucluster_tune.data.preparation import (
+        DATASETS_VARIABLE,
+        datasets_place,
+        plan_preparation,
+    )
+
+    if place.address is None or datasets_place() is not None:
+        return
+    preparation = plan_preparation(config.data)
+    if not preparation.is_ready:
+        click.secho(
+            f"Warning: {preparation.data_path} is a folder of this machine; where other nodes do"
+            f" not see it, name one that they see, or a bucket, with {DATASETS_VARIABLE}",
+            fg="yellow",
+            err=True,
+        )
 
 
 def _agree_to_fetch(config: StudyConfig, yes: bool) -> None:

@@ -18,8 +18,10 @@ import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
 from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_any
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.bucket_copy import refresh
+from ucluster_tune.search.databases import refuse_unreachable, with_password
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.search.record import StudyRecord
@@ -35,7 +37,6 @@ from ucluster_tune.search.tracking_store import (
     is_server,
     sqlite_path,
     uri_of_study,
-    uri_without_password,
 )
 
 if TYPE_CHECKING:
@@ -172,11 +173,14 @@ def ui(
             fg="yellow",
             err=True,
         )
+    backend = with_password(uri)
+    if database is None:
+        refuse_unreachable(backend, "MLflow's database")
     artifacts = artifact_location(uri, studies.root)
     assert artifacts is not None  # only servers choose it themselves
     chosen_port = choose_port(host, port)
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
-    with _interrupted_by_signals(), MlflowServer(uri, artifacts, host, chosen_port) as server:
+    with _interrupted_by_signals(), MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
         _show(pages, server.address, open_browser=not no_browser)
         _until_ctrl_c(server.wait)
