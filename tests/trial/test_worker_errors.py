@@ -8,8 +8,8 @@ from ucluster_tune.trial.workers import _told
 
 # As Gloo tells it, in the middle of an operation: not a word of Horovod.
 RESET = (
-    "Graph execution error:\n\n"
-    "[/build/third_party/compatible17_gloo/gloo/transport/tcp/pair.cc:589] Read error [127.0.0.1]:49344: Connection reset by peer\n [[{{node step}}]]"
+    "Graph execution error:\n\n[/build/gloo/transport/tcp/pair.cc:589] Read error"
+    " [127.0.0.1]:49344: Connection reset by peer\n [[{{node step}}]]"
 )
 
 
