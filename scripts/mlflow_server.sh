@@ -8,7 +8,8 @@
 #
 # FOLDER is a local disk of the head, for the database and the log; ARTIFACTS a path or s3:// URI.
 # MLFLOW_BACKEND_STORE_URI names another database than the SQLite file in FOLDER; it may hold a
-# password, so it is no argument, which everybody on the machine could read.
+# password, so it is no argument, which everybody on the machine could read. PostgreSQL's is taken
+# from PGPASSWORD or ~/.pgpass where the URI has none.
 set -euo pipefail
 
 if (($# != 2)); then
@@ -36,6 +37,9 @@ fi
 
 mkdir -p "$folder"
 export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-sqlite:///$(realpath "$folder")/mlflow.db}"
+if [[ $MLFLOW_BACKEND_STORE_URI == postgresql* ]]; then
+    MLFLOW_BACKEND_STORE_URI="$(python3 -m ucluster_tune.search.backend_uri)"
+fi
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # five more processes, for language models only
 unset MLFLOW_TRACKING_URI                       # the address of this very server

@@ -116,6 +116,7 @@ def write_folder(folder: Path, n_files: int = 3, n_jets: int = 40, **options: An
 
 def write_tar(path: Path, folder: Path, mode: Any = "w:gz", prefix: str = "train") -> Path:
     """The files of a folder as an archive; returns its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with tarfile.open(path, mode, dereference=True) as tar:
         for file in sorted(folder.iterdir()):
             tar.add(file, f"{prefix}/{file.name}")

@@ -1,12 +1,16 @@
 """`ucluster-tune predict`, as typed."""
 
+import signal
+import tempfile
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from tests import small_study
-from tests.hls4ml_files import write_folder
+from tests.hls4ml_files import write_folder, write_tar
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from tests.training.test_prediction import make_model
@@ -70,6 +74,18 @@ def test_the_batch_size_makes_no_difference(model, jets, tmp_path):
         assert found[name].to_numpy() == pytest.approx(wanted[name].to_numpy(), abs=1e-5), name
 
 
+def test_ctrl_c_leaves_no_file(model, jets, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "pyarrow.parquet.ParquetWriter.write_table",
+        lambda *_, **__: signal.raise_signal(signal.SIGINT),
+    )
+    result = run(model, jets, "--out", tmp_path / "clusters.parquet")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
 @needs_published_data
 def test_published_weights_give_the_published_numbers(tmp_path):
     """From a checkpoint of TensorFlow 1 and a parquet data set to the file of clusters."""
@@ -100,9 +116,30 @@ def test_hdf5_files_are_predicted_jet_by_jet(model, tmp_path):
     folder = write_folder(tmp_path / "jets", n_files=2, n_jets=25, classes=("g", "undef", "t"))
     _, found = predicted(model, folder, out=tmp_path / "clusters.parquet")
     assert found["jet"].to_pylist() == list(range(50))
-    (jets,) = open_hls4ml(folder / "jetImage_1_100p.h5").read_block(0)
+    (jets,) = open_hls4ml(folder / "jetImage_1_100p.h5", tmp_path).read_block(0)
     wanted = prediction.Predictor(make_model()).predict([jets])
     assert found["embedding_1"].to_numpy()[25:] == pytest.approx(wanted.embedding[:, 1], abs=1e-5)
+
+
+def test_jets_of_an_archive_get_the_rows_of_its_files_unpacked(model, tmp_path, monkeypatch):
+    folder = write_folder(tmp_path / "jets", n_files=2, n_jets=25)
+    archive = write_tar(tmp_path / "jets.tar.gz", folder)
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    _, wanted = predicted(model, folder, out=tmp_path / "wanted.parquet")
+    _, found = predicted(model, archive, out=tmp_path / "found.parquet")
+    assert found.equals(wanted)
+    assert list(temporary.iterdir()) == [], "what was unpacked is gone"
+
+
+def test_an_archive_without_room_to_unpack_it_names_the_folder(model, tmp_path, monkeypatch):
+    archive = write_tar(tmp_path / "jets.tar.gz", write_folder(tmp_path / "jets", n_files=1))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    result = run(model, archive, "--out", tmp_path / "clusters.parquet")
+    assert result.exit_code == 1
+    assert "1000 are free at" in result.stderr
+    assert f"TMPDIR names the folder, {tempfile.gettempdir()} now" in result.stderr
 
 
 def test_hdf5_files_have_no_splits(model, tmp_path):

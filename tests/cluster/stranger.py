@@ -14,7 +14,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]  # comes with Ray, ships no types
 
 WRONG = {"authorization": "Bearer " + "0" * 64}
 # What would list, start, read or end something, of each of Ray's services.
@@ -47,7 +47,7 @@ def asked_by_grpc(address: str, port: int, header: dict[str, str]) -> dict[str, 
                 ask(b"", timeout=10, metadata=tuple(header.items()))
                 found[call] = "OK"
             except grpc.RpcError as error:
-                found[call] = error.code().name  # type: ignore[attr-defined]  # on each of them
+                found[call] = error.code().name
         return {call: code for call, code in found.items() if code != "UNIMPLEMENTED"}
 
 

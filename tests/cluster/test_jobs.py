@@ -11,7 +11,7 @@ RAYS = (
 
 
 def shown(*pieces):
-    told = []
+    told: list[str] = []
     output = JobOutput(told.append)
     for piece in pieces:
         output.add(piece)
@@ -36,7 +36,7 @@ def test_output_without_them_is_shown_whole(text):
 
 
 def test_a_line_is_shown_as_soon_as_it_is_clear_whose_it_is():
-    told = []
+    told: list[str] = []
     output = JobOutput(told.append)
     output.add(RAYS[:-5])
     assert told == []

@@ -9,6 +9,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def cluster(tmp_path_factory):
         write_small_dataset(lab.shared / "jets")
         made = LaunchedCluster(lab)
         study = small_study(
-            JETS,
+            Path(JETS),
             training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
             failures={"max_retries": 0},
         )
@@ -111,14 +112,14 @@ def test_only_ray_is_open_to_other_machines_and_only_with_the_token(cluster):
     told = asked_by_a_stranger(cluster, cluster.head, ports)
     assert len(told) == 2 * len(ports)
     n_refusing = 0
-    for port in told:
-        for call, answer in port["answers"].items():
+    for asked in told:
+        for call, answer in asked["answers"].items():
             if answer.startswith(REFUSALS):
                 n_refusing += 1
             else:  # numbers for a monitoring system, to which Ray helps everybody
-                assert answer.startswith(("200 # HELP ", "405 ")), (port["port"], call, answer)
+                assert answer.startswith(("200 # HELP ", "405 ")), (asked["port"], call, answer)
     assert n_refusing > 20
-    spoken = {port["port"]: port["speaks"] for port in told}
+    spoken = {asked["port"]: asked["speaks"] for asked in told}
     assert {spoken[6379], spoken[10001]} == {"gRPC"}
     cluster.head.run("ray status")  # is as well as before
 

@@ -68,6 +68,7 @@ def test_value_searched_from_now_on_is_known_of_the_trials_so_far() -> None:
         "resources.max_concurrent_trials=1",
         "failures.max_retries=9",
         "data.path=/elsewhere",
+        "data.shuffle_buffer_jets=1000",
     ],
 )
 def test_how_the_search_goes_on_may_change(free: str) -> None:

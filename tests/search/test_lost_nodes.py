@@ -19,7 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-N_EPOCHS = 250
+N_EPOCHS = 120
 # A node is dead after 2 s, not after 15.
 QUICK_VERDICT = {
     "health_check_initial_delay_ms": 1000,

@@ -21,10 +21,14 @@ MODEL = ModelConfig(
 TIMES = ("seconds", "jets_per_second")
 
 
-def small_config(folder: Path, **training: Any) -> TrialConfig:
+def small_config(
+    folder: Path | str, shuffle_buffer_jets: int = 1000, **training: Any
+) -> TrialConfig:
     values = {"n_epochs": 4, "n_pretraining_epochs": 2, "global_batch_size": 24, **training}
     return TrialConfig(
-        data=DataConfig(path=str(folder)), model=MODEL, training=TrainingConfig(**values)
+        data=DataConfig(path=str(folder), shuffle_buffer_jets=shuffle_buffer_jets),
+        model=MODEL,
+        training=TrainingConfig(**values),
     )
 
 

@@ -18,7 +18,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 WORLD_SIZES = (1, 2, 3)
 N_TRAIN, N_VALIDATION = 61, 32  # two and three ranks get uneven shares
-SEVERAL_STEPS, ONE_STEP, SYNCHRONIZED, APART = 0, 1, 2, 3
+SEVERAL_STEPS, ONE_STEP, SYNCHRONIZED, APART, STREAMED = 0, 1, 2, 3, 4
+IN_SEVERAL_STEPS = [*((size, SEVERAL_STEPS) for size in WORLD_SIZES), (3, STREAMED)]
 LIMIT_S = 120.0
 
 
@@ -35,10 +36,12 @@ def with_batch_norm(config, synchronized):
 
 @pytest.fixture(scope="module")
 def configs(tmp_path_factory):
-    """Three epochs over both phases in several steps each; one step over all jets; and three
-    steps over all jets, with and without synchronised batch norm.
+    """Three epochs over both phases in several steps each; one step over all jets; three steps
+    over all jets, with and without synchronised batch norm; and the first on streamed jets, which
+    three workers alone train.
 
-    In the last two, a large epsilon keeps Adam from blowing up the rounding of small gradients.
+    In the third and fourth, a large epsilon keeps Adam from blowing up the rounding of small
+    gradients.
     """
     folder = write_jets(tmp_path_factory.mktemp("data") / "jets", N_TRAIN, N_VALIDATION)
     return [
@@ -48,6 +51,7 @@ def configs(tmp_path_factory):
             (with_batch_norm(three_steps(folder), synchronized), 3)
             for synchronized in (True, False)
         ),
+        (small_config(folder, n_epochs=3, n_pretraining_epochs=1, shuffle_buffer_jets=8), 3),
     ]
 
 
@@ -65,33 +69,34 @@ def ranks(configs, tmp_path_factory):
     written = {}
     for world_size in WORLD_SIZES:
         folder = tmp_path_factory.mktemp(f"ranks-{world_size}")
-        run_ranks(world_size, configs, folder, LIMIT_S)
+        jobs = configs if world_size == max(WORLD_SIZES) else configs[:STREAMED]
+        run_ranks(world_size, jobs, folder, LIMIT_S)
         written[world_size] = [
-            [read(folder, job, rank) for rank in range(world_size)] for job in range(len(configs))
+            [read(folder, job, rank) for rank in range(world_size)] for job in range(len(jobs))
         ]
     return written
 
 
-@pytest.mark.parametrize("world_size", WORLD_SIZES)
-def test_all_ranks_end_with_identical_weights(ranks, world_size):
-    first, *others = (rank.checkpoint for rank in ranks[world_size][SEVERAL_STEPS])
+@pytest.mark.parametrize(("world_size", "job"), IN_SEVERAL_STEPS)
+def test_all_ranks_end_with_identical_weights(ranks, world_size, job):
+    first, *others = (rank.checkpoint for rank in ranks[world_size][job])
     assert np.isfinite(first.parameters).all()
     for other in others:
         for name in ("parameters", "averages", "first_moment", "second_moment"):
             assert np.array_equal(getattr(first, name), getattr(other, name)), name
 
 
-@pytest.mark.parametrize("world_size", WORLD_SIZES)
-def test_all_ranks_make_the_same_steps(ranks, world_size):
-    n_steps = {rank.checkpoint.n_steps for rank in ranks[world_size][SEVERAL_STEPS]}
+@pytest.mark.parametrize(("world_size", "job"), IN_SEVERAL_STEPS)
+def test_all_ranks_make_the_same_steps(ranks, world_size, job):
+    n_steps = {rank.checkpoint.n_steps for rank in ranks[world_size][job]}
     assert n_steps == {9}
 
 
-@pytest.mark.parametrize("world_size", WORLD_SIZES)
-def test_each_validation_jet_is_counted_once_on_all_ranks(ranks, configs, world_size):
+@pytest.mark.parametrize(("world_size", "job"), IN_SEVERAL_STEPS)
+def test_each_validation_jet_is_counted_once_on_all_ranks(ranks, configs, world_size, job):
     counts = open_dataset(configs[0][0].data).counts("validation")
-    for rank in ranks[world_size][SEVERAL_STEPS]:
-        assert rank.records == ranks[world_size][SEVERAL_STEPS][0].records
+    for rank in ranks[world_size][job]:
+        assert rank.records == ranks[world_size][job][0].records
         for record in rank.records:
             assert np.sum(record["confusion"], axis=0).tolist() == list(counts.values())
 

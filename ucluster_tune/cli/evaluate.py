@@ -11,10 +11,13 @@ from ucluster_tune.cli.jet_options import ClassList, FiniteRange
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,
+    data_argument,
     load_model,
-    open_source,
+    model_argument,
+    opened_source,
     predictions,
     training_source,
+    workers_option,
 )
 from ucluster_tune.errors import MachineError
 from ucluster_tune.report.cells import program
@@ -46,8 +49,8 @@ class PictureFile(click.Path):
       ucluster-tune evaluate studies/quickstart data/wzt --plot confusion.png --json
     """
 )
-@click.argument("model_dir")
-@click.argument("data")
+@model_argument
+@data_argument
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
@@ -86,17 +89,10 @@ class PictureFile(click.Path):
     help="Resamples for the 95 % intervals.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+    "--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", default=1, show_default=True,
     help="Of the resamples and of k-means.",
 )  # fmt: skip
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes, on an embedded Ray; 1 uses this process, on all cores.",
-)
+@workers_option
 def evaluate(
     *,
     model_dir: str,
@@ -115,28 +111,28 @@ def evaluate(
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
     a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
-    or HLS4ML HDF5: a file or a folder of files.
+    or HLS4ML HDF5: a file, a folder of files or their tar.
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
     thresholds, chosen on training jets.
     """
     from ucluster_tune.data.selection import select_labels
     from ucluster_tune.report.evaluation import evaluation_document
 
-    source = open_source(data, split, default_split="test")
-    model = load_model(model_dir)
-    selection = _selection(model, mass_min, mass_max, classes)
-    labels = select_labels(source, selection)
-    cluster = _clusters(model, source, selection, workers)
-    document = evaluation_document(
-        model,
-        source,
-        training_source(data),
-        selection,
-        labels,
-        cluster,
-        bootstrap,
-        seed,
-    )
+    with opened_source(data, split, default_split="test") as source:
+        model = load_model(model_dir)
+        selection = _selection(model, mass_min, mass_max, classes)
+        labels = select_labels(source, selection)
+        cluster = _clusters(model, source, selection, workers)
+        document = evaluation_document(
+            model,
+            source,
+            training_source(data),
+            selection,
+            labels,
+            cluster,
+            bootstrap,
+            seed,
+        )
     if plot is not None:
         _draw(document, labels.class_names, plot)
     if as_json:

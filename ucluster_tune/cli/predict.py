@@ -9,9 +9,12 @@ import click
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,
+    data_argument,
     load_model,
-    open_source,
+    model_argument,
+    opened_source,
     predictions,
+    workers_option,
 )
 from ucluster_tune.report.cells import program
 
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
       ucluster-tune predict studies/quickstart data/wzt --out clusters.parquet --split test
     """
 )
-@click.argument("model_dir")
-@click.argument("data")
+@model_argument
+@data_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -41,14 +44,7 @@ if TYPE_CHECKING:
     type=click.Choice(SPLITS),
     help="Jets of one split.  [default: all, in the order train, validation, test]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes, on an embedded Ray; 1 predicts in this process, on all cores.",
-)
+@workers_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 65536),
@@ -64,15 +60,15 @@ def predict(
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
     a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
-    or HLS4ML HDF5: a file or a folder of files; with labels or without. FILE gets one row for
-    each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on, and
-    distance_0 and so on, the squared distance to each centroid.
+    or HLS4ML HDF5: a file, a folder of files or their tar; with labels or without. FILE gets one
+    row for each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on,
+    and distance_0 and so on, the squared distance to each centroid.
     """
     from ucluster_tune.data.predictions import refuse_existing
 
     refuse_existing(out)
-    source = open_source(data, split)
-    counts = _write(load_model(model_dir), source, out, workers, batch_size)
+    with opened_source(data, split) as source:
+        counts = _write(load_model(model_dir), source, out, workers, batch_size)
     sizes = ", ".join(f"{cluster}: {n_jets:,}" for cluster, n_jets in enumerate(counts))
     click.echo(f"{out}: {sum(counts):,} jets of {source.description}")
     click.echo(f"Jets by cluster: {sizes}")

@@ -1,14 +1,17 @@
-"""What `predict` and `evaluate` share: a model, and the processes to predict with."""
+"""What `predict`, `evaluate` and `weights` share: a model, and the processes to predict with."""
 
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:
     from ucluster_tune.data.jet_stream import JetSource
@@ -20,33 +23,69 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 DEFAULT_BATCH = 128
 
+model_argument = click.argument("model_dir")
+data_argument = click.argument("data")
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes, on an embedded Ray; 1 uses this process, on all cores.",
+)
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's news off this terminal; called before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 
 def load_model(path: str) -> "SavedModel":
     """Returns the model at a path or URI, in whichever form; see `open_model`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     from ucluster_tune.search.best_model import model_folder
     from ucluster_tune.trial.models import open_model
 
     return open_model(model_folder(path))
 
 
-def open_source(place: str, split: str | None, default_split: str | None = None) -> "JetSource":
-    """Returns the jets at a place: of a split of a parquet data set, or of HLS4ML HDF5 files.
+@contextmanager
+def opened_source(
+    place: str, split: str | None, default_split: str | None = None
+) -> "Iterator[JetSource]":
+    """Gives the jets at a place: of a split of a parquet data set, or of HLS4ML HDF5 files.
+
+    What archives hold lies unpacked on the disk as long as the block lasts.
 
     Args:
-        place: path or URI of the data set, or path of a file or a folder of files.
+        place: path or URI of the data set, or path of a file, an archive or a folder of them.
         split: as asked for.
         default_split: of a data set, where none is asked for; None for all.
     """
     if _is_hls4ml(place):
-        from ucluster_tune.data.hls4ml.stream import open_hls4ml
-
         if split is not None:
             raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
-        return open_hls4ml(Path(place))
+        with TemporaryDirectory(prefix="ucluster-tune-") as scratch:
+            yield _hls4ml_source(Path(place), Path(scratch))
+        return
     from ucluster_tune.data.jet_stream import open_parquet
 
-    return open_parquet(place, split or default_split)
+    yield open_parquet(place, split or default_split)
+
+
+def _hls4ml_source(place: Path, scratch: Path) -> "JetSource":
+    from ucluster_tune.data.hls4ml.sources import find_source_files
+    from ucluster_tune.data.hls4ml.stream import open_hls4ml
+
+    n_bytes = sum(file.n_bytes for file in find_source_files(place) if file.is_archive)
+    if not n_bytes:
+        return open_hls4ml(place, scratch)
+    with progress_bar(in_bytes=True) as bar:
+        task = bar.add_task(f"unpacking into {scratch}", total=n_bytes)
+        try:
+            return open_hls4ml(place, scratch, lambda n_new: bar.advance(task, n_new))
+        except MachineError as error:
+            raise MachineError(f"{error}: TMPDIR names the folder, {scratch.parent} now") from None
 
 
 def training_source(place: str) -> "JetSource | None":

@@ -76,7 +76,7 @@ class ClusterJobs:
                     },
                     metadata={"study": name, "sent_by": ucluster_tune.__version__},
                 )
-            except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+            except (RuntimeError, OSError, ValueError) as error:
                 raise MachineError(
                     f"the head of cluster {self._head.cluster} did not take the search:"
                     f" {_brief(error)}"
@@ -91,6 +91,8 @@ class ClusterJobs:
         Raises:
             MachineError: the head was silent for too long; the job may go on all the same.
         """
+        from aiohttp import ClientError  # noqa: PLC0415  # loaded by Ray's client already
+
         n_shown = 0
         heard_at = time.monotonic()
         output = JobOutput(show)
@@ -115,7 +117,7 @@ class ClusterJobs:
                 if info.status in _ENDED:
                     output.end()
                     return _exit_code(info)
-            except (MachineError, RuntimeError, ConnectionError, OSError) as error:
+            except (MachineError, RuntimeError, OSError, ClientError) as error:
                 if time.monotonic() - heard_at > _SILENCE_TIMEOUT_S:
                     raise MachineError(
                         f"cluster {self._head.cluster} gave no answer for"
@@ -143,7 +145,7 @@ class ClusterJobs:
             while True:
                 try:
                     return JobSubmissionClient(address)
-                except (RuntimeError, ConnectionError, OSError, RayError) as error:
+                except (RuntimeError, OSError, RayError) as error:
                     refused = any(word in str(error) for word in ("401", "403", "uthenticat"))
                     if refused or time.monotonic() > deadline:
                         raise MachineError(self._why_no_answer(error, refused)) from error

@@ -115,6 +115,7 @@ class ReadAhead(Generic[Item]):
                 if not self._items:
                     break
                 item = self._items.popleft()
+                self._last_sign_s = time.monotonic()  # the thread may have waited for room
                 self._changed.notify_all()
             yield item
         if self._error is not None:

@@ -20,7 +20,7 @@ JET_CLASS: Final = "jet_class"
 MASS_GEV: Final = "mass_gev"
 
 MAX_ROW_GROUP_SIZE: Final = 1_000_000
-"""Jets in a row group: what a worker holds in memory at a time."""
+"""Jets in a row group: what comes from the storage at a time."""
 
 FORMAT_KEY: Final = b"ucluster_tune_format"
 """Key-value metadata of each parquet file that carries the format version."""

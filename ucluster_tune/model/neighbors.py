@@ -1,6 +1,6 @@
 """The two searches for nearest neighbours among the constituents of a jet.
 
-The first one works on the input alone and is made once for all epochs; the second one works in the
+The first one works on the input alone and is made ahead of the steps; the second one works in the
 space that the network learns. No gradient flows through either choice.
 """
 

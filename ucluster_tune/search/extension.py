@@ -26,7 +26,8 @@ _REASONS = {
 }
 _BUDGET = "budget.n_trials"
 _NO_LIMIT = 1_000_000  # the most that a budget may hold; the time comes first
-_ALWAYS_FREE = ("data.path",)  # the jets themselves are compared by their checksums
+# The jets themselves are compared by their checksums; a buffer changes their order alone.
+_ALWAYS_FREE = ("data.path", "data.shuffle_buffer_jets")
 
 
 @dataclass(frozen=True)

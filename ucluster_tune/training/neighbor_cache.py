@@ -1,4 +1,7 @@
-"""The first neighbour search, made once for all epochs since it depends on the input alone."""
+"""The first neighbour search, which depends on the input alone.
+
+Made once for all epochs for jets that stay in memory, ahead of each step for those that do not.
+"""
 
 from dataclasses import replace
 

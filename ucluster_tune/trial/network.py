@@ -65,7 +65,7 @@ class _Server(RendezvousHTTPServer):  # type: ignore[misc]  # Horovod ships no t
 
 def node_address() -> str:
     """Return the address by which Ray's other nodes reach the one that this process runs on."""
-    return str(ray.util.get_node_ip_address())
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def interface_of(address: str) -> str:

@@ -53,7 +53,8 @@ class Hdf5File:
     """One HDF5 file that can be opened.
 
     Attributes:
-        path: where it is; of an archive's member, only until the next one is asked for.
+        path: where it is; of an archive's member, only until the next one is asked for, unless it
+            is moved away.
         name: its own name, without folders, the same inside and outside of an archive.
         label: what errors call it.
     """
@@ -222,7 +223,7 @@ def _members(file: SourceFile, scratch: Path, on_bytes: OnBytes) -> Iterator[Hdf
                 n_found += 1
                 name = PurePosixPath(member.name).name
                 yield Hdf5File(path, name, f"{label}: {member.name}")
-                path.unlink()
+                path.unlink(missing_ok=True)
                 on_bytes(raw.tell() - n_read)
                 n_read = raw.tell()
             while watched.read(_COPY_BYTES):

@@ -9,7 +9,8 @@ import numpy as np
 from ucluster_tune.data.features import FEATURE_NAMES
 from ucluster_tune.data.hls4ml.jets import check_file, constituent_lists, read_rows, read_truth
 from ucluster_tune.data.hls4ml.layout import FEATURE_COLUMNS
-from ucluster_tune.data.hls4ml.sources import find_source_files
+from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files
+from ucluster_tune.data.hls4ml.unpacking import side_by_side
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.errors import DataError
 
@@ -20,11 +21,11 @@ class Hls4mlJets:
 
     Attributes:
         description: path and order.
-        rows: path of the file, first row and the one after the last of each block.
+        rows: the file, first row and the one after the last of each block.
     """
 
     description: str
-    rows: tuple[tuple[Path, int, int], ...]
+    rows: tuple[tuple[Hdf5File, int, int], ...]
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -33,49 +34,51 @@ class Hls4mlJets:
 
     def read_block(self, index: int) -> Iterator[PackedJets]:
         """Yield the jets of a block; those without constituents stay."""
-        path, start, stop = self.rows[index]
-        block = read_rows(path, str(path), start, stop)
+        file, start, stop = self.rows[index]
+        block = read_rows(file.path, file.label, start, stop)
         counts, features = constituent_lists(block.columns)
-        _refuse_bad(features, np.repeat(np.arange(start, stop), counts), path)
+        _refuse_bad(features, np.repeat(np.arange(start, stop), counts), file.label)
         yield pack_lists(features, counts, block.mass_gev, block.class_index.astype(np.int64))
 
     def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of the jets of a block."""
-        path, start, stop = self.rows[index]
-        mass_gev, jet_class = read_truth(path, str(path), start, stop)
+        file, start, stop = self.rows[index]
+        mass_gev, jet_class = read_truth(file.path, file.label, start, stop)
         bad = np.flatnonzero(~np.isfinite(mass_gev))
         if len(bad):
             raise DataError(
-                f"{path}: the mass of jet {start + int(bad[0])} is {mass_gev[bad[0]]}; download or"
-                " copy the file again from where it came"
+                f"{file.label}: the mass of jet {start + int(bad[0])} is {mass_gev[bad[0]]};"
+                " download or copy the file again from where it came"
             )
         return mass_gev, jet_class.astype(np.int64)
 
 
-def open_hls4ml(path: Path) -> Hls4mlJets:
-    """Return the jets of a file, or of all files of a folder in the order of their names.
+def open_hls4ml(path: Path, scratch: Path, on_bytes: OnBytes = lambda n_bytes: None) -> Hls4mlJets:
+    """Return the jets of a file, or of all files of a folder or archive in the order of names.
+
+    Args:
+        path: of an HDF5 file, of a folder of them, or of their tar.
+        scratch: empty folder, into which archives are unpacked: of those that are compressed no
+            part can be read without all before it. It stays as long as jets are read.
+        on_bytes: called with the number of bytes of archives read since the last call.
 
     Raises:
-        DataError: a file is damaged or no HLS4ML file, in an archive, or there are no jets.
+        DataError: a file is damaged or no HLS4ML file, or there are no jets.
+        MachineError: no space to unpack an archive.
     """
-    rows: list[tuple[Path, int, int]] = []
-    files = find_source_files(path)
+    rows: list[tuple[Hdf5File, int, int]] = []
+    files = side_by_side(find_source_files(path), scratch, on_bytes)
     for file in files:
-        if file.is_archive:
-            raise DataError(
-                f"{file.path}: an archive; unpack it first, or convert it with `ucluster-tune data"
-                " convert`"
-            )
-        layout = check_file(file.path, str(file.path))
+        layout = check_file(file.path, file.label)
         starts = range(0, layout.n_jets, layout.rows_per_read)
-        rows += [(file.path, s, min(s + layout.rows_per_read, layout.n_jets)) for s in starts]
+        rows += [(file, s, min(s + layout.rows_per_read, layout.n_jets)) for s in starts]
     if not rows:
         raise DataError(f"{path}: no jets in it; choose another file")
     order = f", {len(files)} files in the order of their names" if len(files) > 1 else ""
     return Hls4mlJets(f"{path}{order}", tuple(rows))
 
 
-def _refuse_bad(features: FloatArray, jet: IntArray, path: Path) -> None:
+def _refuse_bad(features: FloatArray, jet: IntArray, label: str) -> None:
     """Raise for a value that is no number: leaving the jet out would shift all rows after it."""
     is_bad = ~np.isfinite(features)
     if not is_bad.any():
@@ -84,7 +87,7 @@ def _refuse_bad(features: FloatArray, jet: IntArray, path: Path) -> None:
     faulty = is_bad[jet == first].any(axis=0)
     columns = [FEATURE_COLUMNS[index] for index in range(len(FEATURE_NAMES)) if faulty[index]]
     raise DataError(
-        f"{path}: jet {first} has values in {', '.join(columns)} that are NaN, infinite or without"
-        " a logarithm; download or copy the file again, or convert it with `ucluster-tune data"
-        " convert --max-bad-jets`, which leaves such jets out"
+        f"{label}: jet {first} has values in {', '.join(columns)} that are NaN, infinite or"
+        " without a logarithm; download or copy the file again, or convert it with"
+        " `ucluster-tune data convert --max-bad-jets`, which leaves such jets out"
     )
