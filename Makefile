@@ -7,7 +7,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-with-ray test-without-ray test-faults test-hosts lint format format-check types clean
+.PHONY: help install quickstart test test-faults test-hosts lint format format-check types clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,13 +34,12 @@ quickstart: install ## Install, then search on the sample of simulated jets (8 m
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
 test: install ## Install, then run the tests (8 minutes on 2 cores)
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=line test-with-ray test-without-ray
-
-test-with-ray: install
-	$(BIN)/pytest -m "cluster and not faults and not hosts"
-
-test-without-ray: install
-	$(BIN)/pytest -m "not cluster and not faults and not hosts"
+	@log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
+	echo "Beside these run the tests that start no Ray; what they print comes at the end."; \
+	$(BIN)/pytest -m "not cluster and not faults and not hosts" > "$$log" 2>&1 & others=$$!; \
+	$(BIN)/pytest -m "cluster and not faults and not hosts"; status=$$?; \
+	wait $$others || status=$$?; \
+	cat "$$log"; exit $$status
 
 test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
 	$(BIN)/pytest -m faults

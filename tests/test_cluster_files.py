@@ -178,6 +178,16 @@ def test_services_listen_on_the_loopback(file):
     assert "--host 127.0.0.1" in (ROOT / "scripts" / "mlflow_server.sh").read_text()
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_machine_reports_its_use_to_rays_makers(file):
+    """`ray up` sets RAY_USAGE_STATS_ENABLED as the laptop has it, after the machine's own."""
+    starts = [
+        line for line in commands_of(yaml.safe_load(file.read_text())) if "ray start" in line
+    ]
+    assert len(starts) == 2
+    assert all("--disable-usage-stats" in line for line in starts)
+
+
 def test_each_line_that_costs_money_or_opens_a_port_says_so():
     lines = AWS.read_text().splitlines()
     costs = (

@@ -5,7 +5,6 @@ differs: nothing is installed, since the hosts have this environment already, an
 has one CPU.
 """
 
-import json
 import shlex
 import sys
 import time
@@ -53,7 +52,7 @@ def cluster_file(head: Host, workers: list[Host]) -> dict[str, Any]:
     assert "make -C ~/ucluster-tune install" in install
     environment = shlex.join(f"export {line}" for line in _ENVIRONMENT)
     config["setup_commands"] = [
-        *(_once(line, "/shared/ucluster-tune/studies", STUDIES) for line in setup[:2]),
+        *(line.replace("/shared/ucluster-tune/studies", STUDIES) for line in setup[:2]),
         f"printf '%s\\n' {environment} >> ~/.ucluster_tune_environment",
         *setup[2:],
         f"ln -sfn {PROGRAMS.parent} ~/ucluster-tune/.venv",
@@ -65,10 +64,6 @@ def cluster_file(head: Host, workers: list[Host]) -> dict[str, Any]:
             for line in config[key]
         ]
     return config
-
-
-def _once(line: str, text: str, by: str) -> str:
-    return line.replace(text, by) if "UCLUSTER_TUNE_STUDIES=" in line else line
 
 
 class LaunchedCluster:
@@ -132,9 +127,3 @@ class LaunchedCluster:
     def start(self, words: str) -> Running:
         """Type `ucluster-tune ...` at the laptop, and do not wait for its end."""
         return self.laptop.start(f"ucluster-tune {words}", self.laboratory.folder / "typed")
-
-    def events(self, study: str) -> list[dict[str, Any]]:
-        """The events in the record of a study, those written whole."""
-        record = self.laboratory.shared / "studies" / study / "record.jsonl"
-        lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]

@@ -8,27 +8,28 @@ from ucluster_tune.cluster.embedded import embedded_ray
 from ucluster_tune.errors import MachineError
 
 
+class Calls:
+    """What Ray was asked, while Ctrl-C is typed as often as `presses` says amid its start."""
+
+    def __init__(self) -> None:
+        self.presses = 1
+        self.error: Exception | None = None
+        self.all: list[str] = []
+
+    def init(self, **_options: object) -> None:
+        self.all.append("start begins")
+        for _ in range(self.presses):
+            signal.raise_signal(signal.SIGINT)
+        if self.error is not None:
+            raise self.error
+        self.all.append("start is done")
+
+
 @pytest.fixture
 def calls(monkeypatch):
-    """What Ray was asked, while Ctrl-C is typed as often as `presses` says amid its start."""
-    told: list[str] = []
-
-    def init(**_options):
-        told.append("start begins")
-        for _ in range(calls.presses):
-            signal.raise_signal(signal.SIGINT)
-        if calls.error is not None:
-            raise calls.error
-        told.append("start is done")
-
-    class Calls:
-        presses = 1
-        error: Exception | None = None
-        all = told
-
     calls = Calls()
-    monkeypatch.setattr("ray.init", init)
-    monkeypatch.setattr("ray.shutdown", lambda: told.append("shut down"))
+    monkeypatch.setattr("ray.init", calls.init)
+    monkeypatch.setattr("ray.shutdown", lambda: calls.all.append("shut down"))
     return calls
 
 

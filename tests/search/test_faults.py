@@ -15,9 +15,10 @@ import pytest
 from tests import small_study
 from tests.agreement import assert_all_agrees
 from tests.soak import kill_and_resume
+from ucluster_tune.cluster.launcher import free_port
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.status import read_study
-from ucluster_tune.search.tracking_server import MlflowServer, choose_port
+from ucluster_tune.search.tracking_server import MlflowServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
@@ -196,7 +197,7 @@ class Line:
 
     def __init__(self, target):
         self._target = target
-        self.port = choose_port("127.0.0.1", None)
+        self.port = free_port()
         self._ends: list[socket.socket] = []
         self._listener: socket.socket | None = None
 
@@ -231,7 +232,7 @@ class Line:
 
 def test_mlflow_server_that_is_away_for_a_while_gets_all_later(tmp_path, jets_parquet):
     artifacts = (tmp_path / "artifacts").as_uri()
-    port = choose_port("127.0.0.1", None)
+    port = free_port()
     line = Line(port)
     search = Search(tmp_path, jets_parquet, tracking={"uri": f"http://127.0.0.1:{line.port}"})
     with MlflowServer(f"sqlite:///{tmp_path}/runs.db", artifacts, "127.0.0.1", port) as server:

@@ -7,6 +7,7 @@ listens on every address, is mended in `trial.network`.
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,8 @@ _BACK_OFF_S = 2.0
 _KILL_TIMEOUT_S = 20.0
 _POLL_S = 0.2
 _CAUSE_TIMEOUT_S = 15.0
+# How Horovod, and Gloo below it, tell that another worker is gone; Gloo by its source file.
+_OF_CONNECTION = re.compile("Horovod|gloo/transport")
 Result = TypeVar("Result")
 
 
@@ -258,7 +261,7 @@ def _told(error: ray.exceptions.RayTaskError, rank: int) -> UClusterTuneError:
             f"worker {rank} needed more memory than there is: lower training.global_batch_size,"
             f" model.n_neighbors or the widths, or take more workers ({what or 'no room left'})"
         )
-    kind = _ConnectionLostError if "Horovod" in str(cause) else ProgramError
+    kind = _ConnectionLostError if _OF_CONNECTION.search(str(cause)) else ProgramError
     return kind(f"worker {rank} failed:\n{error}")
 
 
