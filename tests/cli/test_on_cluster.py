@@ -48,6 +48,13 @@ def test_local_leaves_the_cluster_alone(lab, capfd):
     assert not (lab.folder / "ssh.log").exists()
 
 
+@pytest.mark.parametrize("command", [("list",), ("run", "jets.yaml"), ("cluster", "check")])
+def test_a_relative_studies_folder_is_refused_on_a_cluster(lab, command):
+    result = typed(*command, "--studies-dir", "here")
+    assert result.exit_code == 2
+    assert "--studies-dir here means a folder of this machine; on cluster lab" in result.stderr
+
+
 def test_a_cluster_that_is_named_but_down_is_an_error(lab):
     lab.cut_cable()
     result = typed("list", "--cluster", str(lab.file))
