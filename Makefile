@@ -32,26 +32,17 @@ $(INSTALLED): pyproject.toml uv.lock
 quickstart: install ## Install, then search on the sample of simulated jets (8 minutes on 2 cores)
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
 
-# Two groups of tests side by side: what the first one prints comes at the end.
-define side_by_side
-@log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
-echo "Beside these tests run others; what they print comes at the end."; \
-$(BIN)/pytest $(1) > "$$log" 2>&1 & others=$$!; \
-$(BIN)/pytest $(2); status=$$?; \
-wait $$others || status=$$?; \
-cat "$$log"; exit $$status
-endef
-
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
 test: install ## Install, then run the tests (8 minutes on 2 cores)
-	$(call side_by_side, \
-	    -m "not cluster and not faults and not hosts", -m "cluster and not faults and not hosts")
+	@log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
+	echo "Beside these run the tests that start no Ray; what they print comes at the end."; \
+	$(BIN)/pytest -m "not cluster and not faults and not hosts" > "$$log" 2>&1 & others=$$!; \
+	$(BIN)/pytest -m "cluster and not faults and not hosts"; status=$$?; \
+	wait $$others || status=$$?; \
+	cat "$$log"; exit $$status
 
-# But those of faults mostly wait, and so long that the machine is idle for a third of the time.
-LONG_FAULTS := tests/cli/test_carrying_on.py tests/search/test_bucket_study.py
-test-faults: install ## Kill, stop and resume searches in all ways (6 minutes on 2 cores)
-	$(call side_by_side, \
-	    -m faults $(LONG_FAULTS), -m faults $(addprefix --ignore=,$(LONG_FAULTS)))
+test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
+	$(BIN)/pytest -m faults
 
 test-hosts: install ## A search on a cluster of three hosts in namespaces, as root (4 minutes on 2 cores)
 	$(BIN)/pytest -m hosts

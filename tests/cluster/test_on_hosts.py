@@ -187,12 +187,19 @@ def test_search_spans_two_machines_and_outlives_the_laptop(cluster, trial):
 
 
 def test_workers_listen_on_their_own_address_or_want_the_token(cluster):
-    of_trial = [
-        (host, address, port)
-        for host in cluster.nodes
-        for name, address, port in host.listeners()
-        if name.startswith(OF_TRIAL)
-    ]
+    of_trial: list[tuple[Host, str, int]] = []
+
+    def are_seen() -> bool:
+        """A process that changes its title has another name for a moment."""
+        of_trial[:] = [
+            (host, address, port)
+            for host in cluster.nodes
+            for name, address, port in host.listeners()
+            if name.startswith(OF_TRIAL)
+        ]
+        return len(of_trial) == 4
+
+    wait_until(are_seen, 20, "a port of each process of the trial, and Horovod's list")
     own = [(host, address) for host, address, _ in of_trial if address != "*"]
     assert [address for _, address in own] == [own[0][0].address]  # Horovod's list of the workers
     rays = [(host, port) for host, address, port in of_trial if address == "*"]
