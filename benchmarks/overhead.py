@@ -26,6 +26,7 @@ from ucluster_tune import __version__
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import TrackingConfig
+from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.events import StudyStarted
 from ucluster_tune.search.journal import StudyJournal
@@ -79,7 +80,8 @@ def main(n_epochs: int, threads: int) -> None:
             journal.append(started)
             driver = StudyDriver(config, paths, journal, StudyRecord(started), [])
             run_id = begin_in_mlflow(tracker, config, driver.record)
-            sampler = StudySampler(config, name=paths.name, database=paths.optuna_db)
+            dashboards = DashboardFile(paths.optuna_db, paths.name)
+            sampler = StudySampler(config, name=paths.name, dashboards=dashboards)
             searcher = OptunaSuggestions(
                 sampler, config.objective, 0, driver.may_begin, driver.begin_trial
             )

@@ -106,10 +106,25 @@ def _sync(uv: str, python: str, extra: str) -> int:
         # newer versions of uv read one of these names each.
         environment.setdefault("UV_SYSTEM_CERTS", "true")
         environment.setdefault("UV_NATIVE_TLS", "true")
-    command = [uv, "sync", "--frozen", "--extra", extra, "--extra", "simulate"]
+    command = [
+        uv,
+        "sync",
+        "--frozen",
+        "--extra",
+        extra,
+        "--extra",
+        "simulate",
+        "--extra",
+        "postgresql",
+    ]
     status = subprocess.call(command + ["--python", python], env=environment)
     if status != 0:
         sys.stderr.write("Error: uv could not install, see above; `make install` goes on there.\n")
+    else:
+        sys.stderr.write(
+            "Installed into .venv. Next: `make quickstart`, or `source .venv/bin/activate` and"
+            " `ucluster-tune --help`\n"
+        )
     return status
 
 

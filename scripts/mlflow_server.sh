@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Starts the MLflow server of a cluster on its head and returns once it answers; does nothing where
 # it answers already. It listens on the loopback interface alone: the search runs on the head too,
-# and `ucluster-tune ui` comes through ssh.
+# and `ucluster-tune ui` comes through ssh. Started beside the Ray of a head, it ends with that, as
+# after `ray down`; `ray up` typed again, which stops Ray for some seconds, leaves it alone.
 #
 #   scripts/mlflow_server.sh FOLDER ARTIFACTS
 #
 # FOLDER is a local disk of the head, for the database and the log; ARTIFACTS a path or s3:// URI.
 # MLFLOW_BACKEND_STORE_URI names another database than the SQLite file in FOLDER; it may hold a
-# password, so it is no argument, which everybody on the machine could read.
+# password, so it is no argument, which everybody on the machine could read. PostgreSQL's is taken
+# from PGPASSWORD or ~/.pgpass where the URI has none.
 set -euo pipefail
 
 if (($# != 2)); then
@@ -35,6 +37,9 @@ fi
 
 mkdir -p "$folder"
 export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-sqlite:///$(realpath "$folder")/mlflow.db}"
+if [[ $MLFLOW_BACKEND_STORE_URI == postgresql* ]]; then
+    MLFLOW_BACKEND_STORE_URI="$(python3 -m ucluster_tune.search.backend_uri)"
+fi
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # five more processes, for language models only
 unset MLFLOW_TRACKING_URI                       # the address of this very server
@@ -45,6 +50,21 @@ setsid nohup mlflow server --host 127.0.0.1 --port "$port" --workers 1 \
     --artifacts-destination "$artifacts" --uvicorn-opts --no-access-log \
     > "$log" 2>&1 < /dev/null &
 server=$!
+
+ray_runs() { grep -qsx gcs_server /proc/[0-9]*/comm; }
+# shellcheck disable=SC2329 # called in a session of its own, below
+end_with_ray() {
+    local missed=0
+    while kill -0 "$1" && ((missed < 20)); do
+        sleep 2
+        if ray_runs; then missed=0; else ((missed += 1)); fi
+    done
+    kill -TERM -- "-$1"
+}
+if ray_runs; then
+    export -f ray_runs end_with_ray
+    setsid nohup bash -c "end_with_ray $server" > /dev/null 2>&1 < /dev/null &
+fi
 
 for ((waited = 0; waited < limit_s; waited++)); do
     if answers; then

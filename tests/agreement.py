@@ -6,7 +6,9 @@ from typing import Any
 
 import mlflow
 import optuna
+from sqlalchemy.pool import NullPool
 
+from ucluster_tune.search.databases import with_password
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.record import StudyRecord
@@ -21,21 +23,26 @@ _OPTUNA = {"complete": "COMPLETE", "stopped_early": "PRUNED"}
 _METRICS = ("clustering_accuracy", "focal_loss", "reference_accuracy", "jets_per_second")
 
 
-def assert_all_agrees(studies: Path, name: str) -> StudyRecord:
-    """Compares everything with the record of a study that nothing drives, and returns it."""
-    folder = StudiesFolder(studies)
+def assert_all_agrees(studies: Path | StudiesFolder, name: str) -> StudyRecord:
+    """Compares everything with the record of a study that nothing drives, and returns it.
+
+    Args:
+        studies: their folder; of studies in a bucket, with its working copies.
+        name: of the study.
+    """
+    folder = StudiesFolder(studies) if isinstance(studies, Path) else studies
     paths = folder.study(name)
     record = read_record(paths.record)
     assert record.state != "running"
     assert not record.running
     _assert_journal(paths.record)
     assert_mlflow_agrees(record)
-    _assert_optuna(record, paths.optuna_db)
+    assert_optuna_agrees(record, f"sqlite:///{paths.optuna_db}", name)
     for trial in record.trials.values():
         epochs = [epoch["epoch"] for epoch in trial.records]
         assert epochs == list(range(1, trial.epochs + 1)), f"trial {trial.id}: {epochs}"
         if trial.best_epoch is not None:
-            assert paths.trial(trial.id).checkpoint(trial.best_epoch).exists()
+            assert paths.trial(trial.id).has_checkpoint(trial.best_epoch)
     return record
 
 
@@ -50,7 +57,7 @@ def _assert_journal(path: Path) -> None:
 
 def assert_mlflow_agrees(record: StudyRecord) -> None:
     """Compares MLflow with the record: one run a trial, each epoch once, true states."""
-    client = mlflow.MlflowClient(tracking_uri=record.tracking_uri)
+    client = mlflow.MlflowClient(tracking_uri=with_password(record.tracking_uri))
     assert record.run_id is not None
     parent = client.get_run(record.run_id)
     assert parent.info.status == _STATUS[record.state], parent.info.status
@@ -75,8 +82,11 @@ def assert_mlflow_agrees(record: StudyRecord) -> None:
                 assert told == {e["epoch"]: e[metric] for e in trial.records}
 
 
-def _assert_optuna(record: StudyRecord, path: Path) -> None:
-    study = optuna.load_study(study_name=record.name, storage=f"sqlite:///{path}")
+def assert_optuna_agrees(record: StudyRecord, storage: str, study_name: str) -> None:
+    """Compares Optuna's store for dashboards with the record."""
+    # Connections end after use: those that are kept would be closed by nobody.
+    opened = optuna.storages.RDBStorage(storage, engine_kwargs={"poolclass": NullPool})
+    study = optuna.load_study(study_name=study_name, storage=opened)
     trials = [t for t in study.get_trials() if not t.user_attrs.get("of_another_study")]
     assert [trial.user_attrs["trial"] for trial in trials] == list(record.trials)
     metric = record.objective.metric

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.postgresql_server import postgresql_server, postgresql_service
 from tests.s3_server import s3_server, s3_service
 from tests.small_study import write_small_dataset
 from ucluster_tune.cluster.embedded import prepare_environment
 
-__all__ = ["s3_server", "s3_service"]
+__all__ = ["postgresql_server", "postgresql_service", "s3_server", "s3_service"]
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
 # The cluster file that ships lies in the working directory, and other tests start Rays.
@@ -25,17 +26,6 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # An example's first call may import a library, and the machine may be busy.
 settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks
-def pytest_collection_modifyitems(items):
-    """Where two processes run the tests, one runs those that start Ray: two Rays would wait for
-    each other's CPUs. A module's other tests share their fixtures.
-    """
-    for item in items:
-        is_with_ray = item.get_closest_marker("cluster") is not None
-        group = "cluster" if is_with_ray else f"{item.path.parent.name}/{item.path.stem}"
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import logging
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,16 @@ class S3Server:
                 self.put(bucket, f"{prefix}/{path.relative_to(folder)}", path.read_bytes())
         return f"s3://{bucket}/{prefix}"
 
+    def age(self, bucket: str, key: str, seconds: float) -> None:
+        """Have an object written so long ago, by the server's own clock."""
+        from moto.s3.models import s3_backends
+
+        for account in s3_backends.values():
+            for backend in account.values():
+                if bucket in backend.buckets:
+                    written = backend.buckets[bucket].keys[key]
+                    written.last_modified -= timedelta(seconds=seconds)
+
     def reset(self) -> None:
         """Forget all buckets."""
         request = urllib.request.Request(f"{self.endpoint}/moto-api/reset", method="POST")
@@ -54,7 +65,7 @@ class S3Server:
 
     def _put(self, name: str, contents: bytes) -> None:
         request = urllib.request.Request(f"{self.endpoint}/{name}", contents, method="PUT")
-        # Without a type it counts as a form, in which moto looks for fields.
+        # urllib would call it a form, which moto then waits for the rest of.
         request.add_header("Content-Type", "application/octet-stream")
         urllib.request.urlopen(request, timeout=30).close()
 

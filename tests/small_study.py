@@ -127,6 +127,7 @@ class RunningCommand:
     """
 
     def __init__(self, folder: Path, *arguments: str | Path, **variables: str) -> None:
+        folder.mkdir(exist_ok=True)
         self.out, self.err = folder / "stdout.txt", folder / "stderr.txt"
         with self.out.open("w") as out, self.err.open("w") as err:
             self.process = subprocess.Popen(
@@ -157,6 +158,11 @@ class RunningCommand:
     def workers(self) -> list[psutil.Process]:
         """The processes of Horovod workers."""
         return [p for p in self.note_processes() if "HorovodWorker" in command_line(p)]
+
+    def signal_workers(self, number: signal.Signals) -> None:
+        """Sends a signal to the Horovod workers alone: SIGSTOP has training wait."""
+        for worker in self.workers():
+            worker.send_signal(number)
 
     def send(self, number: signal.Signals) -> None:
         """Sends a signal to the whole process group, as Ctrl-C does."""

@@ -23,11 +23,16 @@ SPACE = {
     "loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True},
     "model.n_neighbors": {"type": "int", "low": 2, "high": 5},
 }
-_LONGEST_LIFE_S = 35.0  # a start takes about 15
+_LONGEST_LIFE_S = 35.0  # a start takes about 8, on a busy machine 15
 
 
 def kill_and_resume(
-    folder: Path, jets: Path, n_kills: int, n_trials: int, seed: int
+    folder: Path,
+    jets: Path,
+    n_kills: int,
+    n_trials: int,
+    seed: int,
+    longest_life_s: float = _LONGEST_LIFE_S,
 ) -> StudyRecord:
     """Kills a study's driver at random moments, resumes it to its end, and checks all it left."""
     moments = random.Random(seed)
@@ -49,7 +54,7 @@ def kill_and_resume(
         running = small_study.RunningCommand(folder, *verb, "--studies-dir", studies)
         try:
             if n_killed < n_kills:
-                _kill_within(running, moments.uniform(3.0, _LONGEST_LIFE_S))
+                _kill_within(running, moments.uniform(3.0, longest_life_s))
                 code = running.process.poll()
                 assert code in (0, -signal.SIGKILL), running.err.read_text()[-2000:]
                 n_killed += code == -signal.SIGKILL

@@ -103,8 +103,23 @@ def test_a_cluster_file_is_valid_for_ray(file):
 def test_the_switch_to_the_container_image_is_valid_and_both_images_are_named():
     config = prepare_config(yaml.safe_load(with_image()))
     validate_config(config)
-    assert config["docker"]["head_image"].endswith(":cpu")
-    assert config["docker"]["worker_image"].endswith(":gpu")
+    # As docs/images.md and docker/compose.yaml name them.
+    assert config["docker"]["head_image"] == "registry.example.org/ucluster-tune:cpu"
+    assert config["docker"]["worker_image"] == "registry.example.org/ucluster-tune:gpu"
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    for target in ("cpu", "gpu"):
+        assert f"--target {target} -t ucluster-tune:{target} ." in dockerfile
+        assert f" AS {target}\n" in dockerfile
+
+
+def test_in_an_image_nothing_is_compiled_and_its_programs_are_found():
+    """What the image has in /opt is looked for there by each command."""
+    config = yaml.safe_load(filled_in())
+    folder = "/opt/ucluster-tune/.venv"
+    assert f"COPY --from=build-cpu {folder} .venv" in (ROOT / "docker/Dockerfile").read_text()
+    for key in ("head_setup_commands", "worker_setup_commands"):
+        assert all(line.startswith(f"test -e {folder} || ") for line in config[key])
+    assert any(f":{folder}/bin:" in line for line in config["setup_commands"])
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
@@ -147,7 +162,9 @@ def test_login_shells_get_the_environment_once(file, tmp_path):
     environment = dict(line.split("=", 1) for line in shown if "=" in line)
     assert environment["RAY_AUTH_MODE"] == "token"
     assert environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
-    assert environment["UCLUSTER_TUNE_STUDIES"].startswith(("s3://", "/shared/"))
+    studies, datasets = (environment[f"UCLUSTER_TUNE_{name}"] for name in ("STUDIES", "DATASETS"))
+    assert studies.startswith(("s3://", "/shared/"))
+    assert datasets == studies.replace("/studies", "/datasets")  # all machines see both
     assert environment["PATH"].split(":")[0] == f"{tmp_path}/ucluster-tune/.venv/bin"
     assert (tmp_path / ".bashrc").read_text().count("ucluster_tune_environment") == 1
 
@@ -159,6 +176,16 @@ def test_services_listen_on_the_loopback(file):
     (head,) = [line for line in config["head_start_ray_commands"] if "ray start" in line]
     assert "--dashboard-host=127.0.0.1" in head
     assert "--host 127.0.0.1" in (ROOT / "scripts" / "mlflow_server.sh").read_text()
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_no_machine_reports_its_use_to_rays_makers(file):
+    """`ray up` sets RAY_USAGE_STATS_ENABLED as the laptop has it, after the machine's own."""
+    starts = [
+        line for line in commands_of(yaml.safe_load(file.read_text())) if "ray start" in line
+    ]
+    assert len(starts) == 2
+    assert all("--disable-usage-stats" in line for line in starts)
 
 
 def test_each_line_that_costs_money_or_opens_a_port_says_so():

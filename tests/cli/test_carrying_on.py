@@ -12,7 +12,7 @@ from tests.agreement import assert_all_agrees
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
-N_EPOCHS = 400
+N_EPOCHS = 40
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
 
 
@@ -37,14 +37,23 @@ def carried_on(jets_parquet, tmp_path_factory):
         return small_study.call(*arguments, "--studies-dir", studies)
 
     search = small_study.RunningCommand(folder, "run", file, "--studies-dir", studies)
+    started = [search]
     try:
         search.wait_for("trial 0001 epoch 3/")
+        search.signal_workers(signal.SIGSTOP)  # the study must not end meanwhile
         second_driver = call("resume", "first")
-        stopped = call("stop", "first")
-        exit_code = search.end(timeout_s=10)
+        stopping = small_study.RunningCommand(
+            folder / "stopping", "stop", "first", "--studies-dir", studies
+        )
+        started.append(stopping)
+        search.wait_for("Stopping after the running epochs")
+        search.signal_workers(signal.SIGCONT)
+        exit_code = search.end(timeout_s=30)
+        stopped = stopping.end(timeout_s=30)
         left_over = search.left_over(timeout_s=0)
     finally:
-        search.kill()
+        for running in started:
+            running.kill()
     after_stop = assert_all_agrees(studies, "first")
     again = call("run", file)
     resumed = call("resume", "first")
@@ -60,9 +69,10 @@ def test_second_driver_is_refused_and_the_first_named(carried_on):
 
 
 def test_stop_waits_for_the_end_of_the_study(carried_on):
-    assert carried_on.stopped.returncode == 0, carried_on.stopped.stderr
-    assert "Study first interrupted: 0 of 1 trials done" in carried_on.stopped.stdout
-    assert "ucluster-tune resume first" in carried_on.stopped.stderr
+    told = carried_on.stopping.err.read_text()
+    assert carried_on.stopped == 0, told
+    assert "Study first interrupted: 0 of 1 trials done" in carried_on.stopping.out.read_text()
+    assert "ucluster-tune resume first" in told
     assert carried_on.exit_code == 130
     assert carried_on.left_over == []
     trial = carried_on.after_stop.trials["0001"]
@@ -157,52 +167,54 @@ def test_repair_rebuilds_what_was_lost(carried_on, tmp_path):
     assert again.stdout == "Study first: all agrees with its record\n"
 
 
-def test_warm_start_and_delete(carried_on, jets_parquet, tmp_path):
-    file = small_study.write_study(
-        tmp_path / "second.yaml",
-        jets_parquet,
-        training={"n_epochs": 3, "n_pretraining_epochs": 1},
-        search_space=SPACE,
-    )
-    studies = ("--studies-dir", carried_on.studies)
-    warm = small_study.call("run", file, "--warm-start", "first", *studies)
-    assert warm.returncode == 0, warm.stderr[-2000:]
-    assert "tpe sampler, 2 trials known" in warm.stderr
-    assert "differ from the new ones in training.n_epochs" in warm.stderr
-    record = assert_all_agrees(carried_on.studies, "second")
-    assert record.warm_start is not None
-    assert len(record.warm_start.trials) == 2
-
-    kept = small_study.call("delete", "second", *studies)
-    assert kept.returncode != 0
-    assert (carried_on.studies / "second").exists()
-    gone = small_study.call("delete", "second", "--yes", *studies)
-    assert gone.returncode == 0, gone.stderr
-    assert "2 runs deleted in MLflow" in gone.stdout
-    assert not (carried_on.studies / "second").exists()
-    assert_all_agrees(carried_on.studies, "first")
-
-
 def test_stop_of_a_study_that_nobody_runs_says_so(carried_on):
     refused = small_study.call("stop", "first", "--studies-dir", carried_on.studies)
     assert refused.returncode == 1
     assert "study first is not running" in refused.stderr
 
 
-def test_stop_now_ends_at_once(jets_parquet, tmp_path):
+@pytest.fixture(scope="module")
+def warm_started(carried_on, jets_parquet, tmp_path_factory):
+    """A study that knows the trials of the first one, stopped at once."""
+    folder = tmp_path_factory.mktemp("warm_started")
     file = small_study.write_study(
-        tmp_path / "long.yaml", jets_parquet, training={"n_epochs": 20_000}
+        folder / "second.yaml", jets_parquet, training={"n_epochs": 20_000}, search_space=SPACE
     )
+    studies = carried_on.studies
     search = small_study.RunningCommand(
-        tmp_path, "run", file, "--studies-dir", tmp_path / "studies"
+        folder, "run", file, "--warm-start", "first", "--studies-dir", studies
     )
     try:
         search.wait_for("trial 0001 started")
         search.note_processes()
-        stopped = small_study.call("stop", "long", "--now", "--studies-dir", tmp_path / "studies")
-        assert stopped.returncode == 0, stopped.stderr
-        assert search.end(timeout_s=20) in (130, -signal.SIGKILL)
-        assert search.left_over(timeout_s=5) == []
+        stopped = small_study.call("stop", "second", "--now", "--studies-dir", studies)
+        exit_code = search.end(timeout_s=20)
+        left_over = search.left_over(timeout_s=5)
     finally:
         search.kill()
-    assert_all_agrees(tmp_path / "studies", "long")
+    return SimpleNamespace(record=assert_all_agrees(studies, "second"), **locals())
+
+
+def test_stop_now_ends_at_once(warm_started):
+    assert warm_started.stopped.returncode == 0, warm_started.stopped.stderr
+    assert warm_started.exit_code in (130, -signal.SIGKILL)
+    assert warm_started.left_over == []
+
+
+def test_study_with_a_warm_start_knows_the_trials_of_the_other_one(warm_started):
+    told = warm_started.search.err.read_text()
+    assert "tpe sampler, 2 trials known" in told
+    assert "differ from the new ones in training.n_epochs" in told
+    assert len(warm_started.record.warm_start.trials) == 2
+
+
+def test_delete_takes_one_study_away_once_it_is_agreed_to(warm_started):
+    studies = warm_started.studies
+    kept = small_study.call("delete", "second", "--studies-dir", studies)
+    assert kept.returncode != 0
+    assert (studies / "second").exists()
+    gone = small_study.call("delete", "second", "--yes", "--studies-dir", studies)
+    assert gone.returncode == 0, gone.stderr
+    assert "2 runs deleted in MLflow" in gone.stdout
+    assert not (studies / "second").exists()
+    assert_all_agrees(studies, "first")

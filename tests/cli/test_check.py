@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +9,6 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.main import main
 from ucluster_tune.data.manifest import sha256_of
 
@@ -20,6 +18,24 @@ QUICKSTART = SPACES / "quickstart.yaml"
 
 def check(*arguments):
     return CliRunner().invoke(main, ["check", *map(str, arguments)], env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize(
+    ("uri", "variable", "told"),
+    [
+        (None, None, "MLflow, an SQLite file in the studies folder"),
+        (None, "http://there:5000", "MLflow at http://there:5000, as MLFLOW_TRACKING_URI says"),
+        (None, "http://me:secret@there", "MLflow at http://me@there, as MLFLOW_TRACKING_URI says"),
+        ("https://runs.example", "http://there:5000", "MLflow at https://runs.example"),
+    ],
+)
+def test_the_plan_says_where_runs_are_tracked(uri, variable, told, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", variable)
+    result = check(QUICKSTART, *([] if uri is None else ["--set", f"tracking.uri={uri}"]))
+    assert told in result.stdout
+    assert "secret" not in result.stdout.partition("Next:")[0]
 
 
 def plan_of(*arguments):
@@ -107,16 +123,6 @@ def test_what_does_not_fit_this_machine_is_warned_of():
     assert "Warning: resources: a trial needs 64 CPUs and 0 GPUs" in result.stderr
     needs_gpus = ("--set", "resources={workers_per_trial: 64, gpus_per_worker: 1}")
     assert not plan_of(QUICKSTART, *needs_gpus)["plan"]["fits"]
-
-
-@pytest.mark.parametrize(
-    ("visible", "count"), [("", 0), ("-1", 0), ("0", 1), ("0,1,3", 3), ("GPU-1f,GPU-2a", 2)]
-)
-def test_gpus_are_those_that_this_process_may_use(monkeypatch, visible, count):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    machine = this_machine()
-    assert machine.n_gpus == count
-    assert machine.n_cpus == len(os.sched_getaffinity(0))
 
 
 def test_warnings_are_shown():

@@ -1,6 +1,5 @@
 """`ucluster-tune data simulate`, as typed."""
 
-import inspect
 import json
 import subprocess
 import sys
@@ -153,7 +152,6 @@ def test_help_and_defaults_are_those_of_the_layers_below():
     assert defaults["significant_bits"] == settings.significant_bits
     assert defaults["mpi"] == settings.multiparton_interactions
     assert defaults["smearing"] == settings.smearing
-    assert "Example:" in (inspect.getdoc(cli.simulate.callback) or "")
 
 
 def test_help_loads_no_library_of_weight():

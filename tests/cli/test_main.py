@@ -94,9 +94,45 @@ def test_each_command_opens_its_help_with_the_line_of_the_list(name):
     assert first_line.rstrip(".") in " ".join(result.stdout.split())
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("data", "cluster")])
-def test_each_command_shows_an_example(name):
-    assert f"ucluster-tune {name}" in run(name, "--help").stdout.partition("\n")[2]
+def commands():
+    """All commands, those of groups too, by the words that call them."""
+    found = {}
+    for name in COMMANDS:
+        command = main.get_command(click.Context(main), name)
+        found[name] = command
+        inner = command.commands if isinstance(command, click.Group) else {}
+        found |= {f"{name} {word}": inner_command for word, inner_command in inner.items()}
+    return found
+
+
+@pytest.mark.parametrize("words", commands())
+def test_each_command_ends_its_help_with_examples_that_are_whole_commands(words):
+    text = run(*words.split(), "--help").stdout
+    _, heading, examples = text.partition("\n  Example:\n")
+    assert heading, text
+    for line in examples.splitlines():
+        assert line.startswith(f"    ucluster-tune {words}"), line
+
+
+@pytest.mark.parametrize("words", commands())
+def test_each_command_says_in_one_line_what_it_does(words):
+    line, *further = commands()[words].help.splitlines()
+    assert line.endswith(".")
+    assert not any(further[:1])
+    in_a_list = commands()[words].get_short_help_str(limit=66)
+    assert " " not in words or not in_a_list.endswith("...")
+
+
+@pytest.mark.parametrize("option", ["set", "studies-dir", "cluster", "local", "address"])
+def test_an_option_of_several_commands_is_the_same_in_all(option):
+    records = [
+        parameter.to_info_dict()
+        for command in commands().values()
+        for parameter in command.params
+        if f"--{option}" in parameter.opts
+    ]
+    assert len(records) > 2
+    assert all(record == records[0] for record in records)
 
 
 def test_a_missing_module_does_not_break_the_help(monkeypatch):

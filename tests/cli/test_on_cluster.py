@@ -48,11 +48,21 @@ def test_local_leaves_the_cluster_alone(lab, capfd):
     assert not (lab.folder / "ssh.log").exists()
 
 
+@pytest.mark.parametrize("command", [("list",), ("run", "jets.yaml"), ("cluster", "check")])
+def test_a_relative_studies_folder_is_refused_on_a_cluster(lab, command):
+    result = typed(*command, "--studies-dir", "here")
+    assert result.exit_code == 2
+    assert "--studies-dir here means a folder of this machine; on cluster lab" in result.stderr
+
+
 def test_a_cluster_that_is_named_but_down_is_an_error(lab):
     lab.cut_cable()
     result = typed("list", "--cluster", str(lab.file))
     assert result.exit_code == 1
-    assert "cluster lab: no Ray runs on its head" in result.stderr
+    assert (
+        f"Error: {lab.file}: the connection to 127.0.0.1, the head of cluster lab" in result.stderr
+    )
+    assert "refused: ssh: connect to host lab: No route to host" in result.stderr
 
 
 def test_a_cluster_whose_file_just_lies_there_may_be_down(lab):
@@ -65,7 +75,7 @@ def test_a_cluster_whose_file_just_lies_there_may_be_down(lab):
 def test_a_search_says_why_it_does_not_run_on_the_cluster(lab):
     lab.cut_cable()
     result = typed("resume", "nix", "--studies-dir", "here")
-    assert "no Ray runs on its head" in result.stderr
+    assert "No route to host" in result.stderr
     assert "So the search does not run there." in result.stderr
 
 

@@ -1,5 +1,6 @@
 """`ucluster-tune predict`, as typed."""
 
+import signal
 import tempfile
 from types import SimpleNamespace
 
@@ -71,6 +72,18 @@ def test_the_batch_size_makes_no_difference(model, jets, tmp_path):
     _, found = predicted(model, jets, "--batch-size", 3, out=tmp_path / "found.parquet")
     for name in wanted.column_names:
         assert found[name].to_numpy() == pytest.approx(wanted[name].to_numpy(), abs=1e-5), name
+
+
+def test_ctrl_c_leaves_no_file(model, jets, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "pyarrow.parquet.ParquetWriter.write_table",
+        lambda *_, **__: signal.raise_signal(signal.SIGINT),
+    )
+    result = run(model, jets, "--out", tmp_path / "clusters.parquet")
+    assert result.exit_code == 130
+    assert result.stderr.splitlines()[-1] == "Interrupted."
+    assert "Traceback" not in result.output
+    assert list(tmp_path.iterdir()) == []
 
 
 @needs_published_data

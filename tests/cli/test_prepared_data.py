@@ -10,7 +10,10 @@ from tests import small_study
 from tests.hls4ml_files import write_folder, write_tar
 from tests.zenodo_server import local_zenodo
 from ucluster_tune.cli.main import main
-from ucluster_tune.data.preparation import CACHE_VARIABLE
+from ucluster_tune.cli.run import _warn_of_own_disk
+from ucluster_tune.cluster.place import Place
+from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.data.preparation import CACHE_VARIABLE, DATASETS_VARIABLE
 from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
 
 JETS = Path(__file__).parents[2] / "search_spaces" / "jets.yaml"
@@ -27,6 +30,7 @@ scheduler: {name: none}
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    monkeypatch.delenv(DATASETS_VARIABLE, raising=False)
     return folder
 
 
@@ -119,3 +123,17 @@ def test_train_fetches_converts_and_trains_and_does_so_once(zenodo, tmp_path, ca
     result = small_study.call("train", file, "--out", tmp_path / "again")
     assert result.returncode == 0, result.stderr
     assert zenodo.requests == []
+
+
+@pytest.mark.parametrize("has_place", [False, True])
+def test_a_data_set_on_one_machine_of_a_cluster_is_warned_of_before_it_is_made(
+    tmp_path, monkeypatch, capsys, has_place
+):
+    write_folder(tmp_path / "files", n_jets=60)
+    if has_place:
+        monkeypatch.setenv(DATASETS_VARIABLE, str(tmp_path / "shared"))
+    study = load_study_config(study_file(tmp_path, "files"))
+    _warn_of_own_disk(study, Place("10.77.0.11:6379", "a test"))
+    assert ("where other nodes do not see it" in capsys.readouterr().err) != has_place
+    _warn_of_own_disk(study, Place(None, "a test"))
+    assert capsys.readouterr().err == ""

@@ -1,8 +1,8 @@
 """Several hosts on one machine: what a cluster of machines is made of, without the machines.
 
 A host is a network, process, mount and host-name namespace of its own, with its own sshd, home,
-/tmp, /run, /dev/shm, /etc/hosts and network card; a cable goes from it to a switch, which is a
-bridge in a namespace of its own. Nothing is ever added to the network of the real machine.
+/tmp, /var/tmp, /run, /dev/shm, /etc/hosts and network card; a cable goes from it to a switch,
+which is a bridge in a namespace of its own. Nothing is ever added to the real machine's network.
 
 No namespace has a name: each lives as long as its first process, and that one is killed by the
 system when this process ends, however it ends. So nothing is left of hosts whose test was killed.
@@ -25,6 +25,7 @@ import psutil
 CHECKOUT = Path(__file__).parents[2]
 HOME = "/srv/home"  # on each host; under /srv since what runs may lie in the real /root
 SHARED = "/srv/shared"  # where the laboratory's shared disk is mounted
+_ASIDE = "/run/shared"
 TOOLS = ("ip", "nsenter", "rsync", "setpriv", "ssh", "ssh-keygen", "sshd", "unshare")
 # As in Debian; sshd wants a full path.
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -46,6 +47,7 @@ mkdir -p /srv/home /srv/shared
 mount -t tmpfs tmpfs /run
 mkdir /run/sshd
 mount -t tmpfs tmpfs /dev/shm
+mount --bind "$DISK/var_tmp" /var/tmp
 mount --rbind "$DISK/tmp" /tmp
 read -r _
 ip link set lo up
@@ -97,9 +99,9 @@ class Host:
         self._holder: subprocess.Popen[str] | None = None
         self._port = ""
         self._n_boots = 0
-        for folder in ("etc", "srv", "srv/home", "srv/shared", "tmp"):
+        for folder in ("etc", "srv", "srv/home", "srv/shared", "tmp", "var_tmp"):
             (self.disk / folder).mkdir(parents=True)
-        (self.disk / "tmp").chmod(0o1777)
+            (self.disk / folder).chmod(0o1777 if folder.endswith("tmp") else 0o755)
         self._write_files()
 
     @property
@@ -159,6 +161,14 @@ class Host:
         """Mend the cable."""
         self._laboratory.switch(f"link set {self._port} up")
 
+    def unmount_shared(self) -> None:
+        """Take the shared disk away: its own folder of that path is seen."""
+        self.run(f"mkdir -p {_ASIDE} && mount --move {SHARED} {_ASIDE}")
+
+    def mount_shared(self) -> None:
+        """Bring the shared disk back."""
+        self.run(f"mount --move {_ASIDE} {SHARED}")
+
     def forget_own_name(self, forgets: bool = True) -> None:
         """Make the host unable to resolve its own name, or able again."""
         others = self._laboratory.hosts.values()
@@ -209,13 +219,19 @@ class Host:
         return {pid: line for pid, line in found.items() if not line.startswith("sshd")
                 and not line.endswith("sshd.log")}  # fmt: skip
 
+    def listeners(self) -> list[tuple[str, str, int]]:
+        """Its processes that listen, sshd's left out: name, address, port."""
+        found = []
+        for line in self.run("ss -Hltnp").stdout.splitlines():
+            address, _, port = line.split()[3].rpartition(":")
+            name = line.partition('users:(("')[2].partition('"')[0]
+            if name != "sshd":
+                found.append((name, address.strip("[]").removeprefix("::ffff:"), int(port)))
+        return found
+
     def listening(self) -> set[tuple[str, int]]:
-        """The addresses and ports that its processes listen on, sshd's left out."""
-        lines = self.run("ss -Hltn").stdout.splitlines()
-        ends = [line.split()[3].rpartition(":") for line in lines]
-        found = {(address.strip("[]").removeprefix("::ffff:"), int(port))
-                 for address, _, port in ends}  # fmt: skip
-        return {end for end in found if end[1] != 22}
+        """The addresses and ports that they listen on."""
+        return {(address, port) for _, address, port in self.listeners()}
 
     def write_home(self, path: str, text: str) -> None:
         """Write a file under the home of its user."""

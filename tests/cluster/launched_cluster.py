@@ -1,6 +1,10 @@
-"""A Ray cluster made with `ray up` on hosts of a laboratory, as seen from a laptop beside it."""
+"""A Ray cluster made with `ray up` on hosts of a laboratory, as seen from a laptop beside it.
 
-import json
+Its file is the one that ships for machines reached by ssh, with the lines FILL IN filled in. What
+differs: nothing is installed, since the hosts have this environment already, and each says that it
+has one CPU.
+"""
+
 import shlex
 import sys
 import time
@@ -9,11 +13,13 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.hosts import CHECKOUT, SHARED, Host, Laboratory, Running
+from tests.cluster.hosts import CHECKOUT, HOME, SHARED, Host, Laboratory, Running
 
+ON_PREMISE = CHECKOUT / "docs" / "clusters" / "on_premise.yaml"
 PROGRAMS = Path(sys.executable).parent  # of the environment: ray, ucluster-tune
 PLANTED = "/srv/planted"  # on each host, first on Python's path: what a test has put there
 STUDIES = f"{SHARED}/studies"
+JETS = f"{SHARED}/jets"
 
 # Ray's health checks, for the head. By default five checks that each fail after 13 s make a node
 # dead: 65 s after its power was cut. Here 36 s, which a cable that is cut for 20 s still survives:
@@ -21,51 +27,43 @@ STUDIES = f"{SHARED}/studies"
 _HEALTH = {"period_ms": 3000, "timeout_ms": 3000, "failure_threshold": 6}
 # A node that misses the head ends its Ray by itself after so long, 60 s by default.
 _HEAD_MISSED_S = 35
-
-
-def environment_lines() -> list[str]:
-    """What the shell of each machine of a cluster has in its environment."""
-    return [
-        f"export PATH={PROGRAMS}:$PATH",
-        f"export PYTHONPATH={PLANTED}:{CHECKOUT}",
-        "export RAY_AUTH_MODE=token",
-        "export RAY_USAGE_STATS_ENABLED=0",
-        f"export UCLUSTER_TUNE_STUDIES={STUDIES}",
-        "export TF_CPP_MIN_LOG_LEVEL=2",
-        f"export RAY_gcs_rpc_server_reconnect_timeout_s={_HEAD_MISSED_S}",
-        *(f"export RAY_health_check_{name}={value}" for name, value in _HEALTH.items()),
-    ]
+_ENVIRONMENT = [
+    f"PYTHONPATH={PLANTED}:{HOME}/ucluster-tune",
+    "TF_CPP_MIN_LOG_LEVEL=2",
+    f"RAY_gcs_rpc_server_reconnect_timeout_s={_HEAD_MISSED_S}",
+    *(f"RAY_health_check_{name}={value}" for name, value in _HEALTH.items()),
+]
 
 
 def cluster_file(head: Host, workers: list[Host]) -> dict[str, Any]:
-    """The cluster file of these hosts for Ray's launcher; each says that it has one CPU."""
-    small = "--num-cpus=1 --object-store-memory=80000000 --disable-usage-stats"
-    exports = (f"echo {shlex.quote(line)} >> ~/.bashrc" for line in environment_lines())
-    return {
-        "cluster_name": "laboratory",
-        "provider": {
-            "type": "local",
-            "head_ip": head.address,
-            "worker_ips": [worker.address for worker in workers],
-        },
-        "auth": {"ssh_user": "root", "ssh_private_key": "~/.ssh/id_ed25519"},
-        "min_workers": len(workers),
-        "max_workers": len(workers),
-        "file_mounts": {"~/.ray/auth_token": "~/.ray/auth_token"},
-        "setup_commands": [" && ".join(exports)],
-        "head_start_ray_commands": [
-            # Version 2 takes the head for one of the workers and never starts the last of them.
-            "export RAY_enable_autoscaler_v2=0;"
-            f" ray start --head --port=6379 {small}"
-            " --autoscaling-config=~/ray_bootstrap_config.yaml",
-        ],
-        "worker_start_ray_commands": [
-            "ray stop --force",  # what is left where the cable was cut for long
-            # With --block all of Ray ends with its raylet; without, agents outlive `ray down`.
-            f"setsid nohup ray start --address=$RAY_HEAD_IP:6379 {small} --block"
-            " > /tmp/ray_start.log 2>&1 < /dev/null &",
-        ],
+    """The cluster file of these hosts."""
+    config: dict[str, Any] = yaml.safe_load(ON_PREMISE.read_text(encoding="utf-8"))
+    config["provider"] |= {
+        "head_ip": head.address,
+        "worker_ips": [worker.address for worker in workers],
     }
+    config["auth"] |= {"ssh_user": "root"}
+    config |= {"min_workers": len(workers), "max_workers": len(workers)}
+    config["file_mounts"] = {
+        there: here if here.startswith("~") else str(CHECKOUT / here)
+        for there, here in config["file_mounts"].items()
+    }
+    *setup, install = config["setup_commands"]
+    assert "make -C ~/ucluster-tune install" in install
+    environment = shlex.join(f"export {line}" for line in _ENVIRONMENT)
+    config["setup_commands"] = [
+        *(line.replace("/shared/ucluster-tune/studies", STUDIES) for line in setup[:2]),
+        f"printf '%s\\n' {environment} >> ~/.ucluster_tune_environment",
+        *setup[2:],
+        f"ln -sfn {PROGRAMS.parent} ~/ucluster-tune/.venv",
+    ]
+    for kind in ("head", "worker"):
+        key = f"{kind}_start_ray_commands"
+        config[key] = [
+            line.replace("ray start", "ray start --num-cpus=1 --object-store-memory=80000000")
+            for line in config[key]
+        ]
+    return config
 
 
 class LaunchedCluster:
@@ -77,7 +75,7 @@ class LaunchedCluster:
 
     def __init__(self, laboratory: Laboratory) -> None:
         self.laboratory = laboratory
-        self.head, self.laptop = laboratory.add("head"), laboratory.add("laptop")
+        self.head, self.laptop = laboratory.add("head"), laboratory.add("laptop", shares=False)
         self.workers = [laboratory.add(f"worker{n}") for n in (1, 2)]
         for host in laboratory.hosts.values():
             (host.disk / "srv" / "planted").mkdir()
@@ -88,11 +86,22 @@ class LaunchedCluster:
         file = yaml.safe_dump(cluster_file(self.head, self.workers), sort_keys=False)
         self.laptop.write_home("ray_cluster.yaml", file)
 
-    def up(self) -> None:
-        """Make the token and type `ray up`; returns when all nodes are there."""
-        self.laptop.run("ray get-auth-token --generate")
-        self.laptop.run("ray up -y ray_cluster.yaml", timeout_s=120)
-        self.wait_for_cpus(3)
+    @property
+    def nodes(self) -> list[Host]:
+        """The hosts that belong to the cluster."""
+        return [self.head, *self.workers]
+
+    @property
+    def token(self) -> str:
+        """What nobody may read in a log or a file of a study."""
+        return (self.laptop.home / ".ray" / "auth_token").read_text(encoding="utf-8").strip()
+
+    def up(self) -> str:
+        """Make the token and type `ray up`; returns what it wrote once all nodes are there."""
+        self.laptop.run("ray get-auth-token --generate > /dev/null")  # it prints the token
+        done = self.laptop.run("ray up -y ray_cluster.yaml", timeout_s=180)
+        self.wait_for_cpus(len(self.nodes))
+        return done.stdout + done.stderr
 
     def down(self) -> str:
         """Type `ray down`; return what it wrote."""
@@ -108,7 +117,7 @@ class LaunchedCluster:
         deadline = time.monotonic() + timeout_s
         while f"/{n_cpus}.0 CPU" not in (status := self.status()):
             assert time.monotonic() < deadline, f"not {n_cpus} CPUs in {timeout_s:g} s:\n{status}"
-            time.sleep(0.3)
+            time.sleep(0.5)
 
     def type(self, words: str, timeout_s: float = 60, check: bool = True) -> tuple[int, str, str]:
         """Type `ucluster-tune ...` at the laptop; returns exit code and both outputs."""
@@ -118,9 +127,3 @@ class LaunchedCluster:
     def start(self, words: str) -> Running:
         """Type `ucluster-tune ...` at the laptop, and do not wait for its end."""
         return self.laptop.start(f"ucluster-tune {words}", self.laboratory.folder / "typed")
-
-    def events(self, study: str) -> list[dict[str, Any]]:
-        """The events in the record of a study, those written whole."""
-        record = self.laboratory.shared / "studies" / study / "record.jsonl"
-        lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
-        return [json.loads(line) for line in lines if line.endswith("}")]

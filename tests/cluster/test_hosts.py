@@ -74,6 +74,18 @@ def test_disks_are_apart_but_for_the_shared_one(lab):
     assert not Path("/tmp/mine").exists()
 
 
+def test_shared_disk_can_be_taken_away_for_a_while(lab):
+    near, far = lab.hosts["near"], lab.hosts["far"]
+    near.unmount_shared()
+    try:
+        near.run(f"echo other > {SHARED}/theirs")
+        assert far.run(f"ls {SHARED}/theirs", check=False).stdout == ""
+    finally:
+        near.mount_shared()
+    far.run(f"echo jets > {SHARED}/theirs")
+    assert near.run(f"cat {SHARED}/theirs").stdout == "jets\n"
+
+
 def test_there_is_no_way_out(lab):
     """Ray looks for its own address by such a connection, and must not wait for it."""
     began = time.monotonic()
@@ -141,6 +153,7 @@ def test_listening_tells_address_and_port(lab, tmp_path):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert found == {("127.0.0.1", 4242)}
+        assert near.listeners() == [("python3", "127.0.0.1", 4242)]
 
 
 def test_nothing_is_left_when_a_test_fails(tmp_path):

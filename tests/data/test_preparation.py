@@ -10,18 +10,20 @@ from tests.hls4ml_files import write_folder, write_tar
 from tests.small_datasets import write_jets
 from tests.zenodo_server import answers, local_zenodo
 from ucluster_tune.config.trial import DataConfig
+from ucluster_tune.data import dataset_copy
 from ucluster_tune.data.dataset import open_checked_dataset
 from ucluster_tune.data.download import Patience
-from ucluster_tune.data.manifest import read_manifest
+from ucluster_tune.data.manifest import MANIFEST_NAME, read_manifest
 from ucluster_tune.data.preparation import (
     CACHE_VARIABLE,
+    DATASETS_VARIABLE,
     cache_folder,
     plan_preparation,
     prepare,
     size_of,
 )
 from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
-from ucluster_tune.errors import DataError, MachineError
+from ucluster_tune.errors import DataError, MachineError, UnreachableError
 
 QUICK = Patience(tries=3, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
 RECORD = "10.5281/zenodo.3602254"
@@ -31,6 +33,7 @@ RECORD = "10.5281/zenodo.3602254"
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / "cache"
     monkeypatch.setenv(CACHE_VARIABLE, str(folder))
+    monkeypatch.delenv(DATASETS_VARIABLE, raising=False)
     return folder
 
 
@@ -199,3 +202,94 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert cache_folder() == tmp_path / "home" / ".cache" / "ucluster-tune"
+
+
+@pytest.fixture
+def bucket(s3_server, monkeypatch):
+    uri = f"{s3_server.make_bucket('jets')}/datasets"
+    monkeypatch.setenv(DATASETS_VARIABLE, uri)
+    return uri
+
+
+def test_a_record_is_converted_into_a_bucket_once_for_all_machines(
+    zenodo, bucket, cache, monkeypatch, tmp_path
+):
+    preparation = plan_preparation(config(RECORD))
+    assert preparation.data_path == f"{bucket}/zenodo-3602254/jets-wzt"
+    assert f"and moved to {preparation.data_path}" in preparation.told()
+    conversion, tasks = made(preparation)
+    assert conversion.n_jets == 180
+    assert all(told == counted for told, counted in tasks.values())
+    assert preparation.dataset is not None
+    assert not preparation.dataset.exists()  # moved
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "of_another_machine"))
+    zenodo.requests.clear()
+    again = plan_preparation(config(RECORD))
+    assert again.is_ready
+    assert zenodo.requests == []
+    dataset = open_checked_dataset(config(again.data_path), world_size=2)
+    assert dataset.manifest == conversion.manifest
+    assert not plan_preparation(config(RECORD, ("w", "z"))).is_ready
+
+
+def test_a_bucket_that_breaks_off_is_gone_on_from_without_converting_again(
+    files, bucket, s3_server, monkeypatch
+):
+    preparation = plan_preparation(config(files))
+    copy = dataset_copy._copy
+
+    def break_off(path, place, on_bytes):
+        if path.name == MANIFEST_NAME:
+            raise UnreachableError("the bucket is away")
+        copy(path, place, on_bytes)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_copy, "_copy", break_off)
+        with pytest.raises(UnreachableError):
+            made(preparation)
+    again = plan_preparation(config(files))
+    assert not again.is_ready  # without the manifest it is no data set
+    assert again.told() == f"{again.dataset} will be copied to {again.data_path}"
+    conversion, tasks = made(again)
+    assert conversion is None
+    assert list(tasks) == [f"copying to {again.data_path}"]
+    assert plan_preparation(config(files)).is_ready
+    open_checked_dataset(config(again.data_path), world_size=2)
+
+
+def test_a_data_set_of_the_cache_is_copied_and_stays(files, bucket, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.delenv(DATASETS_VARIABLE)
+        made(plan_preparation(config(files)))
+    preparation = plan_preparation(config(files))
+    assert not preparation.is_ready
+    assert size_of(preparation).told().endswith("B of parquet are to be copied")
+    assert made(preparation)[0] is None
+    assert preparation.dataset is not None
+    assert preparation.dataset.exists()
+    assert plan_preparation(config(files)).is_ready
+
+
+def test_a_bucket_that_is_not_there_is_told_before_anything_is_fetched(
+    zenodo, s3_server, monkeypatch
+):
+    monkeypatch.setenv(DATASETS_VARIABLE, "s3://nowhere/datasets")
+    with pytest.raises(DataError, match="nowhere"):
+        made(plan_preparation(config(RECORD)))
+    assert not [path for path in zenodo.requests if "train" in path]
+
+
+def test_data_sets_may_be_kept_in_a_folder_that_all_machines_see(
+    zenodo, cache, tmp_path, monkeypatch
+):
+    monkeypatch.setenv(DATASETS_VARIABLE, str(tmp_path / "shared"))
+    preparation = plan_preparation(config(RECORD))
+    assert preparation.data_path == str(tmp_path / "shared" / "zenodo-3602254" / "jets-wzt")
+    assert preparation.files is not None
+    assert preparation.files.is_relative_to(cache)  # fetched files are one machine's
+    made(preparation)
+    assert plan_preparation(config(RECORD)).is_ready
+    (tmp_path / "text").write_text("")
+    monkeypatch.setenv(DATASETS_VARIABLE, str(tmp_path / "text"))
+    with pytest.raises(MachineError, match=f"folder for data sets with {DATASETS_VARIABLE}"):
+        made(plan_preparation(config(RECORD)))

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_items_come_in_order_and_all():
 
 @pytest.mark.parametrize("n_ahead", [1, 3])
 def test_items_are_made_ahead_but_only_so_many(n_ahead):
-    made = []
+    made: list[Any] = []
     with ReadAhead(counting(50, made), n_ahead, "numbers") as numbers:
         wait_until(lambda: len(made) == n_ahead + 1)
         time.sleep(0.05)
@@ -83,7 +84,7 @@ def test_an_error_before_the_first_item_is_told():
 
 
 def test_taking_no_more_ends_the_thread_and_its_source():
-    made = []
+    made: list[Any] = []
     with ReadAhead(counting(1000, made), 2, "numbers") as numbers:
         assert next(numbers) == 0
     assert made[-1] == "closed"
@@ -91,7 +92,7 @@ def test_taking_no_more_ends_the_thread_and_its_source():
 
 
 def test_an_error_of_the_taker_ends_the_thread_and_stays_itself():
-    made = []
+    made: list[Any] = []
     with (
         pytest.raises(ZeroDivisionError),
         ReadAhead(counting(1000, made), 2, "numbers") as numbers,
@@ -153,7 +154,7 @@ def test_a_slow_taker_is_no_silence():
 
 def test_the_thread_ends_after_whoever_took_items_is_gone(monkeypatch):
     monkeypatch.setattr("ucluster_tune.data.read_ahead._LOOK_AGAIN_S", 0.02)
-    made = []
+    made: list[Any] = []
 
     def take_one_and_vanish():
         next(ReadAhead(counting(1000, made), 2, "numbers").__enter__())

@@ -118,6 +118,15 @@ def test_epoch_that_the_record_has_is_not_taken_in_again(driver):
     assert epochs_in_journal(driver) == [1, 2, 3, 2]
 
 
+def test_epochs_that_only_a_checkpoint_knows_are_taken_in_with_it(driver):
+    run_epochs(driver, 2)
+    earlier = [epoch("0001", number, 0.1 * number).record for number in (1, 2, 3, 4)]
+    report(driver, 5, restored_epoch=5, earlier=earlier)
+    assert epochs_in_journal(driver) == [1, 2, 3, 4, 5]
+    trial = driver.record.trials["0001"]
+    assert (trial.restored_epochs, trial.n_epochs_again) == ([5], 0)
+
+
 def test_workers_started_again_are_told_with_cause_and_epoch(driver):
     run_epochs(driver, 3)
     report(driver, 2, restored_epoch=2, retries=["worker 1 died"])

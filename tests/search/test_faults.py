@@ -1,8 +1,12 @@
 """Processes that die under a search: what goes on, what is kept, and that all agrees then."""
 
+import contextlib
 import os
 import shutil
+import signal
+import socket
 import subprocess
+import threading
 import time
 
 import psutil
@@ -11,13 +15,14 @@ import pytest
 from tests import small_study
 from tests.agreement import assert_all_agrees
 from tests.soak import kill_and_resume
+from ucluster_tune.cluster.launcher import free_port
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.status import read_study
-from ucluster_tune.search.tracking_server import MlflowServer, choose_port
+from ucluster_tune.search.tracking_server import MlflowServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
-N_EPOCHS = 150  # a few seconds of a small network
+N_EPOCHS = 60  # a few seconds of a small network
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
 
 
@@ -187,40 +192,73 @@ def test_death_of_the_raylet_ends_the_search_and_it_can_be_resumed(search):
     assert [trial.outcome for trial in record.trials.values()] == ["complete"]
 
 
+class Line:
+    """A way to a port of this machine that can be cut, and mended at the same place."""
+
+    def __init__(self, target):
+        self._target = target
+        self.port = free_port()
+        self._ends: list[socket.socket] = []
+        self._listener: socket.socket | None = None
+
+    def mend(self):
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def cut(self):
+        assert self._listener is not None
+        for end in (self._listener, *self._ends):
+            with contextlib.suppress(OSError):  # it has ended by itself
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self._ends = []
+
+    def _accept(self, listener):
+        with contextlib.suppress(OSError):  # cut
+            while True:
+                here = listener.accept()[0]
+                there = socket.create_connection(("127.0.0.1", self._target))
+                self._ends += [here, there]
+                for pair in ((here, there), (there, here)):
+                    threading.Thread(target=self._pass_on, args=pair, daemon=True).start()
+
+    @staticmethod
+    def _pass_on(source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
 def test_mlflow_server_that_is_away_for_a_while_gets_all_later(tmp_path, jets_parquet):
-    port = choose_port("127.0.0.1", None)
-
-    def server():
-        artifacts = (tmp_path / "artifacts").as_uri()
-        return MlflowServer(f"sqlite:///{tmp_path}/runs.db", artifacts, "127.0.0.1", port)
-
-    search = Search(tmp_path, jets_parquet, tracking={"uri": f"http://127.0.0.1:{port}"})
-    with server() as first:
-        first.wait_until_it_answers()
+    artifacts = (tmp_path / "artifacts").as_uri()
+    port = free_port()
+    line = Line(port)
+    search = Search(tmp_path, jets_parquet, tracking={"uri": f"http://127.0.0.1:{line.port}"})
+    with MlflowServer(f"sqlite:///{tmp_path}/runs.db", artifacts, "127.0.0.1", port) as server:
+        server.wait_until_it_answers()
+        line.mend()
         running = search.run()
         try:
             running.wait_for("trial 0001 epoch 5/")
-        except BaseException:
-            running.kill()
-            raise
-    try:
-        running.wait_for("trial 0002 epoch 5/")  # training went on
-        with server() as second:
-            second.wait_until_it_answers()
-            if running.process.poll() is None:
-                running.end()
-            mended = small_study.call("repair", "small", "--studies-dir", search.studies)
-            assert mended.returncode == 0, mended.stdout + mended.stderr
+            line.cut()
+            running.wait_for("trial 0002 epoch 5/")  # training went on
+            running.signal_workers(signal.SIGSTOP)
+            wait_for(lambda: "MLflow is behind the record" in search.paths.log.read_text())
+            line.mend()
+            running.signal_workers(signal.SIGCONT)
+            assert running.end() == 0
             assert_all_agrees(search.studies, "small")
-    finally:
-        running.kill()
-    assert running.process.returncode == 0
-    assert "MLflow is behind the record" in search.paths.log.read_text()
+        finally:
+            running.kill()
+            line.cut()
 
 
 def test_study_whose_driver_is_killed_again_and_again_ends_as_if_it_never_was(
     tmp_path, jets_parquet
 ):
     """The short form of `python -m tests.soak`."""
-    record = kill_and_resume(tmp_path, jets_parquet, n_kills=2, n_trials=3, seed=4)
+    record = kill_and_resume(
+        tmp_path, jets_parquet, n_kills=2, n_trials=2, seed=1, longest_life_s=15.0
+    )
     assert record.n_sessions >= 2

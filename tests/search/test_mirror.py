@@ -1,5 +1,7 @@
 """MLflow behind the record, and caught up: the store is a real one that can be taken away."""
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -201,3 +203,29 @@ def test_second_run_of_a_trial_is_deleted(books: Any) -> None:
     mirror.start()
     books.close()
     assert mirror.changes == ["trial 0001: a run too many in MLflow, deleted"]
+
+
+HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_file_that_another_process_holds_is_caught_up(books: Any) -> None:
+    file = books.folder / "mlflow.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(file)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        began = time.monotonic()
+        books.tell(BEGIN, *epochs(1, 6), trial_ended("0001", "complete", 6))
+        assert time.monotonic() - began < 1  # the search does not wait
+        time.sleep(0.5)
+        assert books.tracked == []
+    books.close()

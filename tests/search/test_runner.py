@@ -23,7 +23,7 @@ from ucluster_tune.search.status import read_study
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 EPOCHS, RATE = "training.n_epochs", "training.learning_rate"
-SHORT, LONG, DIVERGENT = 2, 390, 1e30  # the published 200 epochs are nearest to LONG
+SHORT, LONG, DIVERGENT = 2, 80, 1e30  # the published 200 epochs are nearest to LONG
 SPACE = {
     EPOCHS: {"type": "categorical", "choices": [SHORT, LONG]},
     RATE: {"type": "categorical", "choices": [1e-3, DIVERGENT]},

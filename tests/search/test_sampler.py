@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from tests.study_events import study_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search import dashboard_copy
+from ucluster_tune.search import dashboard_stores
+from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.events import KnownTrial
 from ucluster_tune.search.sampler import StudySampler, build_distributions
 
@@ -109,7 +110,7 @@ def test_trials_at_the_same_time_get_different_points() -> None:
 
 
 def test_space_of_one_fixed_point_can_be_asked_again_and_again(tmp_path: Path) -> None:
-    sampler = sampler_of(study_config(), database=tmp_path / "optuna.db")
+    sampler = sampler_of(study_config(), dashboards=DashboardFile(tmp_path / "optuna.db", "jets"))
     for number in range(6):
         assert sampler.ask(str(number)) == {}
         sampler.tell(str(number), "complete", 0.5)
@@ -119,7 +120,7 @@ def test_space_of_one_fixed_point_can_be_asked_again_and_again(tmp_path: Path) -
 
 def test_dashboard_file_shows_every_trial_as_it_stands(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
-    sampler = sampler_of(searched(), database=path)
+    sampler = sampler_of(searched(), dashboards=DashboardFile(path, "jets"))
     run(sampler, 3)
     sampler.ask("0004")
     sampler.report("0004", 1, 0.3)
@@ -144,7 +145,7 @@ def test_dashboard_file_shows_every_trial_as_it_stands(tmp_path: Path) -> None:
 def test_complete_trial_without_a_score_counts_as_failed(
     tmp_path: Path, score: float | None
 ) -> None:
-    sampler = sampler_of(searched(), database=tmp_path / "optuna.db")
+    sampler = sampler_of(searched(), dashboards=DashboardFile(tmp_path / "optuna.db", "jets"))
     sampler.ask("0001")
     sampler.tell("0001", "complete", score)
     sampler.close()
@@ -154,9 +155,9 @@ def test_complete_trial_without_a_score_counts_as_failed(
 def test_file_held_by_another_process_is_caught_up_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(dashboard_copy, "_BUSY_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(dashboard_stores, "_BUSY_TIMEOUT_S", 0.2)
     path = tmp_path / "optuna.db"
-    sampler = sampler_of(searched(), database=path)
+    sampler = sampler_of(searched(), dashboards=DashboardFile(path, "jets"))
     sampler.ask("0001")
     wait_for(lambda: path.exists() and stored(path))
     holder = sqlite3.connect(path)
@@ -178,7 +179,9 @@ def test_file_held_by_another_process_is_caught_up_later(
 def test_search_goes_on_where_the_file_cannot_be_made(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    sampler = sampler_of(searched(), database=tmp_path / "missing" / "optuna.db")
+    sampler = sampler_of(
+        searched(), dashboards=DashboardFile(tmp_path / "missing" / "optuna.db", "jets")
+    )
     run(sampler, 2)
     sampler.close()
     assert "unable to open database file" in caplog.text
@@ -211,7 +214,7 @@ def test_trial_that_goes_on_is_told_later(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
     (point,) = run(sampler_of(searched()), 1)
     going_on = known([point])[0].model_copy(update={"outcome": "running", "values": {1: 0.1}})
-    sampler = sampler_of(searched(), database=path, known=[going_on])
+    sampler = sampler_of(searched(), dashboards=DashboardFile(path, "jets"), known=[going_on])
     sampler.report("0001", 2, 0.2)
     sampler.tell("0001", "complete", 0.2)
     sampler.close()
@@ -225,7 +228,7 @@ def test_value_outside_a_narrowed_space_is_kept_and_the_others_teach(tmp_path: P
     points = run(sampler_of(searched()), 6)
     narrow = SPACE | {"training.global_batch_size": {"type": "categorical", "choices": [64]}}
     study = study_config(search_space=narrow)
-    sampler = sampler_of(study, database=path, known=known(points))
+    sampler = sampler_of(study, dashboards=DashboardFile(path, "jets"), known=known(points))
     assert sampler.ask("0007")["training.global_batch_size"] == 64
     sampler.close()
     for trial, point in zip(stored(path), points, strict=False):
@@ -236,16 +239,16 @@ def test_value_outside_a_narrowed_space_is_kept_and_the_others_teach(tmp_path: P
 
 def test_file_of_an_earlier_driver_is_kept_where_it_says_the_same(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
-    first = sampler_of(searched(), database=path)
+    first = sampler_of(searched(), dashboards=DashboardFile(path, "jets"))
     points = run(first, 3)
     first.close()
     inode = path.stat().st_ino
-    second = sampler_of(searched(), database=path, known=known(points))
+    second = sampler_of(searched(), dashboards=DashboardFile(path, "jets"), known=known(points))
     second.ask("0004")
     second.close()
     assert path.stat().st_ino == inode
     assert [t.state.name for t in stored(path)] == ["COMPLETE", "COMPLETE", "PRUNED", "RUNNING"]
-    other = sampler_of(searched(), database=path, known=known(points[:2]))
+    other = sampler_of(searched(), dashboards=DashboardFile(path, "jets"), known=known(points[:2]))
     other.close()
     assert path.stat().st_ino != inode
     assert len(stored(path)) == 2
@@ -255,5 +258,5 @@ def test_file_that_is_no_database_is_written_anew(tmp_path: Path) -> None:
     path = tmp_path / "optuna.db"
     path.write_bytes(b"not a database")
     points = run(sampler_of(searched()), 2)
-    sampler_of(searched(), database=path, known=known(points)).close()
+    sampler_of(searched(), dashboards=DashboardFile(path, "jets"), known=known(points)).close()
     assert len(stored(path)) == 2

@@ -2,12 +2,14 @@ from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from tests.study_events import study_config
 from ucluster_tune.search.knowledge import JudgedEpoch
-from ucluster_tune.search.scheduler import build_scheduler, longest_training
+from ucluster_tune.search.scheduler import Rung, build_scheduler, longest_training
 
 
 def judge(
@@ -86,6 +88,41 @@ def test_trial_that_goes_on_is_not_judged_twice_at_a_rung() -> None:
 def test_epochs_without_a_number_leave_no_trace_in_the_rungs() -> None:
     before = history({"broken": [None] * 8})
     assert judge(asha(before), {"bad": [0.2] * 8}) == {}
+
+
+def test_rung_gives_the_percentile_that_numpy_gives() -> None:
+    values = np.random.default_rng(1).normal(size=40).round(1)
+    values[7] = np.nan
+    rung = Rung()
+    assert rung.percentile(0.5) is None
+    for number, value in enumerate(values, start=1):
+        rung[f"{number:04d}"] = float(value)
+        for share in (0.0, 0.5, 2 / 3, 0.75, 1.0):
+            expected = np.nanpercentile(values[:number], 100 * share)
+            assert rung.percentile(share) == pytest.approx(expected, abs=1e-12)
+    assert len(rung) == len(values)
+
+
+def test_equal_values_at_a_rung_stop_no_trial() -> None:
+    scheduler = asha(scheduler={"grace_period": 2, "reduction_factor": 3.0})
+    assert judge(scheduler, {f"{n:04d}": [0.1] * 8 for n in range(20)}) == {}
+
+
+@pytest.mark.parametrize("name", ["none", "asha"])
+def test_trial_that_has_waited_longest_is_the_next_one_to_run(name: str) -> None:
+    scheduler = build_scheduler(study_config(scheduler={"name": name}))
+    trials = {
+        trial_id: SimpleNamespace(config={"trial_id": trial_id}, status=status)
+        for trial_id, status in [
+            ("10000", Trial.PENDING),
+            ("9999", Trial.PAUSED),
+            ("0007", Trial.RUNNING),
+        ]
+    }
+    controller: Any = SimpleNamespace(get_live_trials=lambda: list(trials.values()))
+    assert scheduler.choose_trial_to_run(controller) is trials["9999"]
+    del trials["9999"], trials["10000"]
+    assert scheduler.choose_trial_to_run(controller) is None
 
 
 def test_no_scheduler_is_first_in_first_out() -> None:

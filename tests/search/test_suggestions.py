@@ -11,12 +11,13 @@ from ray.tune.search import Searcher
 
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.knowledge import known_trials
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
 from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.trial.trainable import FAILURE
+from ucluster_tune.trial.trainable import EARLIER, FAILURE
 
 SPACE = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
 
@@ -29,7 +30,9 @@ class Search:
         self.begun: dict[str, Any] = {}
         self.refused = refused
         self.database = folder / "optuna.db"
-        self.sampler = StudySampler(self.study, name="jets", database=self.database)
+        self.sampler = StudySampler(
+            self.study, name="jets", dashboards=DashboardFile(self.database, "jets")
+        )
         self.suggestions = OptunaSuggestions(
             self.sampler,
             self.study.objective,
@@ -123,7 +126,9 @@ def test_interrupted_trials_go_on_before_new_ones_begin(tmp_path: Path) -> None:
         record.apply(event)
     database = tmp_path / "optuna.db"
     known = known_trials(record, study.objective)
-    sampler = StudySampler(study, name="jets", database=database, known=known)
+    sampler = StudySampler(
+        study, name="jets", dashboards=DashboardFile(database, "jets"), known=known
+    )
     search = OptunaSuggestions(
         sampler,
         study.objective,
@@ -136,8 +141,8 @@ def test_interrupted_trials_go_on_before_new_ones_begin(tmp_path: Path) -> None:
     assert [search.suggest(name)["id"] for name in "ab"] == ["0001", "0002"]  # type: ignore[index]
     assert search.suggest("c") == Searcher.FINISHED
     search.on_trial_result("a", result(3, 0.4))  # told again: known already
-    for number in (4, 5):
-        search.on_trial_result("a", result(number, 0.3))
+    earlier = [result(3, 0.4), result(4, 0.3)]
+    search.on_trial_result("a", result(5, 0.3) | {EARLIER: earlier})
     search.on_trial_complete("a", result(6, 0.35))
     sampler.close()
     first, second = optuna.load_study(study_name="jets", storage=f"sqlite:///{database}").trials

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.tracking import Tracker
 from ucluster_tune.search.tracking_store import (
     resolve_tracking_uri,
     uri_of_study,
-    uri_without_password,
 )
 
 TAGS = {"dataset_checksum": "ab12", "code_version": "0.1.0", "seed": 1}

@@ -1,6 +1,7 @@
 """Training on jets that do not fit the buffer: the same promises as for those that do."""
 
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
@@ -83,7 +84,7 @@ def test_clusters_of_streamed_jets_are_those_of_jets_in_memory(uninterrupted, je
 
 def test_one_step_an_epoch_over_all_jets_is_the_same_step(jets_folder):
     """The order inside of a batch is another one, which sums feel to rounding alone."""
-    options = {"global_batch_size": 64, "adam_epsilon": 1e-2}
+    options: dict[str, Any] = {"global_batch_size": 64, "adam_epsilon": 1e-2}
     steps = [
         train(make_trainer(make_config(jets_folder, **options), OneWorker()), 1)
         for make_config in (small_config, streaming_config)

@@ -121,7 +121,7 @@ def test_workers_that_do_not_find_each_other_are_started_again_after_growing_pau
 def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):
     workers = workers_of(jets_parquet, tmp_path, epoch_timeout_s=0.05)
     workers.start()
-    assert workers.restored() is None
+    assert workers.restored() == []
     with pytest.raises(TrialError, match=r"waited 0\.05 s for an epoch; no answer of workers"):
         workers.run_epoch()
     assert worker_processes() == []

@@ -10,23 +10,27 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ucluster_tune.cli.study_options import search_space_file, set_option, set_words
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.config.plan import Machine, Plan, describe_range, plan_document, plan_study
+from ucluster_tune.config.passwords import uri_without_password
+from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
+from ucluster_tune.search.tracking_store import URI_VARIABLE
 
 
-@click.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change a value of the file; may be given several times.",
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune check search_spaces/quickstart.yaml
+      ucluster-tune check search_spaces/quickstart.yaml --set budget.n_trials=20
+    """
 )
+@search_space_file
+@set_option
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
 def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a search-space file and show the plan.
@@ -34,10 +38,6 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     Finds all faults of FILE at once, each with its place, the rule and the value; opens the data
     set, or says what would be fetched and converted; then shows what a run would do. Starts and
     fetches nothing.
-
-    \b
-    Example:
-      ucluster-tune check search_spaces/quickstart.yaml --set budget.n_trials=20
     """
     from ucluster_tune.cli.prepared_data import study_at
     from ucluster_tune.data.preparation import plan_preparation
@@ -57,8 +57,7 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
-    options = [part for override in overrides for part in ("--set", override)]
-    command = shlex.join([program(), "run", str(file), *options])
+    command = shlex.join([program(), "run", str(file), *set_words(overrides)])
     click.echo(f"No faults. Next: {command}")
 
 
@@ -69,17 +68,6 @@ def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
 
     dataset = open_checked_dataset(study.data, study.resources.workers_per_trial)
     return {split: dataset.counts(split) for split in SPLITS}
-
-
-def this_machine() -> Machine:
-    """Returns the cores that this process may use, and the GPUs."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        folder = Path("/proc/driver/nvidia/gpus")
-        n_gpus = len(list(folder.iterdir())) if folder.is_dir() else 0
-    else:
-        n_gpus = len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
-    return Machine(n_cpus=len(os.sched_getaffinity(0)), n_gpus=n_gpus)
 
 
 def _jets_in_words(jets: dict[str, dict[str, int]]) -> str:
@@ -106,7 +94,7 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         else f"{plan.epochs_at_most} in all",
         "A trial": _workers(plan),
         "This machine": _machine(plan),
-        "Tracking": study.tracking.uri or "MLflow, an SQLite file in the studies folder",
+        "Tracking": _tracking(study),
     }
     for name, text in rows.items():
         table.add_row(name, Text(text))
@@ -122,6 +110,15 @@ def _scheduler(plan: Plan) -> str:
 def _workers(plan: Plan) -> str:
     workers = f"{plan.workers_per_trial} Horovod worker{'s' * (plan.workers_per_trial > 1)}"
     return f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+
+
+def _tracking(study: StudyConfig) -> str:
+    if study.tracking.uri is not None:
+        return f"MLflow at {uri_without_password(study.tracking.uri)}"
+    uri = os.environ.get(URI_VARIABLE)
+    if uri:
+        return f"MLflow at {uri_without_password(uri)}, as {URI_VARIABLE} says"
+    return "MLflow, an SQLite file in the studies folder"
 
 
 def _machine_warnings(plan: Plan) -> list[str]:
@@ -145,7 +142,8 @@ def _space_table(study: StudyConfig) -> Table | str:
     if not study.search_space:
         return "Nothing is searched: every trial is the same configuration."
     table = Table(title="Search space", title_justify="left")
-    for heading in ("Hyperparameter", "Range", "Published recipe"):
+    table.add_column("Hyperparameter", no_wrap=True)  # a name that one may copy
+    for heading in ("Range", "Published recipe"):
         table.add_column(heading, overflow="fold")
     point = published_point(study)
     for path, parameter in study.search_space.items():

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.on_cluster import Job, SearchCommand
+from ucluster_tune.cli.study_options import set_option, set_words, studies_dir_option
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.study import StudyConfig, TrackingConfig
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.checks import CheckRequest
@@ -24,7 +25,12 @@ Say = Callable[[str], None]
 _JOB_FILE = "search_space.yaml"
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+    Example:
+      ucluster-tune cluster check search_spaces/jets.yaml --cluster ray_cluster.yaml
+    """
+)
 def cluster() -> None:
     """Look after the machines that a search runs on."""
 
@@ -55,18 +61,8 @@ class _Check(SearchCommand):
     """,
 )
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change a value of the file; may be given several times.",
-)
-@click.option(
-    "--studies-dir",
-    metavar="DIR",
-    help="Folder of the studies.  [default: UCLUSTER_TUNE_STUDIES, else ./studies with FILE]",
-)
+@set_option
+@studies_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print all rows as JSON.")
 @click.pass_context
 def check(
@@ -80,7 +76,8 @@ def check(
     """Check that the machines of a Ray cluster are fit for a search.
 
     With FILE, a search-space file, also its data set, the studies folder, MLflow and whether a
-    trial fits. One row a check and node, each fault with what to do about it; exits with 1 where
+    trial fits; without it, the studies folder only where an option or variable names that. One
+    row a check and node, each fault with what to do about it; exits with 1 where
     there is one. Takes about half a minute, since every node loads TensorFlow and Horovod.
     """
     config = load_study_config(file, overrides) if file is not None else None
@@ -129,7 +126,7 @@ def _all_rows(
         request = _request(config, studies.place, say)
     rows, nodes = check_cluster(request)
     if studies is not None:
-        rows.append(check_tracking(config.tracking.uri if config else None, studies.root))
+        rows += check_tracking(config.tracking if config else TrackingConfig(), studies.root)
     if config is not None:
         rows.append(_room(config))
     return rows, nodes
@@ -188,5 +185,4 @@ def _next(file: Path | None, overrides: tuple[str, ...]) -> str:
         return "the same with `run` in place of `cluster check`"
     if file is None:
         return shlex.join([program(), "cluster", "check", "FILE"])
-    options = [part for override in overrides for part in ("--set", override)]
-    return shlex.join([program(), "run", str(file), *options])
+    return shlex.join([program(), "run", str(file), *set_words(overrides)])

@@ -14,11 +14,18 @@ from ucluster_tune.cli.jet_options import (
     ClassList,
     FiniteRange,
     Fractions,
+    new_dataset_option,
     progress_bar,
 )
 
 
-@click.group()
+@click.group(
+    epilog="""\b
+    Example:
+      ucluster-tune data simulate --out data/wzt --jets-per-class 20000
+      ucluster-tune data describe data/wzt
+    """
+)
 def data() -> None:
     """Make data sets of jets, and look into them."""
 
@@ -28,14 +35,13 @@ data.add_command(describe)
 data.add_command(download)
 
 
-@data.command()
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder to make; it must not exist yet, or be empty.",
+@data.command(
+    epilog="""\b
+    Example:
+      ucluster-tune data simulate --out data/wzt --jets-per-class 20000
+    """
 )
+@new_dataset_option
 @click.option(
     "--classes",
     type=ClassList(),
@@ -46,6 +52,7 @@ data.add_command(download)
 @click.option(
     "--jets-per-class",
     type=click.IntRange(1, 10_000_000),
+    metavar="N",
     default=3000,
     show_default=True,
     help="Number of jets of each class.",
@@ -53,6 +60,7 @@ data.add_command(download)
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
     default=1,
     show_default=True,
     help="The same seed and options give the same jets.",
@@ -60,6 +68,7 @@ data.add_command(download)
 @click.option(
     "--processes",
     type=click.IntRange(1, 1024),
+    metavar="N",
     default=lambda: len(os.sched_getaffinity(0)),
     show_default="all cores",
     help="Processes to simulate with; the jets do not depend on it.",
@@ -96,6 +105,7 @@ data.add_command(download)
 @click.option(
     "--row-group-size",
     type=click.IntRange(1, 1_000_000),
+    metavar="N",
     default=256,
     show_default=True,
     help="Jets in a row group, the piece that one worker reads.",
@@ -103,6 +113,7 @@ data.add_command(download)
 @click.option(
     "--significant-bits",
     type=click.IntRange(2, 24),
+    metavar="N",
     default=12,
     show_default=True,
     help="Precision of the stored features: 12 bits are 1 part in 8000; 24 rounds nothing.",
@@ -125,11 +136,10 @@ def simulate(
 
     Needs the extra `simulate`. One core makes some 80 jets a second. The jets are a stand-in for
     the HLS4ML jets of the publication, whose 81 % does not belong to them.
-
-    Example: ucluster-tune data simulate --out data/wzt --jets-per-class 20000
     """
     from ucluster_tune.data.simulation.dataset import simulate_dataset
     from ucluster_tune.data.simulation.settings import SimulationSettings
+    from ucluster_tune.report.cells import program
 
     _check_split_sizes(jets_per_class, fractions)
     command = [
@@ -166,7 +176,7 @@ def simulate(
     sizes = ", ".join(f"{manifest.n_jets(split)} {split}" for split in SPLITS)
     click.echo(f"{out}: {sizes} jets of classes {', '.join(classes)}")
     click.echo(
-        "Next: ucluster-tune run search_spaces/quickstart.yaml --name NAME"
+        f"Next: {program()} run search_spaces/quickstart.yaml --name NAME"
         f" --set data.path={shlex.quote(str(out))}"
     )
 

@@ -12,6 +12,7 @@ from ucluster_tune.cli.jet_options import (
     ClassList,
     FiniteRange,
     Fractions,
+    new_dataset_option,
     progress_bar,
 )
 
@@ -23,13 +24,7 @@ from ucluster_tune.cli.jet_options import (
     """
 )
 @click.argument("source", type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path),
-    required=True,
-    metavar="DIR",
-    help="Folder to make; it must not exist yet, or be empty.",
-)
+@new_dataset_option
 @click.option(
     "--classes",
     type=ClassList(),
@@ -59,6 +54,7 @@ from ucluster_tune.cli.jet_options import (
 @click.option(
     "--seed",
     type=click.IntRange(0, 2**32 - 1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Decides which jet goes into which split; the selection does not change that.",
@@ -66,6 +62,7 @@ from ucluster_tune.cli.jet_options import (
 @click.option(
     "--row-group-size",
     type=click.IntRange(1, 1_000_000),
+    metavar="N",
     default=1024,
     show_default=True,
     help="Jets in a row group, the piece that one worker reads.",
@@ -73,6 +70,7 @@ from ucluster_tune.cli.jet_options import (
 @click.option(
     "--max-bad-jets",
     type=click.IntRange(0),
+    metavar="N",
     default=0,
     show_default=True,
     help="Jets with values that are not finite to leave out, before giving up.",
@@ -102,6 +100,7 @@ def convert(
         )
 
     from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+    from ucluster_tune.report.cells import program
 
     command = [
         *("ucluster-tune", "data", "convert", str(source), "--out", str(out)),
@@ -135,4 +134,4 @@ def convert(
     reasons = "".join(f", {n} {reason}" for reason, n in conversion.left_out.items())
     left_out = f"; left out:{reasons[1:]}" if reasons else ""
     click.echo(f"{conversion.n_jets} jets were read{left_out}")
-    click.echo(f"Next: ucluster-tune data describe {shlex.quote(str(out))}")
+    click.echo(f"Next: {program()} data describe {shlex.quote(str(out))}")

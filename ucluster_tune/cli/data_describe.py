@@ -44,6 +44,7 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
     from ucluster_tune.data.description import describe_dataset
     from ucluster_tune.data.manifest import read_manifest
     from ucluster_tune.errors import DataError
+    from ucluster_tune.report.cells import program
 
     n_bytes = sum(file.n_bytes for file in read_manifest(folder).files)
     with progress_bar(in_bytes=True) as progress:
@@ -67,7 +68,7 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
         if plot is not None:
             click.echo(f"Spectra: {plot}")
         click.echo(
-            "Next: ucluster-tune run search_spaces/quickstart.yaml --name NAME"
+            f"Next: {program()} run search_spaces/quickstart.yaml --name NAME"
             f" --set data.path={shlex.quote(folder)}"
         )
 

@@ -33,6 +33,7 @@ from ucluster_tune.cli.jet_options import progress_bar
 @click.option(
     "--at-a-time",
     type=click.IntRange(1, 16),
+    metavar="N",
     default=4,
     show_default=True,
     help="Files that are fetched at the same time.",
@@ -50,6 +51,7 @@ def download(record: str, folder: Path, patterns: tuple[str, ...], at_a_time: in
         read_record,
         record_number,
     )
+    from ucluster_tune.report.cells import program
 
     number = record_number(record)
     found = read_record(number, say=lambda line: click.echo(line, err=True))
@@ -71,4 +73,4 @@ def download(record: str, folder: Path, patterns: tuple[str, ...], at_a_time: in
         )
     for file in files:
         click.echo(f"{folder / file.name}: {file.n_bytes} bytes, md5 {file.md5}, as in the record")
-    click.echo(f"Next: ucluster-tune data convert {shlex.quote(str(folder))} --out data/NAME")
+    click.echo(f"Next: {program()} data convert {shlex.quote(str(folder))} --out data/NAME")

@@ -3,6 +3,7 @@
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option, study_name
 from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study
 
@@ -15,10 +16,10 @@ from ucluster_tune.search.status import find_study
       ucluster-tune delete quickstart --yes
     """,
 )
-@click.argument("name")
+@study_name
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep-mlflow", is_flag=True, help="Leave the runs in MLflow.")
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 def delete(name: str, yes: bool, keep_mlflow: bool, studies_dir: str | None) -> None:
     """Delete study NAME: its files, checkpoints, Optuna's copy and its runs in MLflow."""
     from ucluster_tune.search.deletion import delete_study, what_is_deleted

@@ -11,10 +11,13 @@ from ucluster_tune.cli.jet_options import ClassList, FiniteRange
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,
+    data_argument,
     load_model,
+    model_argument,
     opened_source,
     predictions,
     training_source,
+    workers_option,
 )
 from ucluster_tune.errors import MachineError
 from ucluster_tune.report.cells import program
@@ -46,8 +49,8 @@ class PictureFile(click.Path):
       ucluster-tune evaluate studies/quickstart data/wzt --plot confusion.png --json
     """
 )
-@click.argument("model_dir")
-@click.argument("data")
+@model_argument
+@data_argument
 @click.option(
     "--split",
     type=click.Choice(SPLITS),
@@ -86,17 +89,10 @@ class PictureFile(click.Path):
     help="Resamples for the 95 % intervals.",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**31 - 1), default=1, show_default=True,
+    "--seed", type=click.IntRange(0, 2**31 - 1), metavar="N", default=1, show_default=True,
     help="Of the resamples and of k-means.",
 )  # fmt: skip
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes, on an embedded Ray; 1 uses this process, on all cores.",
-)
+@workers_option
 def evaluate(
     *,
     model_dir: str,

@@ -6,6 +6,7 @@ import click
 
 from ucluster_tune.cli.on_cluster import SearchCommand
 from ucluster_tune.cli.searching import show_search
+from ucluster_tune.cli.study_options import set_option, studies_dir_option, study_name
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
       ucluster-tune extend quickstart --trials 8 --set search_space.model.n_neighbors.high=20
     """,
 )
-@click.argument("name")
+@study_name
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many further trials.")
 @click.option(
     "--hours",
@@ -30,14 +31,8 @@ if TYPE_CHECKING:
     metavar="H",
     help="Trials begin for so many hours.",
 )
-@click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change the configuration, as far as trials stay comparable.",
-)
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@set_option
+@studies_dir_option
 @click.pass_context
 def extend(
     ctx: click.Context,

@@ -1,6 +1,7 @@
-"""Option types and the progress bar that the commands under `data` share."""
+"""What the commands under `data` share: options, their types, and the progress bar."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,14 @@ import click
 # tests hold them to the values there.
 CLASS_NAMES = ("g", "q", "w", "z", "t")
 SPLITS = ("train", "validation", "test")
+
+new_dataset_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="DIR",
+    help="Folder to make; it must not exist yet, or be empty.",
+)
 
 
 class ClassList(click.ParamType[tuple[str, ...]]):

@@ -7,8 +7,9 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option
 from ucluster_tune.report import following
-from ucluster_tune.report.cells import command
+from ucluster_tune.report.cells import command, program
 from ucluster_tune.report.study_tables import studies_table
 from ucluster_tune.search import status
 from ucluster_tune.search.paths import open_studies
@@ -23,7 +24,7 @@ from ucluster_tune.search.paths import open_studies
       ucluster-tune list --studies-dir /data/studies --json
     """,
 )
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--follow", is_flag=True, help="Keep showing them while one of them runs.")
 def list_studies(studies_dir: str | None, as_json: bool, follow: bool) -> None:
@@ -34,7 +35,7 @@ def list_studies(studies_dir: str | None, as_json: bool, follow: bool) -> None:
         click.echo(json.dumps(studies, indent=2))
         return
     if not studies:
-        click.echo(f"No study in {folder.place}. Next: ucluster-tune run FILE", err=True)
+        click.echo(f"No study in {folder.place}. Next: {program()} run FILE", err=True)
         return
 
     def look() -> tuple[RenderableType, bool]:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option, study_name
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.lock import is_driven
 from ucluster_tune.search.paths import StudyPaths, open_studies
@@ -25,13 +26,18 @@ _PIECE = 65_536
       ucluster-tune logs quickstart --trial 0003 --follow
     """,
 )
-@click.argument("name")
+@study_name
 @click.option("--trial", metavar="ID", help="What this trial's workers wrote.")
 @click.option(
-    "--lines", type=click.IntRange(min=0), default=50, show_default=True, help="So many, the last."
+    "--lines",
+    type=click.IntRange(min=0),
+    metavar="N",
+    default=50,
+    show_default=True,
+    help="So many, the last.",
 )
 @click.option("--follow", is_flag=True, help="Show what is added while the study runs.")
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 def logs(name: str, trial: str | None, lines: int, follow: bool, studies_dir: str | None) -> None:
     """Show the log of study NAME, or of a trial.
 

@@ -54,6 +54,7 @@ class OnCluster(click.Command):
         if head is None:
             self.place_here(ctx, is_local)
             return super().invoke(ctx)
+        _refuse_relative(ctx.params.get("studies_dir"), head)
         ctx.exit(self.run_on(head, ctx))
         return None
 
@@ -199,6 +200,15 @@ def typed_words(ctx: click.Context) -> list[str]:
         elif word != "--local" and not word.startswith(("--cluster=", "--address=")):
             words.append(word)
     return words
+
+
+def _refuse_relative(studies_dir: str | None, head: "Head") -> None:
+    """Raise where a folder would be another one there: a job's own, which goes with the job."""
+    if studies_dir and "://" not in studies_dir and not studies_dir.startswith(("/", "~")):
+        raise click.UsageError(
+            f"--studies-dir {studies_dir} means a folder of this machine; on cluster"
+            f" {head.cluster} name one from / that all its nodes see, or s3://BUCKET/FOLDER"
+        )
 
 
 def _is_from_environment(ctx: click.Context, name: str) -> bool:

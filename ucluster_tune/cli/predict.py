@@ -9,9 +9,12 @@ import click
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,
+    data_argument,
     load_model,
+    model_argument,
     opened_source,
     predictions,
+    workers_option,
 )
 from ucluster_tune.report.cells import program
 
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
       ucluster-tune predict studies/quickstart data/wzt --out clusters.parquet --split test
     """
 )
-@click.argument("model_dir")
-@click.argument("data")
+@model_argument
+@data_argument
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
@@ -41,14 +44,7 @@ if TYPE_CHECKING:
     type=click.Choice(SPLITS),
     help="Jets of one split.  [default: all, in the order train, validation, test]",
 )
-@click.option(
-    "--workers",
-    type=click.IntRange(1, 1024),
-    default=1,
-    show_default=True,
-    metavar="N",
-    help="Processes, on an embedded Ray; 1 predicts in this process, on all cores.",
-)
+@workers_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1, 65536),

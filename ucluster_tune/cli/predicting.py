@@ -1,4 +1,4 @@
-"""What `predict` and `evaluate` share: a model, and the processes to predict with."""
+"""What `predict`, `evaluate` and `weights` share: a model, and the processes to predict with."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:
@@ -23,10 +23,26 @@ if TYPE_CHECKING:
 SPLITS = ("train", "validation", "test")
 DEFAULT_BATCH = 128
 
+model_argument = click.argument("model_dir")
+data_argument = click.argument("data")
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Processes, on an embedded Ray; 1 uses this process, on all cores.",
+)
+
+
+def quiet_tensorflow() -> None:
+    """Keeps TensorFlow's news off this terminal; called before it is imported."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
 
 def load_model(path: str) -> "SavedModel":
     """Returns the model at a path or URI, in whichever form; see `open_model`."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    quiet_tensorflow()
     from ucluster_tune.search.best_model import model_folder
     from ucluster_tune.trial.models import open_model
 

@@ -14,10 +14,6 @@ from ucluster_tune.errors import DataError
 if TYPE_CHECKING:
     from ucluster_tune.data.preparation import Preparation, Size
 
-yes_option = click.option(
-    "--yes", is_flag=True, help="Fetch and convert missing jets without asking."
-)
-
 
 def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
     """Returns the study with the parquet data set as its `data.path`.
@@ -32,8 +28,8 @@ def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
         size = size_of(preparation, say=lambda line: click.echo(line, err=True))
         click.echo(f"{study.data.path}: {size.told()}", err=True)
         click.echo(
-            f"Once, before the first trial: {preparation.told()}; the data set takes about as much"
-            " room again",
+            f"Once, before the first trial: {preparation.told()}"
+            + ("" if size.is_dataset else "; the data set takes about as much room again"),
             err=True,
         )
         if not yes:
@@ -62,7 +58,7 @@ def _prepare(preparation: "Preparation", size: "Size", name: str) -> None:
 
     command = [
         *("ucluster-tune", "data", "convert", str(preparation.files)),
-        *("--out", preparation.data_path, "--classes", ",".join(preparation.classes)),
+        *("--out", str(preparation.dataset), "--classes", ",".join(preparation.classes)),
     ]
     with progress_bar(in_bytes=True) as progress:
 
@@ -79,6 +75,7 @@ def _prepare(preparation: "Preparation", size: "Size", name: str) -> None:
         )
     if conversion is not None:
         n_jets = sum(file.n_jets for file in conversion.manifest.files)
-        click.echo(f"{name}: {n_jets} of {conversion.n_jets} jets are in the cache now", err=True)
+        where = "in the cache" if preparation.kept is None else f"at {preparation.kept}"
+        click.echo(f"{name}: {n_jets} of {conversion.n_jets} jets are {where} now", err=True)
         if preparation.record is not None:
             click.echo(f"{preparation.files} is not needed any more and can be deleted", err=True)

@@ -5,6 +5,7 @@ import json
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option, study_name
 from ucluster_tune.report.cells import command
 from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study
@@ -18,9 +19,9 @@ from ucluster_tune.search.status import find_study
       ucluster-tune repair quickstart --json
     """,
 )
-@click.argument("name")
+@study_name
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 @click.pass_context
 def repair(ctx: click.Context, name: str, as_json: bool, studies_dir: str | None) -> None:
     """Rebuild all from the record of study NAME: MLflow's runs, Optuna's copy, its files.

@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.on_cluster import Job, SearchCommand, typed_words
-from ucluster_tune.cli.searching import INTERRUPTED, show_search
+from ucluster_tune.cli.searching import show_search
+from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_any
+from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.launcher import Head
@@ -34,7 +37,7 @@ class _Resume(SearchCommand):
         jobs = [Job(["resume", name, *words], {}, name) for name in names]
         for job, job_id in zip(jobs, self.send(head, jobs), strict=True):
             click.echo(f"Study {job.name} goes on as Ray job {job_id}")
-        click.echo("Next: ucluster-tune list --follow" if names else _NOTHING, err=True)
+        click.echo(f"Next: {program()} list --follow" if names else _NOTHING, err=True)
         return 0
 
 
@@ -50,10 +53,10 @@ _NOTHING = "No study was interrupted: nothing to resume"
       ucluster-tune resume --all
     """,
 )
-@click.argument("name", required=False)
+@study_name_if_any
 @click.option("--all", "is_all", is_flag=True, help="Every study that was interrupted.")
 @click.option("--data", metavar="PATH", help="Where the jets are now, if they were moved.")
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 @click.pass_context
 def resume(
     ctx: click.Context,

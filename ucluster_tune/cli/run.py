@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.check import this_machine
 from ucluster_tune.cli.on_cluster import Job, SearchCommand
-from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
+from ucluster_tune.cli.prepared_data import with_prepared_data
 from ucluster_tune.cli.searching import show_search
+from ucluster_tune.cli.study_options import (
+    search_space_file,
+    set_option,
+    studies_dir_option,
+    yes_option,
+)
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
@@ -48,21 +54,15 @@ class _Run(SearchCommand):
       ucluster-tune run search_spaces/quickstart.yaml --name wider --trials 20
     """,
 )
-@click.argument("file", type=click.Path(path_type=Path))
+@search_space_file
 @click.option("--name", metavar="NAME", help="Name of the study.  [default: as in FILE]")
 @click.option("--trials", type=int, metavar="N", help="Number of trials.  [default: as in FILE]")
-@click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change a value of the file; may be given several times.",
-)
+@set_option
 @click.option(
     "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
 )
 @yes_option
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 @click.pass_context
 def run(
     ctx: click.Context,
@@ -84,6 +84,7 @@ def run(
     for warning in warnings_for(config):
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
     _refuse_early(config, studies_dir, place)
+    _warn_of_own_disk(config, place)
     config = with_prepared_data(config, yes)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
@@ -92,6 +93,26 @@ def run(
         return run_study(config, setting, warm_start)
 
     ctx.exit(show_search(search, studies_dir, place))
+
+
+def _warn_of_own_disk(config: StudyConfig, place: "Place") -> None:
+    """Tell before the work, not after it, that other nodes may not see what comes of it."""
+    from ucluster_tune.data.preparation import (
+        DATASETS_VARIABLE,
+        datasets_place,
+        plan_preparation,
+    )
+
+    if place.address is None or datasets_place() is not None:
+        return
+    preparation = plan_preparation(config.data)
+    if not preparation.is_ready:
+        click.secho(
+            f"Warning: {preparation.data_path} is a folder of this machine; where other nodes do"
+            f" not see it, name one that they see, or a bucket, with {DATASETS_VARIABLE}",
+            fg="yellow",
+            err=True,
+        )
 
 
 def _agree_to_fetch(config: StudyConfig, yes: bool) -> None:

@@ -4,14 +4,14 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ucluster_tune.cli.check import this_machine
+from ucluster_tune.cli.main import INTERRUPTED
+from ucluster_tune.cluster.machine import this_machine
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
 
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
 
 

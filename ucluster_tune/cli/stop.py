@@ -3,6 +3,7 @@
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option, study_name
 from ucluster_tune.report.cells import command
 from ucluster_tune.search.paths import open_studies
 from ucluster_tune.search.status import find_study, read_study
@@ -17,7 +18,7 @@ from ucluster_tune.search.stopping import request_stop, stop_now, wait_until_sto
       ucluster-tune stop quickstart --now
     """,
 )
-@click.argument("name")
+@study_name
 @click.option("--now", is_flag=True, help="Do not finish the running epochs: they run again.")
 @click.option(
     "--wait",
@@ -27,7 +28,7 @@ from ucluster_tune.search.stopping import request_stop, stop_now, wait_until_sto
     metavar="SECONDS",
     help="Longest wait for the running epochs.  [default: six hours]",
 )
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
+@studies_dir_option
 def stop(name: str, now: bool, limit_s: float, studies_dir: str | None) -> None:
     """Stop study NAME; `ucluster-tune resume NAME` carries it on.
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import click
 
-from ucluster_tune.cli.check import this_machine
-from ucluster_tune.cli.prepared_data import with_prepared_data, yes_option
+from ucluster_tune.cli.prepared_data import with_prepared_data
+from ucluster_tune.cli.study_options import set_option, yes_option
+from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
 from ucluster_tune.config.study import StudyConfig
@@ -25,20 +26,16 @@ from ucluster_tune.errors import ConfigurationError, TrainingError
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
+    metavar="DIR",
     help="Folder of checkpoints; where it holds one already, training goes on from it.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(min=1),
+    metavar="N",
     help="Horovod workers; 1 trains in this process.  [default: as in CONFIG]",
 )
-@click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change a value of the file; may be given several times.",
-)
+@set_option
 @yes_option
 def train(
     config: Path, out: Path, workers: int | None, overrides: tuple[str, ...], yes: bool

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from types import FrameType
@@ -17,8 +17,11 @@ from urllib.parse import urlsplit
 import click
 
 from ucluster_tune.cli.on_cluster import OnCluster
+from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_any
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.bucket_copy import refresh
+from ucluster_tune.search.databases import refuse_unreachable, with_password
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.search.record import StudyRecord
@@ -34,11 +37,12 @@ from ucluster_tune.search.tracking_store import (
     is_server,
     sqlite_path,
     uri_of_study,
-    uri_without_password,
 )
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.launcher import Head
+
+_END_TIMEOUT_S = 10.0
 
 
 class _Ui(OnCluster):
@@ -49,11 +53,12 @@ class _Ui(OnCluster):
         params = ctx.params
         if params["as_json"]:
             return super().run_on(head, ctx)
+        port_here = choose_port("127.0.0.1", params["port"])
         where = json.loads(head.output(_on_head(ctx, "--json")))
         pages = Pages(**where["pages"])
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
-            stack.enter_context(_ended_by_signals())
+            stack.enter_context(_interrupted_by_signals())
             server = where["server"]
             if server is None:
                 port = free_port()
@@ -65,14 +70,11 @@ class _Ui(OnCluster):
                 click.echo("Starting MLflow there, which takes some 20 s ...", err=True)
             there = urlsplit(server)
             there_port = there.port or (443 if there.scheme == "https" else 80)
-            tunnel = stack.enter_context(
-                head.tunnel(f"{there.hostname}:{there_port}", params["port"])
-            )
+            tunnel = stack.enter_context(head.tunnel(f"{there.hostname}:{there_port}", port_here))
             address = f"{there.scheme}://127.0.0.1:{tunnel.port}"
             wait_until_it_answers(address)
             _show(pages, address, open_browser=not params["no_browser"])
-            click.echo("Ctrl-C ends it.", err=True)
-            tunnel.wait()
+            _until_ctrl_c(tunnel.wait)
         return 0
 
 
@@ -99,15 +101,35 @@ def _ended_with(command: list[str]) -> Iterator[None]:
         yield
     finally:
         process.terminate()
-        process.wait(timeout=10)
+        try:
+            process.wait(_END_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-@click.command(cls=_Ui)
-@click.argument("name", required=False)
-@click.option("--studies-dir", metavar="DIR", help="Folder of the studies.  [default: ./studies]")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.command(
+    cls=_Ui,
+    epilog="""\b
+    Example:
+      ucluster-tune ui
+      ucluster-tune ui quickstart --port 8080 --no-browser
+    """,
+)
+@study_name_if_any
+@studies_dir_option
 @click.option(
-    "--port", type=click.IntRange(1, 65535), help="Port.  [default: the first free one from 5000]"
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    metavar="PORT",
+    help="Port.  [default: the first free one from 5000]",
 )
 @click.option("--no-browser", is_flag=True, help="Only print the addresses.")
 @click.option("--json", "as_json", is_flag=True, help="Only print which pages there are.")
@@ -123,11 +145,6 @@ def ui(
 
     Shows the accuracy of the trials of study NAME, by default of the one that ran last, against
     the reference. Ctrl-C ends it.
-
-    \b
-    Example:
-      ucluster-tune ui
-      ucluster-tune ui quickstart --port 8080 --no-browser
     """
     studies = open_studies(studies_dir)
     record = _read_study(studies, name)
@@ -156,15 +173,17 @@ def ui(
             fg="yellow",
             err=True,
         )
+    backend = with_password(uri)
+    if database is None:
+        refuse_unreachable(backend, "MLflow's database")
     artifacts = artifact_location(uri, studies.root)
     assert artifacts is not None  # only servers choose it themselves
     chosen_port = choose_port(host, port)
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
-    with _ended_by_signals(), MlflowServer(uri, artifacts, host, chosen_port) as server:
+    with _interrupted_by_signals(), MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
         _show(pages, server.address, open_browser=not no_browser)
-        click.echo("Ctrl-C ends it.", err=True)
-        server.wait()
+        _until_ctrl_c(server.wait)
     click.echo("MLflow ended; the runs are kept.", err=True)
 
 
@@ -234,9 +253,16 @@ def _has_display() -> bool:
     )
 
 
+def _until_ctrl_c(wait: Callable[[], None]) -> None:
+    """Waits while the pages are there; Ctrl-C is how that is meant to end."""
+    click.echo("Ctrl-C ends it.", err=True)
+    with suppress(KeyboardInterrupt):
+        wait()
+
+
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Ends the block in order, and without error, at Ctrl-C, SIGTERM and a closed terminal."""
+def _interrupted_by_signals() -> Iterator[None]:
+    """Has SIGTERM and a closed terminal do in the block what Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -244,8 +270,6 @@ def _ended_by_signals() -> Iterator[None]:
     previous = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
-    except KeyboardInterrupt:
-        pass
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

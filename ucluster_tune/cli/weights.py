@@ -7,20 +7,27 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.jet_options import ClassList
+from ucluster_tune.cli.predicting import model_argument, quiet_tensorflow
 
 
-@click.group()
-def weights() -> None:
-    """Import published weights; export a model to them.
-
-    \b
+@click.group(
+    epilog="""\b
     Example:
       ucluster-tune weights import logs/cluster.ckpt --to published
       ucluster-tune weights export studies/quickstart --to best.ckpt
     """
+)
+def weights() -> None:
+    """Import published weights; export a model to them."""
 
 
-@weights.command("import")
+@weights.command(
+    "import",
+    epilog="""\b
+    Example:
+      ucluster-tune weights import logs/cluster.ckpt --to published --classes w,z,t
+    """,
+)
 @click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
 @click.option(
     "--to",
@@ -33,6 +40,7 @@ def weights() -> None:
 @click.option(
     "--neighbors",
     type=click.IntRange(2, 100),
+    metavar="K",
     default=10,
     show_default=True,
     help="k of both neighbour searches, which leaves no trace in the weights.",
@@ -46,16 +54,12 @@ def weights() -> None:
 def import_(
     checkpoint: Path, target: Path, neighbors: int, classes: tuple[str, ...] | None
 ) -> None:
-    """Make a model folder of a TensorFlow 1 checkpoint of the published code.
+    """Make a model folder of the published code's weights.
 
-    CKPT is the name before .index and .data-00000-of-00001. Every variable is taken, Adam's state
-    included, so that an export gives back the same checkpoint.
-
-    \b
-    Example:
-      ucluster-tune weights import logs/cluster.ckpt --to published --classes w,z,t
+    CKPT is a TensorFlow 1 checkpoint: the name before .index and .data-00000-of-00001. Every
+    variable is taken, Adam's state included, so that an export gives back the same checkpoint.
     """
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from ucluster_tune.data.selection import Selection
     from ucluster_tune.report.cells import program
     from ucluster_tune.training.published_checkpoint import read_published
@@ -72,27 +76,28 @@ def import_(
     click.echo(f"Next: {shlex.join([program(), 'evaluate', str(target), 'DATA'])}")
 
 
-@weights.command()
-@click.argument("model_dir")
+@weights.command(
+    epilog="""\b
+    Example:
+      ucluster-tune weights export studies/quickstart/trials/0003 --to best.ckpt
+    """
+)
+@model_argument
 @click.option(
     "--to",
     "target",
     type=click.Path(path_type=Path),
     required=True,
     metavar="CKPT",
-    help="Name of the checkpoint, without ending; nothing is overwritten.",
+    help="Name of the TensorFlow 1 checkpoint, without ending; nothing is overwritten.",
 )
 def export(model_dir: str, target: Path) -> None:
-    """Write a model as a TensorFlow 1 checkpoint that the published code restores.
+    """Write a model as weights that the published code restores.
 
     MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
     a checkpoint file.
-
-    \b
-    Example:
-      ucluster-tune weights export studies/quickstart/trials/0003 --to best.ckpt
     """
-    _quiet_tensorflow()
+    quiet_tensorflow()
     from ucluster_tune.search.best_model import model_folder
     from ucluster_tune.training.published_checkpoint import write_published
     from ucluster_tune.trial.models import open_model
@@ -103,10 +108,3 @@ def export(model_dir: str, target: Path) -> None:
         f"Next: tf.compat.v1.train.Saver().restore(session, {str(target)!r}) in the published"
         " code's graph"
     )
-
-
-def _quiet_tensorflow() -> None:
-    """Set before TensorFlow is imported: its news are not for this terminal."""
-    import os
-
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

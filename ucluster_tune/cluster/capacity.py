@@ -11,7 +11,7 @@ from typing import Any
 
 import ray
 
-from ucluster_tune.cluster.nodes import Node, Probes, living_nodes, probes
+from ucluster_tune.cluster.nodes import Node, living_nodes, probes
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, NodesToCome
 
 _LOGGER = logging.getLogger(__name__)
@@ -69,14 +69,12 @@ def _size(settings: Mapping[str, Any]) -> NodeCapacity | None:
 
 def _told_by_head(head: Sequence[Node]) -> Any:
     """Returns the autoscaler's file, None where there is none, text where that is not known."""
+    if not head:
+        return None
+    address = ray.get_runtime_context().gcs_address
     with probes(head) as asked:
         try:
-            return _ask(asked, head)
+            return asked.autoscaler(head[0], address, _LIMIT_S)
         except ray.exceptions.RayError as error:
             _LOGGER.warning("the head does not tell whether it has an autoscaler: %s", error)
             return None
-
-
-def _ask(asked: Probes, head: Sequence[Node]) -> Any:
-    address = ray.get_runtime_context().gcs_address
-    return asked.autoscaler(head[0], address, _LIMIT_S) if head else None

@@ -57,7 +57,10 @@ def quick_check(request: CheckRequest) -> None:
 
 
 def check_cluster(request: CheckRequest) -> tuple[list[CheckRow], list[str]]:
-    """Return one row a node and check, and the names of the nodes; takes a minute at most."""
+    """Return one row a node and check, and the names of the nodes.
+
+    Takes half a minute where all is well, some minutes where a node does not answer.
+    """
     return _rows(request, _FULL_LIMIT_S, with_libraries=True)
 
 

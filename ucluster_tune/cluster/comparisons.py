@@ -149,33 +149,25 @@ def _host_names(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
 
 
 def _networks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
-    """Horovod connects workers over an interface of the same name on all their nodes."""
+    """Workers on different nodes meet at the addresses by which Ray knows these."""
     if len({facts.node.address for facts in told}) < 2:
         return
-    common = set.intersection(*(set(facts.interfaces) for facts in told))
     for facts in told:
+        node = facts.node
         shown = ", ".join(f"{name} {' '.join(ips)}" for name, ips in facts.interfaces.items())
-        rays = [name for name, ips in facts.interfaces.items() if facts.node.address in ips]
-        if not common:
-            yield CheckRow(
-                facts.node.name,
-                "network",
-                False,
-                shown or "no interface but the loopback",
-                "no interface has the same name on all nodes, so workers of a trial cannot find"
-                " each other across nodes: rename one, or use `placement: strict_pack`",
-            )
-        elif rays and not common.intersection(rays):
-            yield CheckRow(
-                facts.node.name,
-                "network",
-                False,
-                shown,
-                f"Ray uses {', '.join(rays)}, all nodes share {', '.join(sorted(common))}: start"
-                " Ray with --node-ip-address of a shared one, or use `placement: strict_pack`",
-            )
+        rays = [name for name, ips in facts.interfaces.items() if node.address in ips]
+        if rays:
+            found = f"{node.address} is on {rays[0]}"
+            yield CheckRow(node.name, "network", True, found)
         else:
-            yield CheckRow(facts.node.name, "network", True, shown)
+            yield CheckRow(
+                node.name,
+                "network",
+                False,
+                f"Ray's {node.address} is none of {shown or 'its addresses'}",
+                "workers of a trial would not find each other across nodes: start Ray there with"
+                " --node-ip-address of one that the other nodes reach",
+            )
 
 
 def _clocks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
@@ -195,12 +187,12 @@ def _clocks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
 
 
 def _room(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
-    for facts in told:
-        for check, free, least, remedy in (
-            ("disk", facts.disk_free, _MIN_DISK_GIB, "make room on the disk of /tmp"),
-            ("memory", facts.memory_free, _MIN_MEMORY_GIB, "end what else runs there"),
-        ):
-            gib = free / _GIB
+    for check, least, remedy in (
+        ("disk", _MIN_DISK_GIB, "make room on the disk of /tmp"),
+        ("memory", _MIN_MEMORY_GIB, "end what else runs there"),
+    ):
+        for facts in told:
+            gib = (facts.disk_free if check == "disk" else facts.memory_free) / _GIB
             yield CheckRow(
                 facts.node.name,
                 check,

@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -58,12 +60,12 @@ class EmbeddedRay:
     """The Ray that this process started."""
 
     def __init__(self) -> None:
-        self._raylets = [p for p in psutil.Process().children() if p.name() == "raylet"]
+        self._raylets = [p for p in psutil.Process().children() if _name(p) == "raylet"]
 
     def refuse_dead(self) -> None:
         """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
         for raylet in self._raylets:
-            if not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE:
+            if not _lives(raylet):
                 raise MachineError(
                     "Ray on this machine ended: its process raylet crashed or was killed, perhaps"
                     " for want of memory; look into /tmp/ray/session_latest/logs"
@@ -72,7 +74,25 @@ class EmbeddedRay:
     def agents(self) -> list[int]:
         """Return the process ids of its agents."""
         children = [child for raylet in self._raylets for child in raylet.children()]
-        return [p.pid for p in children if "agent" in " ".join(p.cmdline()).lower()]
+        return [child.pid for child in children if "agent" in _command(child).lower()]
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end between the two questions
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def _name(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return process.name()
+    return ""
+
+
+def _command(process: psutil.Process) -> str:
+    with suppress(psutil.NoSuchProcess):
+        return " ".join(process.cmdline())
+    return ""
 
 
 @contextmanager
@@ -89,26 +109,57 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
         logging.getLogger("ray").setLevel(logging.ERROR)
     with _all_ends_with_this_process() as watcher:
         try:
-            ray.init(
-                address="local",  # not one that runs here already, or did once
-                num_cpus=n_cpus,
-                include_dashboard=False,
-                _node_ip_address="127.0.0.1",
-                object_store_memory=_OBJECT_STORE_BYTES,
-                log_to_driver=False,
-                configure_logging=False,  # the caller says where the log goes
-            )
-        except (RuntimeError, OSError, ValueError) as error:
+            with _ctrl_c_held_back():
+                ray.init(
+                    address="local",  # not one that runs here already, or did once
+                    num_cpus=n_cpus,
+                    include_dashboard=False,
+                    _node_ip_address="127.0.0.1",
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    log_to_driver=False,
+                    configure_logging=False,  # the caller says where the log goes
+                )
+        except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
                 f"Ray did not start on this machine: {error};"
                 " look into /tmp/ray/session_latest/logs"
             ) from error
+        except KeyboardInterrupt:
+            ray.shutdown()
+            raise
         try:
             embedded = EmbeddedRay()
             watcher.add(embedded.agents())
             yield embedded
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _ctrl_c_held_back() -> Iterator[None]:
+    """Have Ctrl-C wait for the end of the block, seconds; a second one does not wait.
+
+    Amid its start Ray cannot be ended: the process would crash later, when it shuts Ray down.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield  # only the main thread is interrupted, and only where Ctrl-C is not ignored
+        return
+    is_pressed = False
+
+    def hold_back(_number: int, _frame: object) -> None:
+        nonlocal is_pressed
+        if is_pressed:
+            raise KeyboardInterrupt
+        is_pressed = True
+
+    signal.signal(signal.SIGINT, hold_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if is_pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 class _Watcher:

@@ -6,6 +6,7 @@ Knows nothing of studies: a job is a command, some files, and this program's cod
 import asyncio
 import logging
 import os
+import re
 import shlex
 import tempfile
 import time
@@ -29,6 +30,8 @@ _TALKATIVE = (  # of uploads and websockets
     "_private.runtime_env.packaging",
 )
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+_BEFORE_OUTPUT = re.compile(r"\S+ \S+\tINFO job_manager\.py:|Runtime env is setting up")
+_LAST_BEFORE_OUTPUT = "Running entrypoint for job "
 
 
 class ClusterJobs:
@@ -73,7 +76,7 @@ class ClusterJobs:
                     },
                     metadata={"study": name, "sent_by": ucluster_tune.__version__},
                 )
-            except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+            except (RuntimeError, OSError, ValueError) as error:
                 raise MachineError(
                     f"the head of cluster {self._head.cluster} did not take the search:"
                     f" {_brief(error)}"
@@ -88,8 +91,11 @@ class ClusterJobs:
         Raises:
             MachineError: the head was silent for too long; the job may go on all the same.
         """
+        from aiohttp import ClientError  # noqa: PLC0415  # loaded by Ray's client already
+
         n_shown = 0
         heard_at = time.monotonic()
+        output = JobOutput(show)
 
         async def read_log() -> None:
             nonlocal n_shown, heard_at
@@ -100,7 +106,7 @@ class ClusterJobs:
                 n_read += len(text)
                 n_shown = max(n_shown, n_read)
                 if new:
-                    show(new)
+                    output.add(new)
 
         while True:
             try:
@@ -109,8 +115,9 @@ class ClusterJobs:
                 info = self._client.get_job_info(job_id)
                 heard_at = time.monotonic()
                 if info.status in _ENDED:
+                    output.end()
                     return _exit_code(info)
-            except (MachineError, RuntimeError, ConnectionError, OSError) as error:
+            except (MachineError, RuntimeError, OSError, ClientError) as error:
                 if time.monotonic() - heard_at > _SILENCE_TIMEOUT_S:
                     raise MachineError(
                         f"cluster {self._head.cluster} gave no answer for"
@@ -138,7 +145,7 @@ class ClusterJobs:
             while True:
                 try:
                     return JobSubmissionClient(address)
-                except (RuntimeError, ConnectionError, OSError, RayError) as error:
+                except (RuntimeError, OSError, RayError) as error:
                     refused = any(word in str(error) for word in ("401", "403", "uthenticat"))
                     if refused or time.monotonic() > deadline:
                         raise MachineError(self._why_no_answer(error, refused)) from error
@@ -161,6 +168,39 @@ class ClusterJobs:
             f" {head.host}) does not answer: {_brief(error)}; look at `ray exec {head.file}"
             " 'ray status'`"
         )
+
+
+class JobOutput:
+    """What a job prints, without the lines that Ray's own manager puts before it.
+
+    Args:
+        show: called with each piece.
+    """
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        self._show = show
+        self._held: str | None = ""  # the begin, while it may be Ray's; None later
+
+    def add(self, text: str) -> None:
+        """Show what of the text is the job's, once that is clear."""
+        if self._held is None:
+            self._show(text)
+            return
+        self._held += text
+        while self._held is not None and "\n" in self._held:
+            line, _, rest = self._held.partition("\n")
+            is_last = line.startswith(_LAST_BEFORE_OUTPUT)
+            if is_last or not _BEFORE_OUTPUT.match(line):
+                self._held = rest if is_last else self._held
+                self.end()
+            else:
+                self._held = rest
+
+    def end(self) -> None:
+        """Show what was held back."""
+        held, self._held = self._held, None
+        if held:
+            self._show(held)
 
 
 def _exit_code(info: Any) -> int:

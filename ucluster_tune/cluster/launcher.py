@@ -369,14 +369,18 @@ def _why_not_reached(host: str, port: int | None) -> str | None:
 
 
 def _refuse_without_ray(head: Head) -> None:
-    """Raise NotUpError where the machine answers, but no Ray runs on it."""
+    """Raise NotUpError where the machine cannot be asked, or no Ray runs on it."""
     try:
-        head.output(["sh", "-c", "grep -qsx gcs_server /proc/[0-9]*/comm"])
+        answer = head.output(
+            ["sh", "-c", "grep -qsx gcs_server /proc/[0-9]*/comm && echo runs || echo is down"]
+        )
     except MachineError as error:
+        raise NotUpError(f"{head.file}: {error}") from error
+    if answer.split()[-1:] != ["runs"]:
         raise NotUpError(
             f"{head.file}: cluster {head.cluster}: no Ray runs on its head {head.host}:"
             f" `ray up {head.file}` starts it"
-        ) from error
+        )
 
 
 def _dashboard_port(config: Mapping[str, Any]) -> int:

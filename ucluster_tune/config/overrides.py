@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ucluster_tune.config.names import nearest
+from ucluster_tune.config.passwords import hide_passwords
 from ucluster_tune.config.search_space import published_values
 from ucluster_tune.config.section import Section
 from ucluster_tune.config.study import (
@@ -59,8 +60,9 @@ def apply_overrides(
         key: dict(value) if isinstance(value, dict) else value for key, value in mapping.items()
     }
     faults, legal = [], _legal_paths()
-    for override in overrides:
-        path, equals, text = (part.strip() for part in override.partition("="))
+    for typed in overrides:
+        path, equals, text = (part.strip() for part in typed.partition("="))
+        override = hide_passwords(typed)
         if not equals:
             faults.append(f"--set {override}: write path=value, such as training.n_epochs=50")
             continue

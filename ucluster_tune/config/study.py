@@ -223,12 +223,15 @@ class FailuresConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Where MLflow keeps the runs."""
+    """Where MLflow and Optuna's dashboards keep the trials."""
 
     uri: str | None = Field(
-        None, min_length=1, description="null: an SQLite file in the studies folder"
+        None, min_length=1, description="of MLflow; null: an SQLite file in the studies folder"
     )
     experiment: str = Field("ucluster-tune", min_length=1, max_length=200)
+    optuna_storage: str | None = Field(
+        None, min_length=1, description="database for dashboards; null: a file of the study"
+    )
 
 
 class ReferenceConfig(Section):

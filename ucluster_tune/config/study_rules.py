@@ -2,6 +2,7 @@
 
 from math import prod
 
+from ucluster_tune.config.passwords import holds_password, uri_without_password
 from ucluster_tune.config.search_space import corners, n_values
 from ucluster_tune.config.section import Rule
 from ucluster_tune.config.study import (
@@ -11,6 +12,7 @@ from ucluster_tune.config.study import (
     StudyConfig,
 )
 from ucluster_tune.config.trial import DataConfig, LossConfig, ModelConfig, TrainingConfig
+from ucluster_tune.config.wording import show
 
 LOSSES = ("focal_loss", "clustering_loss", "total_loss")
 RESERVED_NAMES = ("mlflow.db", "mlartifacts")
@@ -43,6 +45,30 @@ def _name_is_free(name: str | None) -> str | None:
     return f"is taken by the studies folder itself: {name}" if name in RESERVED_NAMES else None
 
 
+def _no_password(uri: str | None) -> str | None:
+    if uri is None or not holds_password(uri):
+        return None
+    is_http = uri.startswith(("http://", "https://"))
+    way_out = (
+        "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+        if is_http
+        else "put the password into ~/.pgpass, or set PGPASSWORD"
+    )
+    return (
+        "must hold no password, since the file is kept with the study and in MLflow: write"
+        f" {uri_without_password(uri)} and {way_out}"
+    )
+
+
+def _database_server(url: str | None) -> str | None:
+    if url is None or ("://" in url and not url.startswith("sqlite")):
+        return None
+    return (
+        "must be the URL of a database server, such as postgresql+pg8000://user@host/optuna, got"
+        f" {show(url)}; null keeps the file optuna.db in the study's folder"
+    )
+
+
 STUDY_RULES = (
     *(rule.under("data") for rule in DataConfig.rules),
     *(rule.under("model") for rule in ModelConfig.rules),
@@ -50,6 +76,9 @@ STUDY_RULES = (
     *(rule.under("training") for rule in TrainingConfig.rules),
     *(rule.under("resources") for rule in ResourcesConfig.rules),
     Rule("name", ("name",), _name_is_free),
+    Rule("tracking.uri", ("tracking.uri",), _no_password),
+    Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _no_password),
+    Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _database_server),
     Rule(
         "scheduler.grace_period",
         ("scheduler.name", "scheduler.grace_period", "training.n_epochs"),

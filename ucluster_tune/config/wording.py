@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ucluster_tune.config.names import did_you_mean, nearest
+from ucluster_tune.config.passwords import hide_passwords
 from ucluster_tune.config.section import RULE_ERROR, Section
 
 _MAX_SHOWN = 60
@@ -38,7 +39,7 @@ _WORDING = {
 
 
 def show(value: object) -> str:
-    """Returns a value as YAML shows it, cut where it is long.
+    """Returns a value as YAML shows it, cut where it is long, without passwords of URIs.
 
     >>> show(None), show(True), show("a"), show(1e-5)
     ('null', 'true', "'a'", '1e-05')
@@ -48,7 +49,7 @@ def show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     try:
-        text = repr(value)
+        text = hide_passwords(repr(value))
     except ValueError:  # a whole number of thousands of digits
         text = "a number of thousands of digits"
     return text if len(text) <= _MAX_SHOWN else text[: _MAX_SHOWN - 3] + "..."

@@ -141,6 +141,16 @@ class Location:
         with self.using() as (filesystem, path):
             return filesystem.open_input_file(path)
 
+    def open_output(self) -> pa.NativeFile:
+        """Return a stream that writes a file, which may stay half written where it breaks off.
+
+        What is written to it is best written inside of `reading()`; folders are made as needed.
+        """
+        with self.using() as (filesystem, path):
+            if filesystem.type_name not in _OBJECT_STORES:
+                filesystem.create_dir(str(PurePosixPath(path).parent), recursive=True)
+            return filesystem.open_output_stream(path)
+
     def read_bytes(self, max_bytes: int | None = None) -> bytes:
         """Return the contents of a file, or its first `max_bytes` bytes."""
         with self.using() as (filesystem, path), filesystem.open_input_stream(path) as stream:

@@ -1,11 +1,12 @@
 """Brings the jets that `data.path` names into a parquet data set: fetched and converted once.
 
 A path may be a data set, HLS4ML HDF5 files, or a record of Zenodo. What was made of the latter two
-is kept in a cache, and found there the next time.
+is kept in a cache, or where UCLUSTER_TUNE_DATASETS says, and found there the next time.
 """
 
 import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +16,19 @@ from filelock import FileLock, Timeout
 
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.config.zenodo_names import zenodo_number
+from ucluster_tune.data.dataset_copy import copy_dataset, dataset_bytes, refuse_unwritable
 from ucluster_tune.data.download import Patience, Say, in_words, n_bytes_left
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset
 from ucluster_tune.data.hls4ml.sources import find_source_files, is_source
+from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import MANIFEST_NAME
 from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
 from ucluster_tune.data.zenodo import ZenodoRecord, download_files, read_record
 from ucluster_tune.errors import MachineError
 
 CACHE_VARIABLE: Final = "UCLUSTER_TUNE_CACHE"
+DATASETS_VARIABLE: Final = "UCLUSTER_TUNE_DATASETS"
 SPLIT_SEED: Final = 1
 
 _LOCK_LIMIT_S: Final = 12 * 3600.0
@@ -38,6 +42,7 @@ class Preparation:
         name: as in `data.path`.
         dataset: folder of the parquet data set, which may be missing yet; None where `name` is a
             URI, which is read as it is.
+        kept: where the data set is sent from there, for all machines to read; None where it stays.
         is_ready: nothing is to be done.
         record: number of the Zenodo record to fetch, None for none.
         files: folder or file of the HDF5 jets; of a record, where they are fetched to.
@@ -50,20 +55,31 @@ class Preparation:
     record: str | None = None
     files: Path | None = None
     classes: tuple[str, ...] = ()
+    kept: Location | None = None
 
     @property
     def data_path(self) -> str:
         """What is to stand in `data.path` for the reader."""
+        if self.kept is not None:
+            return str(self.kept)
         return self.name if self.dataset is None else str(self.dataset)
+
+    @property
+    def is_only_to_be_sent(self) -> bool:
+        """Whether it was converted already, before a place was named for it."""
+        return self.kept is not None and self.dataset is not None and _is_dataset(self.dataset)
 
     def told(self) -> str:
         """What is to be done, in a sentence; asks nobody."""
+        if self.is_only_to_be_sent:
+            return f"{self.dataset} will be copied to {self.kept}"
+        where = f"{self.dataset} and moved to {self.kept}" if self.kept else str(self.dataset)
         if self.record is not None:
             return (
                 f"Zenodo record {self.record} will be fetched into {self.files} and converted to"
-                f" {self.dataset}"
+                f" {where}"
             )
-        return f"HDF5 files {self.files} will be converted to {self.dataset}"
+        return f"HDF5 files {self.files} will be converted to {where}"
 
 
 @dataclass(frozen=True)
@@ -72,16 +88,19 @@ class Size:
 
     Attributes:
         record: as Zenodo has it, None where nothing is fetched.
-        n_bytes: of all files.
+        n_bytes: of all files; of the data set where that is only to be sent.
         n_bytes_to_fetch: of those that are not there yet.
     """
 
     record: ZenodoRecord | None
     n_bytes: int
     n_bytes_to_fetch: int
+    is_dataset: bool = False
 
     def told(self) -> str:
         """The sizes, in words."""
+        if self.is_dataset:
+            return f"{in_words(self.n_bytes)} of parquet are to be copied"
         if self.record is None:
             return f"{in_words(self.n_bytes)} of HDF5 are to be read"
         n_files, title = len(self.record.files), self.record.title or "Zenodo record"
@@ -101,34 +120,49 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path("~/.cache").expanduser()).absolute() / "ucluster-tune"
 
 
-def plan_preparation(config: DataConfig) -> Preparation:
-    """Return what is to be done before the jets can be read; looks at local files alone.
+def datasets_place() -> Location | None:
+    """Return where data sets are kept for all machines: $UCLUSTER_TUNE_DATASETS, None without it.
 
     Raises:
-        DataError: the HDF5 files are none.
+        DataError: it is no path and no URI that can be written.
+    """
+    chosen = os.environ.get(DATASETS_VARIABLE)
+    return locate(chosen) if chosen else None
+
+
+def plan_preparation(config: DataConfig) -> Preparation:
+    """Return what is to be done before the jets can be read.
+
+    Looks at local files, and at a bucket where one keeps the data sets; asks nobody else.
+
+    Raises:
+        DataError: the HDF5 files are none, or that bucket cannot be reached.
     """
     number = zenodo_number(config.path)
     if number is not None:
-        folder = cache_folder() / f"zenodo-{number}"
-        return _from_cache(config, folder, record=number, files=folder / "files")
+        files = cache_folder() / f"zenodo-{number}" / "files"
+        return _converted(config, f"zenodo-{number}", record=number, files=files)
     if "://" in config.path:
         return Preparation(config.path, None, is_ready=True)
     path = Path(config.path)
-    if (path / MANIFEST_NAME).exists() or not is_source(path):
+    if _is_dataset(path) or not is_source(path):
         return Preparation(config.path, path, is_ready=True)  # what is wrong is told by the reader
-    return _from_cache(config, cache_folder() / f"{path.name}-{_fingerprint(path)}", files=path)
+    return _converted(config, f"{path.name}-{_fingerprint(path)}", files=path)
 
 
 def size_of(
     preparation: Preparation, patience: Patience | None = None, say: Say = lambda line: None
 ) -> Size:
-    """Return how large it is; asks Zenodo for a record.
+    """Return how large it is; asks Zenodo for a record that is to be fetched.
 
     Raises:
         DataError: no such record or no such files.
         MachineError: Zenodo cannot be reached.
     """
     assert preparation.files is not None, "there is something to do"
+    if preparation.is_only_to_be_sent:
+        assert preparation.dataset is not None
+        return Size(None, dataset_bytes(preparation.dataset), 0, is_dataset=True)
     if preparation.record is None:
         n_bytes = sum(file.n_bytes for file in find_source_files(preparation.files))
         return Size(None, n_bytes, 0)
@@ -145,7 +179,9 @@ def prepare(
     say: Say,
     patience: Patience | None = None,
 ) -> Conversion | None:
-    """Fetch and convert; return what came of it, None where another process was faster.
+    """Fetch, convert and send; return what came of it, None where nothing was converted.
+
+    Another process may have been faster, or there was only something to send.
 
     Args:
         preparation: what is to be done.
@@ -167,18 +203,21 @@ def prepare(
         if lock_is_taken(lock):
             say(f"Another process prepares {preparation.name}; waiting for it")
         with lock.acquire(timeout=_LOCK_LIMIT_S, poll_interval=0.2):
-            if (preparation.dataset / MANIFEST_NAME).exists():
-                return None
-            return _fetch_and_convert(preparation, size, command, on_task, say, patience)
+            if preparation.kept is None:
+                if _is_dataset(preparation.dataset):
+                    return None
+                return _fetch_and_convert(preparation, size, command, on_task, say, patience)
+            return _send(preparation, size, command, on_task, say, patience)
     except Timeout as error:
         raise MachineError(
             f"{folder}: another process has prepared these jets for {_LOCK_LIMIT_S / 3600:g}"
-            " hours; end it, or choose another cache with UCLUSTER_TUNE_CACHE"
+            f" hours; end it, or choose another folder with {_variable(folder)}"
         ) from error
     except OSError as error:
         raise MachineError(
             f"{folder}: cannot be written: {error.strerror or error}; choose another folder for"
-            f" the cache with {CACHE_VARIABLE}"
+            f" {'the cache' if _variable(folder) == CACHE_VARIABLE else 'data sets'} with"
+            f" {_variable(folder)}"
         ) from error
 
 
@@ -190,6 +229,30 @@ def lock_is_taken(lock: FileLock) -> bool:
         return True
     lock.release()
     return False
+
+
+def _send(
+    preparation: Preparation,
+    size: Size,
+    command: str,
+    on_task: Callable[[str, int], Callable[[int], None]],
+    say: Say,
+    patience: Patience | None,
+) -> Conversion | None:
+    """Convert where that was not done yet, and move the data set to where it is kept."""
+    dataset, kept, conversion = preparation.dataset, preparation.kept, None
+    assert dataset is not None
+    assert kept is not None
+    if (kept / MANIFEST_NAME).exists():
+        return None
+    refuse_unwritable(kept)  # now, and not after gigabytes were fetched for it
+    if not _is_dataset(dataset):
+        conversion = _fetch_and_convert(preparation, size, command, on_task, say, patience)
+    n_bytes = dataset_bytes(dataset)
+    copy_dataset(dataset, kept, on_task(f"copying to {kept}", n_bytes))
+    if conversion is not None:  # what was there before may be in use
+        shutil.rmtree(dataset, ignore_errors=True)
+    return conversion
 
 
 def _fetch_and_convert(
@@ -229,14 +292,30 @@ def _fetch_and_convert(
     )
 
 
-def _from_cache(
-    config: DataConfig, folder: Path, *, files: Path, record: str | None = None
+def _converted(
+    config: DataConfig, key: str, *, files: Path, record: str | None = None
 ) -> Preparation:
     chosen = config.classes if config.classes is not None else CLASS_NAMES
     classes = tuple(name for name in CLASS_NAMES if name in chosen)
-    dataset = folder / f"jets-{''.join(classes)}"
-    is_ready = (dataset / MANIFEST_NAME).exists()
-    return Preparation(config.path, dataset, is_ready, record, files, classes)
+    name = f"{key}/jets-{''.join(classes)}"
+    place = datasets_place()
+    if place is not None and not place.is_local:
+        kept = place / name
+        is_ready = (kept / MANIFEST_NAME).exists()
+        return Preparation(
+            config.path, cache_folder() / name, is_ready, record, files, classes, kept
+        )
+    dataset = (cache_folder() if place is None else place.local_path) / name
+    return Preparation(config.path, dataset, _is_dataset(dataset), record, files, classes)
+
+
+def _is_dataset(folder: Path) -> bool:
+    return (folder / MANIFEST_NAME).exists()
+
+
+def _variable(folder: Path) -> str:
+    """Return the variable that a folder of data sets is chosen with."""
+    return CACHE_VARIABLE if folder.is_relative_to(cache_folder()) else DATASETS_VARIABLE
 
 
 def _fingerprint(source: Path) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.bucket_copy import refresh
+from ucluster_tune.search.dashboard_stores import DashboardDatabase, dashboard_store
 from ucluster_tune.search.journal import read_record
 from ucluster_tune.search.lock import DriverLock
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
@@ -30,12 +31,16 @@ def what_is_deleted(paths: StudyPaths, *, keep_mlflow: bool) -> Iterator[str]:
     if record is not None and not keep_mlflow:
         runs = sum(trial.run_id is not None for trial in record.trials.values())
         yield f"{runs + 1} runs in MLflow ({record.tracking_uri})"
+    database = _in_database(record, paths)
+    if database is not None:
+        yield f"Optuna's {database.shown}"
 
 
 def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool) -> Iterator[str]:
     """Delete a study that nothing drives; yield what was done, one line each.
 
-    MLflow goes first: should it be away, nothing is deleted.
+    MLflow goes first: should it be away, nothing is deleted. What dashboards were shown in a
+    database that is away stays there.
 
     Raises:
         StudyError: the study runs, its folder cannot be removed, or MLflow is away.
@@ -44,6 +49,9 @@ def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool)
         record = _record(paths)
         if record is not None and not keep_mlflow:
             yield _delete_runs(record, paths, folder)
+        database = _in_database(record, paths)
+        if database is not None:
+            yield _delete_for_dashboards(database)
         lock.forget_bucket()
         # Under another name first: a folder that is half gone must not look like a study.
         gone = paths.root.with_name(f".{paths.name}.deleted.{os.getpid()}")
@@ -70,6 +78,26 @@ def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) 
             f"{error}; nothing was deleted: try again, or leave the runs with --keep-mlflow"
         ) from error
     return f"{len(runs)} runs deleted in MLflow; `mlflow gc` there frees their artifacts"
+
+
+def _in_database(record: StudyRecord | None, paths: StudyPaths) -> DashboardDatabase | None:
+    """Return what dashboards are shown in a database; a file goes with the study's folder."""
+    if record is None:
+        return None
+    try:
+        store = dashboard_store(study_config_of(record, paths).tracking, paths, record.study_id)
+    except StudyError as error:
+        _LOGGER.warning("%s", error)
+        return None
+    return store if isinstance(store, DashboardDatabase) else None
+
+
+def _delete_for_dashboards(database: DashboardDatabase) -> str:
+    try:
+        database.delete()
+    except StudyError as error:
+        return f"Optuna's study stays: {error}"
+    return f"Optuna's {database.shown}: deleted"
 
 
 def _record(paths: StudyPaths) -> StudyRecord | None:

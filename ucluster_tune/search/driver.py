@@ -38,9 +38,10 @@ from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
 from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
-from ucluster_tune.trial.nodes import living_nodes
+from ucluster_tune.trial.nodes import living_node_ids
 from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import (
+    EARLIER,
     FAILURE,
     FAILURE_KIND,
     N_RETRIES,
@@ -173,7 +174,7 @@ class StudyDriver(tune.Callback):
         if since is not None:
             waited_s = round(seconds_between(since, utc_now()), 1)
             self.note(TrialPlaced(trial=trial_id, waited_s=waited_s))
-        self._nodes[trial_id] = living_nodes()
+        self._nodes[trial_id] = living_node_ids()
 
     def on_trial_result(
         self,
@@ -183,7 +184,10 @@ class StudyDriver(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        """Take in an epoch; one that the record has already is not taken in again."""
+        """Take in an epoch; one that the record has already is not taken in again.
+
+        Of earlier ones, which a driver knew that is gone with its machine, those that it lacks.
+        """
         del iteration, trials, info
         self.refuse_fatal()
         state = self.record.trials[trial.config["trial_id"]]
@@ -195,6 +199,9 @@ class StudyDriver(tune.Callback):
             self._note_of_trial(TrialRestored(trial=state.id, epoch=restored))
         if FAILURE in result:
             return  # told with the trial's end
+        for earlier in result.get(EARLIER, ()):
+            if earlier["epoch"] > state.epochs:
+                self._note_of_trial(EpochEnded(trial=state.id, record=earlier))
         epoch = {name: result[name] for name in RECORD_FIELDS if name in result}
         if not any(is_same_training(known, epoch) for known in state.records):
             self._note_of_trial(EpochEnded(trial=state.id, record=epoch))

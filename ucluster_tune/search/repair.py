@@ -4,11 +4,10 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import optuna
-
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.dashboard_stores import DashboardStore, dashboard_store
 from ucluster_tune.search.events import Event
 from ucluster_tune.search.journal import StudyJournal, read_record
 from ucluster_tune.search.knowledge import known_trials
@@ -104,11 +103,12 @@ def _mend_folders(paths: StudyPaths, record: StudyRecord, found: Repair) -> None
 def _mend_optuna(
     paths: StudyPaths, config: StudyConfig, record: StudyRecord, found: Repair
 ) -> None:
-    before = _optuna_trials(paths)
+    store = dashboard_store(config.tracking, paths, record.study_id)
+    before = _optuna_trials(store)
     sampler = StudySampler(
         config,
         name=paths.name,
-        database=paths.optuna_db,
+        dashboards=store,
         known=known_trials(record, config.objective),
         warm_start=record.warm_start.trials if record.warm_start else (),
     )
@@ -116,31 +116,32 @@ def _mend_optuna(
         if trial.outcome == "interrupted":
             sampler.tell(trial.id, "interrupted")
     sampler.close()
-    after = _optuna_trials(paths)
+    after = _optuna_trials(store)
+    shown = paths.optuna_db.name if store.shown == str(paths.optuna_db) else store.shown
     if after is None:
-        found.left.append("optuna.db: cannot be written; see log.txt")
+        found.left.append(f"{shown}: cannot be written; see log.txt")
     elif before != after:
-        found.changed.append("optuna.db: differed from the record, written anew")
+        found.changed.append(f"{shown}: differed from the record, written anew")
 
 
-def _optuna_trials(paths: StudyPaths) -> list[tuple[object, ...]] | None:
-    """Return what Optuna's file says, None where it cannot be read."""
-    if not paths.optuna_db.exists():
-        return None
+def _optuna_trials(store: DashboardStore) -> list[tuple[object, ...]] | None:
+    """Return what Optuna's store says, None where it cannot be read."""
     try:
-        study = optuna.load_study(study_name=paths.name, storage=f"sqlite:///{paths.optuna_db}")
-        return [
-            (
-                t.number,
-                t.state,
-                tuple(t.params.items()),
-                t.values,
-                tuple(t.intermediate_values.items()),
-            )
-            for t in study.get_trials(deepcopy=False)
-        ]
-    except Exception:  # noqa: BLE001  # a file that is damaged in whatever way
+        opened = store.find()
+    except Exception:  # noqa: BLE001  # held, or away
         return None
+    if opened is None:
+        return None
+    return [
+        (
+            t.number,
+            t.state,
+            tuple(t.params.items()),
+            t.values,
+            tuple(t.intermediate_values.items()),
+        )
+        for t in opened[2]
+    ]
 
 
 def _mend_mlflow(

@@ -18,6 +18,7 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.plan import concurrent_trials, on_these_nodes, wait_for_nodes
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import open_checked_dataset
+from ucluster_tune.search.dashboard_stores import refuse_absent_database
 from ucluster_tune.search.events import (
     Event,
     StudyResumed,
@@ -61,6 +62,7 @@ def run_study(
     paths = setting.folder.study(config.name)
     refuse_existing(paths)
     knowledge = _knowledge_of(warm_start, config, setting) if warm_start else None
+    refuse_absent_database(config.tracking)
     with ExitStack() as stack:
         joined = _join(setting, stack)
         here, n_concurrent = _place_trials(config, setting, joined)

@@ -5,7 +5,6 @@ The study that Optuna works on is in memory, and can be built again from the stu
 
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from ucluster_tune.config.study import (
     StudyConfig,
 )
 from ucluster_tune.search.dashboard_copy import DashboardCopy
+from ucluster_tune.search.dashboard_stores import DashboardStore
 from ucluster_tune.search.events import FinalOutcome, KnownTrial, Outcome, Value
 
 _STATES: dict[Outcome, TrialState] = {
@@ -53,7 +53,7 @@ class StudySampler:
         study: the configuration: search space, objective, sampler.
         name: the study's name, for dashboards.
         published_point: the first suggestion, when the configuration asks for it.
-        database: the SQLite file for dashboards; None keeps none.
+        dashboards: where the trials are written for dashboards; None writes none.
         known: the study's own trials so far, in order; those with outcome `running` are told
             later what became of them.
         warm_start: trials of another study, from which suggestions learn too.
@@ -65,7 +65,7 @@ class StudySampler:
         *,
         name: str,
         published_point: Mapping[str, Value] | None = None,
-        database: Path | None = None,
+        dashboards: DashboardStore | None = None,
         known: Sequence[KnownTrial] = (),
         warm_start: Sequence[KnownTrial] = (),
     ) -> None:
@@ -79,7 +79,7 @@ class StudySampler:
             storage=self._memory, study_name=name, direction=study.objective.direction
         )
         self._trials: dict[str, optuna.Trial] = {}
-        self._copy = DashboardCopy(self._study, database) if database else None
+        self._copy = DashboardCopy(self._study, dashboards) if dashboards else None
         for trial in warm_start:
             self._add(trial, {_WARM_START: True})
         for trial in known:
@@ -128,7 +128,7 @@ class StudySampler:
         self._update_copy(trial)
 
     def close(self) -> None:
-        """Brings the dashboards' file up to date, where that is possible."""
+        """Brings the dashboards' store up to date, where that is possible."""
         if self._copy:
             self._copy.close()
 

@@ -6,23 +6,38 @@ to its end: only the number of its last epoch tells them apart. The last epoch i
 since a trainable that reports `done` there ends before the scheduler is asked.
 
 The rungs of a study that is resumed are filled by playing its epochs again, in their order.
+
+What Tune does at every report with all trials that there ever were is done here with those that
+matter, so that a report costs the same after thousands of trials.
 """
 
+import math
+from bisect import insort
 from collections.abc import Iterable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from ucluster_tune.config.search_space import corners
 from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
 from ucluster_tune.search.knowledge import JudgedEpoch
 
+_WAITING = (Trial.PENDING, Trial.PAUSED)
+
 
 class EndsTrials(TrialScheduler):
     """A scheduler through which others end a trial, since Tune tells it who runs the trials."""
 
     _controller: Any = None
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the oldest trial that waits to run, None where none does."""
+        # Tune's own looks at all trials that ever were, several times a second.
+        waiting = [t for t in tune_controller.get_live_trials() if t.status in _WAITING]
+        return min(waiting, key=_age, default=None)
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Take in a trial."""
@@ -48,6 +63,11 @@ class _RestoredASHA(EndsTrials, ASHAScheduler):
     def __init__(self, history: Iterable[JudgedEpoch], **settings: Any) -> None:
         super().__init__(**settings)
         self._to_stop: set[str] = set()
+        bracket: Any
+        for bracket in self._brackets:
+            bracket._rungs = [(epoch, Rung()) for epoch, _ in bracket._rungs]
+            share = 1 - 1 / bracket.rf
+            bracket.cutoff = partial(Rung.percentile, share=share)
         for past in history:
             if past.value is not None:
                 self._play(past.trial_id, past.epoch, past.value)
@@ -76,6 +96,43 @@ class _RestoredASHA(EndsTrials, ASHAScheduler):
     def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
         """Forget a trial."""
         super().on_trial_remove(tune_controller, _named(trial))
+
+
+class Rung(dict[str, float]):
+    """The objective of each trial that came to a rung, which also stands there in order.
+
+    >>> rung = Rung()
+    >>> rung["0001"], rung["0002"], rung["0003"] = 0.3, 0.1, 0.2
+    >>> rung.percentile(0.75)
+    0.25
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ordered: list[float] = []
+
+    def __setitem__(self, trial_id: str, value: float) -> None:
+        super().__setitem__(trial_id, value)  # ASHA never changes one that is there
+        if not math.isnan(value):
+            insort(self._ordered, value)
+
+    def percentile(self, share: float) -> float | None:
+        """Return the value below which a share of them lies, as NumPy's does between two of them.
+
+        None where there is no value; one that is not a number does not count.
+        """
+        if not self._ordered:
+            return None
+        place = share * (len(self._ordered) - 1)
+        below = self._ordered[math.floor(place)]
+        above = self._ordered[math.ceil(place)]
+        return below + (above - below) * (place % 1)
+
+
+def _age(trial: Any) -> tuple[int, str]:
+    """Return what orders trials by their ids, of which those after 9999 are longer."""
+    trial_id = trial.config["trial_id"]
+    return len(trial_id), trial_id
 
 
 def _named(trial: Any) -> Any:

@@ -16,7 +16,7 @@ from ucluster_tune.search.record import TrialState, trial_number_to_id
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import tune_mode
 from ucluster_tune.training.record import Rank, epoch_rank
-from ucluster_tune.trial.trainable import FAILURE
+from ucluster_tune.trial.trainable import EARLIER, FAILURE
 
 TuneConfig = dict[str, Any]
 BeginTrial = Callable[[str, dict[str, Value]], TuneConfig | None]
@@ -109,6 +109,10 @@ class OptunaSuggestions(Searcher):
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
         """Passes an epoch on; Tune leaves a trial's last one to `on_trial_complete`."""
         trial = self._live[trial_id]
+        for epoch in (*result.get(EARLIER, ()), result):
+            self._take_in(trial, epoch)
+
+    def _take_in(self, trial: _LiveTrial, result: Mapping[str, Any]) -> None:
         if result["epoch"] <= trial.epoch:
             return
         trial.epoch = result["epoch"]

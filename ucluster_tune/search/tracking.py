@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.databases import one_at_a_time, with_password
 from ucluster_tune.search.tracking_store import (
     artifact_location,
     find_or_create_experiment,
@@ -23,7 +25,6 @@ from ucluster_tune.search.tracking_store import (
     refuse_unusable_store,
     resolve_tracking_uri,
     store_errors,
-    uri_without_password,
     user_name,
 )
 
@@ -112,7 +113,7 @@ class Tracker:
         Raises:
             StudyError: the store cannot be reached or written within `timeout_s` seconds.
         """
-        uri = resolve_tracking_uri(tracking.uri, studies_dir)
+        uri = with_password(resolve_tracking_uri(tracking.uri, studies_dir))
         shown = uri_without_password(uri)
         refuse_unusable_store(uri)
         answer: list[Tracker | BaseException] = []
@@ -142,8 +143,9 @@ class Tracker:
             from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy: 4 s
 
             make_sqlite_store(uri)
-            # The registry is unused, but unset it would follow the environment's store.
-            client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            with one_at_a_time(uri, "MLflow's database"):
+                # The registry is unused, but unset it would follow the environment's store.
+                client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             location = artifact_location(uri, studies_dir)
             experiment_id = find_or_create_experiment(client, experiment, location)
             return cls(client, experiment_id)

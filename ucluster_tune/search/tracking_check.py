@@ -1,11 +1,16 @@
-"""Whether MLflow's store, and the database behind it, answers; writes nothing there."""
+"""Whether the stores of MLflow and of Optuna's dashboards answer; writes nothing there."""
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from ucluster_tune.cluster.comparisons import CheckRow
+from ucluster_tune.config.passwords import uri_without_password
+from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.dashboard_stores import dashboard_database
+from ucluster_tune.search.databases import refuse_unreachable, with_password
 from ucluster_tune.search.tracking_store import (
     is_server,
     keep_mlflow_quiet,
@@ -13,7 +18,6 @@ from ucluster_tune.search.tracking_store import (
     resolve_tracking_uri,
     sqlite_path,
     store_errors,
-    uri_without_password,
 )
 
 _LIMIT_S = 45.0
@@ -21,54 +25,65 @@ _REMEDY = (
     "start it, or name another one with tracking.uri or MLFLOW_TRACKING_URI; null keeps the runs"
     " in an SQLite file in the studies folder"
 )
+_OPTUNA_REMEDY = (
+    "start it, or name another one with tracking.optuna_storage or UCLUSTER_TUNE_OPTUNA_STORAGE;"
+    " without either each study keeps a file"
+)
 
 
-def check_tracking(uri: str | None, studies_dir: Path) -> CheckRow:
-    """Returns the row of the one process that writes to MLflow.
+def check_tracking(tracking: TrackingConfig, studies_dir: Path) -> list[CheckRow]:
+    """Returns the rows of the one process that writes to MLflow, and to Optuna's database.
 
     Args:
-        uri: of the configuration; None is resolved as for a search.
+        tracking: of the configuration; what it leaves open is resolved as for a search.
         studies_dir: the folder of all studies.
     """
+    rows = [_row("MLflow", lambda: _ask(resolve_tracking_uri(tracking.uri, studies_dir)), _REMEDY)]
+    try:
+        database = dashboard_database(tracking)
+    except StudyError as error:
+        return [*rows, CheckRow("driver", "Optuna", False, str(error), _OPTUNA_REMEDY)]
+    if database is not None:
+        rows.append(_row("Optuna", lambda: _ask_database(database), _OPTUNA_REMEDY))
+    return rows
+
+
+def _row(what: str, ask: Callable[[], str], remedy: str) -> CheckRow:
     answer: list[str] = []
     fault: list[str] = []
 
-    def ask() -> None:
+    def work() -> None:
         try:
-            answer.append(_ask(resolve_tracking_uri(uri, studies_dir)))
+            answer.append(ask())
         except StudyError as error:
             fault.append(str(error))
 
-    thread = threading.Thread(target=ask, daemon=True)
+    thread = threading.Thread(target=work, daemon=True)
     thread.start()
     thread.join(_LIMIT_S)
     if answer:
-        return CheckRow("driver", "MLflow", True, answer[0])
+        return CheckRow("driver", what, True, answer[0])
     found = fault[0] if fault else f"no answer within {_LIMIT_S:g} s"
-    return CheckRow("driver", "MLflow", False, found, _REMEDY)
+    return CheckRow("driver", what, False, found, remedy)
 
 
 def _ask(uri: str) -> str:
     path = sqlite_path(uri)
     if path is not None:
         return _ask_file(uri, path)
+    if not is_server(uri):
+        return _ask_database(uri)
     keep_mlflow_quiet()
-    shown = uri_without_password(uri)
     with store_errors(uri):
-        if is_server(uri):
-            from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy
+        from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy
 
-            MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
-            return f"the server {shown} answers, with its database"
-        import sqlalchemy  # noqa: PLC0415 heavy
+        MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
+        return f"the server {uri_without_password(uri)} answers, with its database"
 
-        engine = sqlalchemy.create_engine(uri)
-        try:
-            with engine.connect() as connection:
-                connection.execute(sqlalchemy.text("SELECT 1"))
-        finally:
-            engine.dispose()
-    return f"the database {shown} answers"
+
+def _ask_database(uri: str) -> str:
+    refuse_unreachable(with_password(uri), "the database")
+    return f"the database {uri_without_password(uri)} answers"
 
 
 def _ask_file(uri: str, path: Path) -> str:

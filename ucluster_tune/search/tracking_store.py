@@ -15,9 +15,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
+from ucluster_tune.config.passwords import hide_passwords, holds_password, uri_without_password
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.databases import is_database_server, refuse_unreachable
 from ucluster_tune.search.paths import StudiesFolder
 
 LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
@@ -26,7 +27,7 @@ LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
-_URI_VARIABLE = "MLFLOW_TRACKING_URI"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _MAKING = threading.Lock()  # MLflow's migrations are one thread's work
 
 
@@ -47,7 +48,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
     'http://tracking:5000'
     """
-    uri = uri or os.environ.get(_URI_VARIABLE)
+    uri = uri or os.environ.get(URI_VARIABLE)
     if not uri:
         path = StudiesFolder(studies_dir).mlflow_db
     elif uri.startswith(_SQLITE):
@@ -79,8 +80,8 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
         recorded: what `Tracker.uri` was when the study started: absolute, without a password.
         studies_dir: the studies folder, which may have moved since.
     """
-    named = configured or os.environ.get(_URI_VARIABLE)
-    if named and uri_without_password(named) != named:
+    named = configured or os.environ.get(URI_VARIABLE)
+    if named and holds_password(named):
         return named
     if not named and sqlite_path(recorded) is not None:
         return resolve_tracking_uri(None, studies_dir)
@@ -111,10 +112,12 @@ def artifact_location(uri: str, studies_dir: Path) -> str | None:
 
 
 def refuse_unusable_store(uri: str) -> None:
-    """Raises StudyError at once for an SQLite file that cannot be written.
+    """Raises StudyError at once for an SQLite file that cannot be written, or an absent database.
 
     MLflow itself tries ten times, for minutes, and logs a traceback each time.
     """
+    if is_database_server(uri):
+        refuse_unreachable(uri, "MLflow's database")
     path = sqlite_path(uri)
     if path is None:
         return
@@ -215,24 +218,11 @@ def store_errors(uri: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
         shown = uri_without_password(uri)
-        text = (str(error).strip() or type(error).__name__).replace(uri, shown)
+        text = hide_passwords((str(error).strip() or type(error).__name__).replace(uri, shown))
         hint = "; check that the server runs and is the one of tracking.uri"
         raise StudyError(
             f"MLflow store {shown}: {text.splitlines()[0][:400]}{hint if is_server(uri) else ''}"
         ) from error
-
-
-def uri_without_password(uri: str) -> str:
-    """The URI as it may be shown and stored.
-
-    >>> uri_without_password("https://ann:secret@tracking:5000/mlflow")
-    'https://ann@tracking:5000/mlflow'
-    """
-    parts = urlsplit(uri)
-    user, at, host = parts.netloc.rpartition("@")
-    if not at:
-        return uri
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}@{host}"))
 
 
 def user_name() -> str | None:

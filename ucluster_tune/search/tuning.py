@@ -11,6 +11,7 @@ from ray import tune
 
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.dashboard_stores import dashboard_store
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.knowledge import JudgedEpoch, known_trials
 from ucluster_tune.search.paths import remove_folder
@@ -55,7 +56,7 @@ def run_trials(
         config,
         name=paths.name,
         published_point=published_point(config),
-        database=paths.optuna_db,
+        dashboards=dashboard_store(config.tracking, paths, record.study_id),
         known=known_trials(record, config.objective),
         warm_start=record.warm_start.trials if record.warm_start else (),
     )

@@ -40,6 +40,7 @@ class Checkpoint:
         dataset_checksum: of the data set trained on.
         best: the record of the best epoch so far, None before it is known.
         record: of the checkpoint's own epoch, None before it is known.
+        earlier: the records of some epochs before it, in order.
         parameters: float32; weights and centroids.
         averages: float32; batch-norm averages.
         first_moment, second_moment: float32; Adam's.
@@ -57,6 +58,7 @@ class Checkpoint:
     second_moment: npt.NDArray[np.float32]
     best: dict[str, Any] | None = None
     record: dict[str, Any] | None = None
+    earlier: tuple[dict[str, Any], ...] = ()
 
 
 def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
@@ -74,6 +76,7 @@ def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
         "dataset_checksum": checkpoint.dataset_checksum,
         "best": checkpoint.best,
         "record": checkpoint.record,
+        "earlier": checkpoint.earlier,
     }
     return json.dumps(header).encode() + b"\n" + payload
 
@@ -127,6 +130,7 @@ def parse_checkpoint(contents: bytes, place: str) -> Checkpoint:
             dataset_checksum=header["dataset_checksum"],
             best=header["best"],
             record=header.get("record"),
+            earlier=tuple(header.get("earlier", ())),
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:

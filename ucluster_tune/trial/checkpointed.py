@@ -20,6 +20,8 @@ from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
 from ucluster_tune.trial.places import PATIENCE_S
 
 _LOGGER = logging.getLogger(__name__)
+# Seconds may pass until what a driver knows lies in a bucket, and epochs may be short.
+_N_EARLIER = 20
 
 
 class CheckpointedTraining:
@@ -34,7 +36,8 @@ class CheckpointedTraining:
         group: the workers.
 
     Attributes:
-        restored: the record of the epoch whose checkpoint training went on from, None for none.
+        restored: the records of the epoch whose checkpoint training went on from, and of some
+            epochs before it, in order; none where training began.
     """
 
     def __init__(
@@ -43,12 +46,15 @@ class CheckpointedTraining:
         self._files, self._objective, self._group = files, objective, group
         self._trainer = Trainer(config, open_dataset(config.data), group)
         self._best: dict[str, Any] | None = None
-        self.restored: dict[str, Any] | None = None
+        self.restored: list[dict[str, Any]] = []
         checkpoint = self._agreed_checkpoint()
         if checkpoint is not None:
             self._trainer.restore(checkpoint)
-            self._best, self.restored = checkpoint.best, checkpoint.record
+            self._best = checkpoint.best
+            own = () if checkpoint.record is None else (checkpoint.record,)
+            self.restored = [*checkpoint.earlier, *own]
             _LOGGER.info("went on from the checkpoint of epoch %d", checkpoint.epoch)
+        self._earlier = self.restored
 
     def _agreed_checkpoint(self) -> Checkpoint | None:
         """Return the checkpoint that rank 0 chose: two readings of a folder may differ."""
@@ -87,10 +93,16 @@ class CheckpointedTraining:
         epoch = record["epoch"]
         self._best = best_record(self._best, record, self._objective)
         evaluation = self._trainer.last_evaluation
-        checkpoint = replace(self._trainer.checkpoint(), best=self._best, record=record)
+        checkpoint = replace(
+            self._trainer.checkpoint(),
+            best=self._best,
+            record=record,
+            earlier=tuple(self._earlier[-_N_EARLIER:]),
+        )
         self._files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
         best_epoch = self._best["epoch"] if self._best else epoch
         self._files.keep_only({epoch - 1, epoch, best_epoch})
+        self._earlier = [*checkpoint.earlier, record]
 
 
 def measure(config: TrialConfig, checkpoint: str, split: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ power was cut. Until then its processes can just not be reached.
 
 import time
 from collections.abc import Callable, Set
+from typing import Any
 
 import ray
 from ray.util import get_current_placement_group, placement_group_table
@@ -14,18 +15,21 @@ VERDICT_TIMEOUT_S = 90.0  # Ray's default: five checks in a row of up to 13 s ea
 _POLL_S = 0.5
 
 
-def living_nodes() -> frozenset[str]:
+def living_node_ids() -> frozenset[str]:
     """Return the ids of all nodes that Ray counts as alive; none where this process has no Ray."""
-    if not ray.is_initialized():
-        return frozenset()
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's, partly typed
-    return frozenset(str(node["NodeID"]) for node in nodes if node["Alive"])
+    return frozenset(str(node["NodeID"]) for node in _living_nodes())
 
 
 def most_cpus_of_a_node() -> float:
-    """Return the CPUs of the largest node that Ray counts as alive."""
+    """Return the CPUs of the largest node that Ray counts as alive, 0.0 where there is none."""
+    return max((float(node["Resources"].get("CPU", 0)) for node in _living_nodes()), default=0.0)
+
+
+def _living_nodes() -> list[dict[str, Any]]:
+    if not ray.is_initialized():
+        return []
     nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's, partly typed
-    return max((float(n["Resources"].get("CPU", 0)) for n in nodes if n["Alive"]), default=0.0)
+    return [node for node in nodes if node["Alive"]]
 
 
 def nodes_of_this_trial() -> frozenset[str]:
@@ -48,7 +52,7 @@ def lost_nodes(
     """
     deadline = time.monotonic() + limit_s
     while True:
-        lost = nodes - living_nodes()
+        lost = nodes - living_node_ids()
         if lost or is_over() or time.monotonic() >= deadline:
             return lost
         time.sleep(_POLL_S)

@@ -67,7 +67,7 @@ def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[dict[s
     workers.start()
     try:
         restored = workers.restored()
-        for _ in range(restored["epoch"] if restored else 0, config.training.n_epochs):
+        for _ in range(restored[-1]["epoch"] if restored else 0, config.training.n_epochs):
             yield workers.run_epoch()
     finally:
         workers.kill()

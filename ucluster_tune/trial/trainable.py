@@ -26,6 +26,7 @@ FAILURE_KIND = "failure_kind"  # beside it, as `trial.failures` names the kind
 N_RETRIES = "n_retries"  # of the configuration
 RETRIES = "retries"  # of a result: why workers were started again since the result before
 RESTORED_EPOCH = "restored_epoch"  # of the first result after a start of workers
+EARLIER = "earlier"  # beside it: records of epochs before it, which the driver may not know
 _BACK_OFF_S = 5.0
 
 _LOGGER = logging.getLogger(__name__)
@@ -81,8 +82,12 @@ class UClusterTrainable(tune.Trainable):
             )
             workers.start()
             self._workers = workers
-            record = workers.restored()
-            extra = {RESTORED_EPOCH: record["epoch"] if record else 0}
+            restored = workers.restored()
+            record = restored[-1] if restored else None
+            extra = {
+                RESTORED_EPOCH: record["epoch"] if record else 0,
+                EARLIER: restored[:-1],
+            }
         if record is None:
             record = self._workers.run_epoch()
         is_last = record["epoch"] >= self._trial_config.training.n_epochs

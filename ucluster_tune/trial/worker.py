@@ -92,8 +92,8 @@ class TrainingWorker:
         self._log.wake()
         return record
 
-    def restored(self) -> dict[str, Any] | None:
-        """Return the record of the epoch whose checkpoint the worker started from."""
+    def restored(self) -> list[dict[str, Any]]:
+        """Return the records up to the epoch whose checkpoint the worker started from."""
         return self._training.restored
 
 

@@ -1,11 +1,13 @@
 """The Horovod workers of one trial, started through Horovod's RayExecutor, and their end.
 
 Three habits of RayExecutor are mended here: its start waits without limit, its shutdown leaves
-the workers alive, and when one worker fails the others wait for it for ever.
+the workers alive, and when one worker fails the others wait for it for ever. A fourth, that it
+listens on every address, is mended in `trial.network`.
 """
 
 import logging
 import math
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,11 +15,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import ray
-from horovod.ray import RayExecutor
 
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.errors import CheckpointError, TrialError, UClusterTuneError
+from ucluster_tune.errors import CheckpointError, MachineError, TrialError, UClusterTuneError
 from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     NODE_LOST,
@@ -29,6 +30,7 @@ from ucluster_tune.trial.failures import (
     WorkerLostError,
     WorkerSilentError,
 )
+from ucluster_tune.trial.network import PrivateExecutor, use_own_interface
 from ucluster_tune.trial.nodes import VERDICT_TIMEOUT_S, lost_nodes, nodes_of_this_trial
 from ucluster_tune.trial.worker import TrainingWorker
 
@@ -38,6 +40,8 @@ _BACK_OFF_S = 2.0
 _KILL_TIMEOUT_S = 20.0
 _POLL_S = 0.2
 _CAUSE_TIMEOUT_S = 15.0
+# How Horovod, and Gloo below it, tell that another worker is gone; Gloo by its source file.
+_OF_CONNECTION = re.compile("Horovod|gloo/transport")
 Result = TypeVar("Result")
 
 
@@ -68,7 +72,7 @@ class HorovodWorkers:
             resources.cpu_fallback,
         )
         self._nodes: frozenset[str] = frozenset()
-        self._executor: RayExecutor | None = None
+        self._executor: PrivateExecutor | None = None
         self._start: threading.Thread | None = None
 
     def start(self) -> None:
@@ -113,8 +117,8 @@ class HorovodWorkers:
         )
         return records[0]
 
-    def restored(self) -> dict[str, Any] | None:
-        """Return the record of the epoch whose checkpoint the workers started from, if any."""
+    def restored(self) -> list[dict[str, Any]]:
+        """Return the last records up to the epoch whose checkpoint the workers started from."""
         limit_s = self._resources.start_timeout_s
         return self._on_all(lambda worker: worker.restored(), limit_s, "the workers")[0]
 
@@ -127,12 +131,12 @@ class HorovodWorkers:
         adapter = getattr(executor, "adapter", None)
         rendezvous = getattr(getattr(adapter, "coordinator", None), "rendezvous", None)
         if rendezvous is not None:
-            _stop(rendezvous)
+            rendezvous.stop()
         if adapter is not None:
             executor.shutdown()
         _wait_until_dead(actors)
 
-    def _kill_actors(self, executor: RayExecutor) -> list[Any]:
+    def _kill_actors(self, executor: PrivateExecutor) -> list[Any]:
         """Kill what was started, and what a start that was given up still adds until it ends."""
         start, self._start = self._start, None
         deadline = time.monotonic() + _KILL_TIMEOUT_S
@@ -154,8 +158,10 @@ class HorovodWorkers:
     def _start_once(self) -> None:
         resources = self._resources
         limit_s = resources.start_timeout_s
-        executor = RayExecutor(
-            RayExecutor.create_settings(int(limit_s), placement_group_timeout_s=int(limit_s) + 1),
+        executor = PrivateExecutor(
+            PrivateExecutor.create_settings(
+                int(limit_s), placement_group_timeout_s=int(limit_s) + 1
+            ),
             num_workers=resources.workers_per_trial,
             cpus_per_worker=resources.cpus_per_worker,
             use_gpu=resources.gpus_per_worker > 0,
@@ -169,9 +175,12 @@ class HorovodWorkers:
             "OMP_NUM_THREADS": str(self._arguments[2]),
         }
         self._wait_for_start(lambda: executor.start(extra_env_vars=environment), limit_s)
+        actors = executor.adapter.workers
+        references = [actor.execute.remote(use_own_interface) for actor in actors]
+        _collect(references, limit_s, "the workers to tell their network interfaces")
         references = [
             actor.start_executable.remote(TrainingWorker, list(self._arguments))
-            for actor in executor.adapter.workers
+            for actor in actors
         ]
         _collect(references, limit_s, "the workers to find each other and read their jets")
 
@@ -190,6 +199,8 @@ class HorovodWorkers:
         self._start.join(limit_s)
         if self._start.is_alive():
             raise WaitError(f"waited {limit_s:g} s for the worker processes to start")
+        if failures and isinstance(failures[0], MachineError):
+            raise failures[0]
         if failures:
             raise StartError(f"the workers could not be started: {failures[0]}") from failures[0]
 
@@ -250,7 +261,7 @@ def _told(error: ray.exceptions.RayTaskError, rank: int) -> UClusterTuneError:
             f"worker {rank} needed more memory than there is: lower training.global_batch_size,"
             f" model.n_neighbors or the widths, or take more workers ({what or 'no room left'})"
         )
-    kind = _ConnectionLostError if "Horovod" in str(cause) else ProgramError
+    kind = _ConnectionLostError if _OF_CONNECTION.search(str(cause)) else ProgramError
     return kind(f"worker {rank} failed:\n{error}")
 
 
@@ -301,14 +312,6 @@ def _loss(error: ray.exceptions.RayActorError, rank: int) -> TrialError:
         f"worker {rank} died: its process crashed or was killed, perhaps for want of memory;"
         " its last words are in the trial's workers.log"
     )
-
-
-def _stop(rendezvous: Any) -> None:
-    """Stop Horovod's rendezvous server and close its socket, which its own stop leaves open."""
-    rendezvous.stop()
-    server = getattr(rendezvous, "_httpd", None)
-    if server is not None:
-        server.server_close()
 
 
 def _wait_until_dead(actors: list[Any]) -> None:

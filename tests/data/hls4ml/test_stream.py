@@ -93,7 +93,7 @@ def test_jets_of_an_archive_come_as_those_of_its_files_unpacked(tmp_path, mode):
     with tarfile.open(archive, mode) as tar:
         for number in (1, 2, 0):
             tar.add(folder / f"jetImage_{number}_100p.h5", f"val/jetImage_{number}_100p.h5")
-    n_bytes = []
+    n_bytes: list[int] = []
     source = open_hls4ml(archive, scratch, n_bytes.append)
     assert source.description == f"{archive}, 3 files in the order of their names"
     wanted = open_hls4ml(folder, tmp_path)

@@ -27,7 +27,7 @@ def side_by_side(
         if not file.is_archive:
             found += hdf5_files((file,), scratch, on_bytes)
             continue
-        members = []
+        members: list[Hdf5File] = []
         for member in hdf5_files((file,), scratch, on_bytes):
             kept = scratch / f"{len(found) + len(members):06d}.h5"
             member.path.rename(kept)
