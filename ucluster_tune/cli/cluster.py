@@ -149,12 +149,12 @@ def _request(config: StudyConfig, studies: str, say: Say) -> "CheckRequest":
 
 def _room(config: StudyConfig) -> "CheckRow":
     """Return the row that tells how many trials fit."""
-    from ucluster_tune.cluster.capacity import capacity
+    from ucluster_tune.cluster.capacity import capacity_watch
     from ucluster_tune.cluster.comparisons import CheckRow
     from ucluster_tune.config.plan import concurrent_trials, wait_for_nodes
     from ucluster_tune.errors import MachineError
 
-    nodes = capacity()
+    nodes = capacity_watch()()
     try:
         n_trials = concurrent_trials(config, nodes)
     except MachineError as error:

@@ -20,6 +20,7 @@ from ucluster_tune.search.mirror import Bookkeeping
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
 from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.search.room import Room
 from ucluster_tune.search.study_folder import write_best
 from ucluster_tune.search.tracked_study import (
     DrawPictures,
@@ -102,7 +103,7 @@ class Session:
         self.mirror = study_mirror(config, books, setting.folder, tracker)
         self.driver.trial_changed = self.mirror.trial_changed
 
-    def drive(self, n_concurrent: int, ray: RunningRay) -> None:
+    def drive(self, room: Room, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
         driver, say = self.driver, self._setting.say
         driver.tell_start()
@@ -111,7 +112,7 @@ class Session:
         cause: str | None = None
         try:
             history = judged_epochs(read_events(driver.paths.record), driver.config.objective)
-            run_trials(driver.config, driver, history, n_concurrent, say, ray.refuse_dead)
+            run_trials(driver.config, driver, history, room, say, ray.refuse_dead)
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, self._dataset, self._n_cpus, say)
