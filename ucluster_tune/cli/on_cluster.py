@@ -172,6 +172,8 @@ class SearchCommand(OnCluster):
     def send(self, head: "Head", jobs: Sequence[Job]) -> list[str]:
         """Sends jobs without a view of them; returns their ids."""
         click.echo(_told(head), err=True)
+        if not jobs:
+            return []
         with _jobs_of(head) as interface:
             return [_submit(interface, job) for job in jobs]
 
