@@ -47,6 +47,7 @@ def test_what_a_login_prints_does_not_hide_the_studies(lab):
     lab.chatter(b"Welcome to the lab\n", b"Goodbye\n", "echo hello from the profile\n")
     result = typed("resume", "--all")
     assert result.exit_code == 0, result.output
+    assert "On cluster lab" in result.stderr
     assert "No study was interrupted" in result.stderr
 
 
