@@ -170,7 +170,7 @@ def _show(rows: "Sequence[CheckRow]", next_command: str) -> None:
     from ucluster_tune.report.cells import plural
     from ucluster_tune.report.cluster_tables import checks_table
 
-    Console(highlight=False).print(checks_table(rows))
+    Console(highlight=False).print(checks_table(rows), crop=False)
     n_faults = sum(not row.ok for row in rows)
     if n_faults:
         click.echo(f"\n{plural(n_faults, 'fault')}. Mend them, then type this again")
