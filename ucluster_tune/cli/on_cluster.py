@@ -190,11 +190,16 @@ def _submit(jobs: "ClusterJobs", job: Job) -> str:
     return jobs.submit(["python", "-m", "ucluster_tune", *job.words], job.files, job.name)
 
 
+def all_typed_words(ctx: click.Context) -> list[str]:
+    """Returns the arguments as typed."""
+    return list(ctx.meta[_WORDS])
+
+
 def typed_words(ctx: click.Context) -> list[str]:
     """Returns the arguments as typed, without those that say where the command is carried out."""
     words: list[str] = []
     skip = False
-    for word in ctx.meta[_WORDS]:
+    for word in all_typed_words(ctx):
         if skip:
             skip = False
         elif word in ("--cluster", "--address"):
