@@ -43,6 +43,14 @@ def test_its_exit_code_and_error_are_those_of_the_head(lab, capfd):
     assert "On cluster lab, head 127.0.0.1" in result.stderr
 
 
+def test_what_a_login_prints_does_not_hide_the_studies(lab):
+    lab.chatter(b"Welcome to the lab\n", b"Goodbye\n", "echo hello from the profile\n")
+    result = typed("resume", "--all")
+    assert result.exit_code == 0, result.output
+    assert "On cluster lab" in result.stderr
+    assert "No study was interrupted" in result.stderr
+
+
 def test_local_leaves_the_cluster_alone(lab, capfd):
     assert "No study in" in typed("list", "--local", "--studies-dir", "here").stderr
     assert not (lab.folder / "ssh.log").exists()

@@ -54,7 +54,7 @@ class _Ui(OnCluster):
         if params["as_json"]:
             return super().run_on(head, ctx)
         port_here = choose_port("127.0.0.1", params["port"])
-        where = json.loads(head.output(_on_head(ctx, "--json")))
+        where = head.document(_on_head(ctx, "--json"))
         pages = Pages(**where["pages"])
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
