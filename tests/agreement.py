@@ -36,6 +36,7 @@ def assert_all_agrees(studies: Path | StudiesFolder, name: str) -> StudyRecord:
     assert record.state != "running"
     assert not record.running
     _assert_journal(paths.record)
+    _assert_none_run_twice(record)
     assert_mlflow_agrees(record)
     assert_optuna_agrees(record, f"sqlite:///{paths.optuna_db}", name)
     for trial in record.trials.values():
@@ -53,6 +54,14 @@ def _assert_journal(path: Path) -> None:
     assert len(started) == len(set(started))
     epochs = [(e["trial"], e["record"]["epoch"]) for e in events if e["event"] == "epoch"]
     assert len(epochs) == len(set(epochs))
+
+
+def _assert_none_run_twice(record: StudyRecord) -> None:
+    """No two trials have the same hyperparameters, where one of them is a continuous one."""
+    space = record.config.get("search_space", {}).values()
+    if any(searched["type"] == "float" and searched["step"] is None for searched in space):
+        asked = [tuple(trial.hyperparameters.items()) for trial in record.trials.values()]
+        assert len(asked) == len(set(asked)), asked
 
 
 def assert_mlflow_agrees(record: StudyRecord) -> None:

@@ -3,6 +3,9 @@
 Run it alone for the long form, 20 kills over one study:
 
     python -m tests.soak --kills 20
+
+A life ends at a random time, or sooner at a random number of epochs, of which all lives together
+have too few to end the study: on a machine of any speed it is killed as often as was asked for.
 """
 
 import argparse
@@ -18,12 +21,13 @@ from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.status import read_study
 
-N_EPOCHS = 120
+N_EPOCHS, GRACE_PERIOD = 120, 60
 SPACE = {
     "loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True},
     "model.n_neighbors": {"type": "int", "low": 2, "high": 5},
 }
-_LONGEST_LIFE_S = 35.0  # a start takes about 8, on a busy machine 15
+_SHORTEST_LIFE_S, _LONGEST_LIFE_S = 3.0, 35.0  # a start takes about 8, on a busy machine 15
+_LOOK_EVERY_S = 0.05
 
 
 def kill_and_resume(
@@ -36,13 +40,14 @@ def kill_and_resume(
 ) -> StudyRecord:
     """Kills a study's driver at random moments, resumes it to its end, and checks all it left."""
     moments = random.Random(seed)
+    n_epochs_of_lives = _share_out(n_trials * GRACE_PERIOD // 2, n_kills, moments)
     file = small_study.write_study(
         folder / "soaked.yaml",
         jets,
         training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
         search_space=SPACE,
         budget={"n_trials": n_trials},
-        scheduler={"name": "asha", "grace_period": 20, "reduction_factor": 3.0},
+        scheduler={"name": "asha", "grace_period": GRACE_PERIOD, "reduction_factor": 3.0},
         resources={"workers_per_trial": 1},  # trials run side by side
     )
     studies = folder / "studies"
@@ -55,10 +60,11 @@ def kill_and_resume(
         running = small_study.RunningCommand(folder, *verb, "--studies-dir", studies)
         try:
             if n_killed < n_kills:
-                _kill_within(running, moments.uniform(3.0, longest_life_s))
-                code = running.process.poll()
-                assert code in (0, -signal.SIGKILL), running.err.read_text()[-2000:]
-                n_killed += code == -signal.SIGKILL
+                life_s = moments.uniform(_SHORTEST_LIFE_S, longest_life_s)
+                _kill_within(running, paths.record, life_s, n_epochs_of_lives[n_killed])
+                told = running.err.read_text()[-2000:]
+                assert running.process.poll() == -signal.SIGKILL, f"{n_killed} kills:\n{told}"
+                n_killed += 1
             else:
                 assert running.end(timeout_s=300) == 0, running.err.read_text()[-2000:]
             left_over = running.left_over(timeout_s=30)
@@ -70,6 +76,7 @@ def kill_and_resume(
             if read_study(paths).state == "complete":
                 break
     record = assert_all_agrees(studies, "soaked")
+    assert n_killed == n_kills
     assert len(record.trials) == record.n_finished == n_trials
     # Of what was run, at most the epoch in flight was run again, each time a trial went on.
     for trial in record.trials.values():
@@ -78,14 +85,30 @@ def kill_and_resume(
     return record
 
 
-def _kill_within(running: small_study.RunningCommand, seconds: float) -> None:
+def _share_out(n_epochs: int, n_lives: int, moments: random.Random) -> list[int]:
+    """Shares epochs out among lives at random, at least one to each."""
+    ends = sorted(moments.uniform(0, n_epochs) for _ in range(n_lives))
+    return [max(1, round(end - start)) for start, end in zip([0.0, *ends], ends, strict=False)]
+
+
+def _kill_within(
+    running: small_study.RunningCommand, record: Path, seconds: float, n_epochs: int
+) -> None:
+    """Kills the command after so many seconds, or once its trials ran so many epochs."""
     deadline = time.monotonic() + seconds
+    last_epoch = _n_epochs(record) + n_epochs
     while time.monotonic() < deadline and running.process.poll() is None:
         running.note_processes()
-        time.sleep(0.2)
+        if _n_epochs(record) >= last_epoch:
+            break
+        time.sleep(_LOOK_EVERY_S)
     if running.process.poll() is None:
         running.process.kill()
         running.end()
+
+
+def _n_epochs(record: Path) -> int:
+    return record.read_bytes().count(b'"event":"epoch"') if record.exists() else 0
 
 
 def _assert_nothing_lost(record: StudyRecord, finished: dict[str, int]) -> dict[str, int]:
@@ -113,7 +136,10 @@ def main() -> None:
         )
     for trial in record.trials.values():
         print(trial.id, trial.outcome, trial.epochs, "restored", trial.restored_epochs)
-    print(f"{record.n_sessions} drivers, {len(record.trials)} trials: all agrees")
+    print(
+        f"{arguments.kills} kills, {record.n_sessions} drivers that came as far as the record,"
+        f" {len(record.trials)} trials: all agrees"
+    )
 
 
 if __name__ == "__main__":

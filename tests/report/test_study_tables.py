@@ -20,7 +20,13 @@ from ucluster_tune.report.study_tables import (
     status_view,
     studies_table,
 )
-from ucluster_tune.search.events import StudyEnded, StudyEvaluated
+from ucluster_tune.search.events import (
+    StudyEnded,
+    StudyEvaluated,
+    StudyResumed,
+    TrialRestored,
+    TrialResumed,
+)
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.record import StudyRecord
 
@@ -81,6 +87,28 @@ def test_summary_tells_what_each_trial_reached() -> None:
     row = next(line for line in text.splitlines() if "0002" in line)
     assert " ".join(row.split()) == "0002 ◌ stopped early 2/6 31.0 % 31.0 % 0.01"
     assert "trial 0003 failed: loss is not finite in epoch 2" in text
+
+
+def test_status_tells_what_was_carried_on_and_what_that_cost() -> None:
+    assert "esumed" not in text_of(status_view(fold(four_trials())))
+    events: list[Any] = [
+        *four_trials(),
+        *(epoch("0004", number, 0.5) for number in (2, 3)),
+        trial_ended("0004", "interrupted", 3),
+        StudyEnded(state="interrupted"),
+        StudyResumed(code_version="0.1.0", host="here"),
+        TrialResumed(trial="0004", cause="the driver was killed"),
+        TrialRestored(trial="0004", epoch=1),  # later checkpoints were damaged
+    ]
+    history = "Resumed once, 1 trial went on from a checkpoint"
+    assert f"\n{history}, 2 epochs run again\n" in text_of(status_view(fold(events)))
+    events += [
+        TrialResumed(trial="0004", cause="worker 1 died", is_retry=True),
+        TrialRestored(trial="0004", epoch=1),
+        TrialResumed(trial="0004", cause="a node was lost", kind="node_lost"),
+    ]
+    lines = " ".join(text_of(status_view(fold(events))).split())
+    assert f"{history}, workers lost once, nodes lost once, 4 epochs run again" in lines
 
 
 def test_summary_without_a_finished_epoch_or_a_test_is_still_one() -> None:

@@ -48,6 +48,9 @@ class Search:
     def resume(self):
         return self._start("resume", "small")
 
+    def resume_all(self):
+        return self._start("resume", "--all")
+
     def _start(self, *arguments):
         running = small_study.RunningCommand(
             self.folder, *arguments, "--studies-dir", self.studies
@@ -183,10 +186,14 @@ def test_death_of_the_raylet_ends_the_search_and_it_can_be_resumed(search):
     running = search.run()
     running.wait_for("trial 0001 epoch 5/")
     process_of(running, "raylet/raylet").kill()
-    assert running.end(timeout_s=120) != 0
+    assert running.end(timeout_s=120) == 1
     assert running.left_over(timeout_s=30) == []
-    assert read_study(search.paths).state in ("interrupted", "failed")
-    again = search.resume()
+    told = running.err.read_text()
+    assert_one_error(told, "Ray on this machine ended: its process raylet")
+    assert "`ucluster-tune resume small`" in told
+    study = read_study(search.paths)
+    assert (study.state, study.trials["0001"].outcome) == ("interrupted", "interrupted")
+    again = search.resume_all()
     assert again.end() == 0
     record = assert_all_agrees(search.studies, "small")
     assert [trial.outcome for trial in record.trials.values()] == ["complete"]

@@ -11,7 +11,7 @@ from ucluster_tune.config.plan import Machine
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import JetDataset
-from ucluster_tune.errors import StudyError, UClusterTuneError
+from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.search.journal import StudyJournal, read_events
@@ -120,9 +120,12 @@ class Session:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
             known = _known_error(error, driver)
+            lost = _loss_of(ray, driver.paths.name)
+            if driver.fatal is None and lost is not None:
+                known = lost  # whatever Tune made of it
             cause = str(known or error) or type(error).__name__
-            if driver.fatal is not None:
-                state = "interrupted"
+            if driver.fatal is not None or lost is not None:
+                state = "interrupted"  # nothing of the study itself failed
             if known is None or known is error:
                 raise
             raise known from None
@@ -154,6 +157,15 @@ class Session:
             self._setting.say(
                 f"MLflow is behind the record: type `ucluster-tune repair {name}` once it is back"
             )
+
+
+def _loss_of(ray: RunningRay, study: str) -> MachineError | None:
+    """Return why there is no Ray any more, None where there is."""
+    try:
+        ray.refuse_dead()
+    except MachineError as error:
+        return MachineError(f"{error}. Carry the study on with `ucluster-tune resume {study}`")
+    return None
 
 
 def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
