@@ -6,6 +6,13 @@ PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
 
+# Two runs of pytest side by side, the second told of when both are over.
+side_by_side = log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
+	$(BIN)/pytest $(2) > "$$log" 2>&1 & others=$$!; \
+	$(BIN)/pytest $(1); status=$$?; \
+	wait $$others || status=$$?; \
+	cat "$$log"; exit $$status
+
 .DEFAULT_GOAL := help
 .PHONY: help install quickstart test test-faults test-hosts lint format format-check types clean
 
@@ -34,15 +41,15 @@ quickstart: install ## Install, then search on the sample of simulated jets (8 m
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
 test: install ## Install, then run the tests (8 minutes on 2 cores)
-	@log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
-	echo "Beside these run the tests that start no Ray; what they print comes at the end."; \
-	$(BIN)/pytest -m "not cluster and not faults and not hosts" > "$$log" 2>&1 & others=$$!; \
-	$(BIN)/pytest -m "cluster and not faults and not hosts"; status=$$?; \
-	wait $$others || status=$$?; \
-	cat "$$log"; exit $$status
+	@echo "Beside these run the tests that start no Ray; what they print comes at the end."
+	@$(call side_by_side, -m "cluster and not faults and not hosts", \
+	    -m "not cluster and not faults and not hosts")
 
+# Searches that wait, for a driver's death to be noticed and the like, leave CPUs to others.
 test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
-	$(BIN)/pytest -m faults
+	@echo "Beside these run those that type commands; what they print comes at the end."
+	@$(call side_by_side, -m faults --ignore=tests/cli --ignore=tests/cluster, \
+	    -m faults tests/cli tests/cluster)
 
 test-hosts: install ## A search on a cluster of three hosts in namespaces, as root (4 minutes on 2 cores)
 	$(BIN)/pytest -m hosts

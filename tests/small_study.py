@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -115,6 +116,15 @@ def call(
         timeout=timeout_s,
         check=False,
     )
+
+
+def call_together(
+    *calls: Sequence[str | Path],
+    variables: Mapping[str, str] = MappingProxyType({}),
+) -> list[subprocess.CompletedProcess[str]]:
+    """Runs several commands that do not disturb each other: most of each is Python's start."""
+    with ThreadPoolExecutor(3) as threads:
+        return list(threads.map(lambda call_: call(*call_, variables=variables), calls))
 
 
 class RunningCommand:

@@ -43,6 +43,7 @@ def kill_and_resume(
         search_space=SPACE,
         budget={"n_trials": n_trials},
         scheduler={"name": "asha", "grace_period": 20, "reduction_factor": 3.0},
+        resources={"workers_per_trial": 1},  # trials run side by side
     )
     studies = folder / "studies"
     paths = StudiesFolder(studies).study("soaked")

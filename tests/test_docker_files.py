@@ -181,8 +181,12 @@ def test_every_part_of_ray_wants_the_token_and_only_the_driver_knows_the_databas
         assert service["environment"]["RAY_AUTH_TOKEN_PATH"] == "/run/secrets/ray_token"
         assert ("pgpass" in service["secrets"]) == (name == "head")
         words = service["command"]
-        assert words[:2] == ["ray", "start"]
-        ray_commands.start.make_context("start", words[2:])  # refuses unknown options
+        is_head = words[:3] == ["ray", "start", "--head"]
+        assert is_head == (name == "head")
+        assert is_head or words[2].startswith("exec ray start --address=")
+        options = [word for word in words if word.startswith("--")]
+        joining = [] if is_head else ["--address=10.77.0.11:6379"]
+        ray_commands.start.make_context("start", [*joining, *options])  # refuses unknown ones
 
 
 def test_the_secrets_are_made_and_fit_together(compose, prepared, monkeypatch):

@@ -169,6 +169,7 @@ driver=""
 
 if $is_time_up && ucluster-tune status "$name" --local --json | grep -q '"state": "interrupted"'; then
     echo "Study $name goes on in the next run of job $SLURM_JOB_ID"
+    clean_up # Slurm would kill what still runs
     scontrol requeue "$SLURM_JOB_ID" || echo "submit it again to carry the study on" >&2
 fi
 exit "$status"

@@ -1,6 +1,5 @@
 """stop, resume, extend, warm start, repair and delete, typed one after the other."""
 
-import json
 import shutil
 import signal
 from types import SimpleNamespace
@@ -14,11 +13,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
 N_EPOCHS = 40
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
-
-
-def status(studies, name):
-    shown = small_study.call("status", name, "--json", "--studies-dir", studies)
-    return json.loads(shown.stdout)
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +35,10 @@ def carried_on(jets_parquet, tmp_path_factory):
     try:
         search.wait_for("trial 0001 epoch 3/")
         search.signal_workers(signal.SIGSTOP)  # the study must not end meanwhile
-        second_driver = call("resume", "first")
+        second_driver, again = small_study.call_together(
+            ("resume", "first", "--studies-dir", studies),
+            ("run", file, "--studies-dir", studies),
+        )
         stopping = small_study.RunningCommand(
             folder / "stopping", "stop", "first", "--studies-dir", studies
         )
@@ -55,7 +52,6 @@ def carried_on(jets_parquet, tmp_path_factory):
         for running in started:
             running.kill()
     after_stop = assert_all_agrees(studies, "first")
-    again = call("run", file)
     resumed = call("resume", "first")
     extended = call(
         "extend", "first", "--trials", "1", "--set", "search_space.loss.clustering_weight.high=50"
@@ -106,41 +102,62 @@ def test_extension_adds_trials_with_all_that_was_learnt(carried_on):
     assert any("high 100" in line and "high 50" in line for line in record.extensions[0])
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        ("training.n_epochs=3", "trials with another value are no trials of the same kind"),
-        ("objective.metric=nmi", "trials are ranked by it"),
-        ("resources.workers_per_trial=1", "each worker normalises its batches alone"),
-        ("search_space.loss.clustering_weight=null", "cannot be taken out"),
-    ],
-)
-def test_change_that_makes_trials_incomparable_is_refused(carried_on, change, told):
-    refused = small_study.call(
-        "extend", "first", "--trials", "1", "--set", change, "--studies-dir", carried_on.studies
+INCOMPARABLE = {
+    "training.n_epochs=3": "trials with another value are no trials of the same kind",
+    "objective.metric=nmi": "trials are ranked by it",
+    "resources.workers_per_trial=1": "each worker normalises its batches alone",
+    "search_space.loss.clustering_weight=null": "cannot be taken out",
+}
+
+
+@pytest.fixture(scope="module")
+def refused(carried_on, tmp_path_factory):
+    """What is told of wishes that cannot be met, each of them to a copy, which stays as it was."""
+    folder = tmp_path_factory.mktemp("refused")
+    damaged = small_study.write_small_dataset(folder / "jets")
+    (damaged / "test-00000.parquet").unlink()
+    extend = ("extend", "first", "--trials", "1", "--set")
+    wishes = {
+        "resume": ("resume", "first"),
+        "stop": ("stop", "first"),
+        "damaged": (*extend, f"data.path={damaged}"),
+        **{change: (*extend, change) for change in INCOMPARABLE},
+    }
+    copies = [folder / str(number) for number in range(len(wishes))]
+    for copy in copies:
+        shutil.copytree(carried_on.studies, copy)
+    answers = small_study.call_together(
+        *(
+            (*wish, "--studies-dir", copy)
+            for wish, copy in zip(wishes.values(), copies, strict=True)
+        )
     )
-    assert refused.returncode == 1
-    assert told in refused.stderr
-    assert status(carried_on.studies, "first")["n_trials"] == 2
+    before = (carried_on.studies / "first" / "record.jsonl").read_bytes()
+    for copy in copies:
+        assert (copy / "first" / "record.jsonl").read_bytes() == before
+    return dict(zip(wishes, answers, strict=True))
 
 
-def test_finished_study_is_not_resumed(carried_on):
-    refused = small_study.call("resume", "first", "--studies-dir", carried_on.studies)
-    assert refused.returncode == 1
-    assert "has no trial left to run" in refused.stderr
-    assert "ucluster-tune extend first --trials N" in refused.stderr
+@pytest.mark.parametrize(("change", "told"), INCOMPARABLE.items())
+def test_change_that_makes_trials_incomparable_is_refused(refused, change, told):
+    assert refused[change].returncode == 1
+    assert told in refused[change].stderr
 
 
-def test_changed_jets_are_refused(carried_on, tmp_path):
-    other = small_study.write_small_dataset(tmp_path / "other")
-    (other / "test-00000.parquet").unlink()
-    shutil.copytree(carried_on.studies, tmp_path / "studies")
-    refused = small_study.call(
-        *("extend", "first", "--trials", "1", "--set", f"data.path={other}"),
-        *("--studies-dir", tmp_path / "studies"),
-    )
-    assert refused.returncode == 1
-    assert "test-00000.parquet: missing" in refused.stderr
+def test_finished_study_is_not_resumed(refused):
+    assert refused["resume"].returncode == 1
+    assert "has no trial left to run" in refused["resume"].stderr
+    assert "ucluster-tune extend first --trials N" in refused["resume"].stderr
+
+
+def test_jets_that_are_not_whole_are_refused(refused):
+    assert refused["damaged"].returncode == 1
+    assert "test-00000.parquet: missing" in refused["damaged"].stderr
+
+
+def test_stop_of_a_study_that_nobody_runs_says_so(refused):
+    assert refused["stop"].returncode == 1
+    assert "study first is not running" in refused["stop"].stderr
 
 
 def test_repair_rebuilds_what_was_lost(carried_on, tmp_path):
@@ -165,12 +182,6 @@ def test_repair_rebuilds_what_was_lost(carried_on, tmp_path):
     assert_all_agrees(studies, "first")
     again = small_study.call("repair", "first", "--studies-dir", studies)
     assert again.stdout == "Study first: all agrees with its record\n"
-
-
-def test_stop_of_a_study_that_nobody_runs_says_so(carried_on):
-    refused = small_study.call("stop", "first", "--studies-dir", carried_on.studies)
-    assert refused.returncode == 1
-    assert "study first is not running" in refused.stderr
 
 
 @pytest.fixture(scope="module")

@@ -96,11 +96,12 @@ class LaunchedCluster:
         """What nobody may read in a log or a file of a study."""
         return (self.laptop.home / ".ray" / "auth_token").read_text(encoding="utf-8").strip()
 
-    def up(self) -> str:
-        """Make the token and type `ray up`; returns what it wrote once all nodes are there."""
-        self.laptop.run("ray get-auth-token --generate > /dev/null")  # it prints the token
+    def up(self, n_workers: int = 2) -> str:
+        """Make the token and type `ray up`; returns what it wrote once so many nodes are there."""
+        if not (self.laptop.home / ".ray" / "auth_token").exists():
+            self.laptop.run("ray get-auth-token --generate > /dev/null")  # it prints the token
         done = self.laptop.run("ray up -y ray_cluster.yaml", timeout_s=180)
-        self.wait_for_cpus(len(self.nodes))
+        self.wait_for_cpus(1 + n_workers)
         return done.stdout + done.stderr
 
     def down(self) -> str:

@@ -88,7 +88,8 @@ class SlurmCluster:
     def processes(self) -> list[str]:
         """What runs on its nodes beside Slurm's daemons."""
         lines = [line for host in self._hosts for line in host.processes().values()]
-        return [line for line in lines if "slurm" not in line.partition(" ")[0] and line]
+        own = ("slurmctld", "slurmd", "slurmscriptd")
+        return [line for line in lines if line and not any(name in line for name in own)]
 
 
 @contextmanager

@@ -261,6 +261,22 @@ def test_cable_cut_for_ever_is_a_lost_node(cluster, trial):
     wait_until(lambda: trial().epochs > before + 3, 90, "epochs elsewhere")
     assert cut not in taking_part(cluster)
     assert (trial().outcome, trial().retry_causes) == ("running", [])
+
+
+def test_head_that_lost_its_power_carries_its_studies_on_with_one_command(cluster, trial):
+    cluster.head.power_off()
+    before = trial().epochs
+    code, _, err = cluster.type(f"status {NAME} --cluster ray_cluster.yaml", check=False)
+    assert code == 1
+    assert "10.77.0.11 does not answer by ssh" in err
+    cluster.head.boot()
+    cluster.up(n_workers=1)  # a cable is still cut
+    document = json.loads(cluster.type(f"status {NAME} --json")[1])
+    assert (document["state"], document["trials"][0]["epochs"]) == ("interrupted", before)
+    _, out, _ = cluster.type("resume --all")
+    assert f"Study {NAME} goes on as Ray job {NAME}-" in out
+    wait_until(lambda: trial().epochs > before + 3, 90, "epochs on the head's new Ray")
+    assert trial().restored_epochs[-1] >= before - 1
     cluster.type(f"stop {NAME}")
     document = json.loads(cluster.type(f"status {NAME} --json")[1])
     assert document["state"] == "interrupted"

@@ -1,6 +1,7 @@
 """A Ray that runs already, joined for the time of a search: nothing of it is started or ended."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -54,13 +55,30 @@ def joined_ray(address: str) -> Iterator[JoinedRay]:
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)
     try:
-        ray.init(address=address, log_to_driver=False, configure_logging=False)
+        ray.init(address=by_number(address), log_to_driver=False, configure_logging=False)
     except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
         raise MachineError(_why_not(address, error)) from error
     try:
         yield JoinedRay()
     finally:
         ray.shutdown()
+
+
+def by_number(address: str) -> str:
+    """Return the address with the number of its host, as this system knows that.
+
+    Ray's own look-up asks a name server alone, and waits for minutes for a name of /etc/hosts.
+
+    >>> by_number("localhost:6379"), by_number("no.such.host.invalid:6379"), by_number("auto")
+    ('127.0.0.1:6379', 'no.such.host.invalid:6379', 'auto')
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or "/" in host:
+        return address
+    try:
+        return f"{socket.gethostbyname(host.strip('[]'))}:{port}"
+    except OSError:
+        return address
 
 
 def _why_not(address: str, error: Exception) -> str:

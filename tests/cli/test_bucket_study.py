@@ -103,10 +103,13 @@ def travelled(bucket, s3_service, jets_parquet, tmp_path_factory):
         running.signal_workers(signal.SIGSTOP)  # training waits while all else is looked at
         time.sleep(2)  # longer than what is new takes to be sent
         n_first = first.epochs()
-        while_it_runs = second.told("status", NAME)
-        (listed,) = second.told("list")
-        second_driver = second.call("resume", NAME)
-        second_run = second.call("run", file)
+        status, listed, second_driver, second_run = small_study.call_together(
+            ("status", NAME, "--json"),
+            ("list", "--json"),
+            ("resume", NAME),
+            ("run", file),
+            variables=second.variables,
+        )
 
         running.process.kill()
         running.end()
@@ -139,10 +142,11 @@ def travelled(bucket, s3_service, jets_parquet, tmp_path_factory):
 
 
 def test_study_is_seen_from_another_machine_while_it_runs(travelled):
-    told = travelled.while_it_runs
+    told = json.loads(travelled.status.stdout)
     assert told["state"] == "running"
     assert told["trials"][0]["epochs"] == travelled.n_first
-    assert (travelled.listed["name"], travelled.listed["state"]) == (NAME, "running")
+    (listed,) = json.loads(travelled.listed.stdout)
+    assert (listed["name"], listed["state"]) == (NAME, "running")
 
 
 def test_second_driver_is_refused_on_whatever_machine(travelled):
