@@ -84,8 +84,9 @@ class Session:
     ) -> None:
         self._dataset, self._setting = dataset, setting
         is_embedded = setting.place.address is None
-        # A worker fits some node of a cluster; all CPUs together may not.
-        self._n_cpus = setting.machine.n_cpus if is_embedded else config.resources.cpus_per_worker
+        resources = config.resources
+        cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
+        self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
         self.driver = StudyDriver(
             config,
             paths,
@@ -193,6 +194,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
             driver.paths.trial(best.id).checkpoint_place(best.best_epoch),
             "test",
             n_cpus=n_cpus,
+            least_cpus=driver.config.resources.cpus_per_worker,
             timeout_s=driver.config.resources.epoch_timeout_s,
         )
     except UClusterTuneError as error:
