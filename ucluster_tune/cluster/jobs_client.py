@@ -5,6 +5,7 @@ Ray's own waits for ever where a head hangs and the ssh that leads to it lives o
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import Any
 
 import aiohttp
@@ -35,19 +36,21 @@ class JobsClient(JobSubmissionClient):
 
         A job may say nothing for hours, so that its silence alone means nothing.
         """
-        pieces = super().tail_job_logs(job_id)
-        while True:
-            coming = asyncio.ensure_future(_next(pieces))
-            try:
-                while not (await asyncio.wait([coming], timeout=self._answer_timeout_s))[0]:
-                    await self._ask_after(job_id)
-                    yield ""
-                piece = coming.result()
-            finally:
-                coming.cancel()
-            if piece is None:
-                return
-            yield piece
+        told: Any = super().tail_job_logs(job_id)
+        async with aclosing(told) as pieces:
+            while True:
+                coming = asyncio.ensure_future(_next(pieces))
+                try:
+                    while not (await asyncio.wait([coming], timeout=self._answer_timeout_s))[0]:
+                        await self._ask_after(job_id)
+                        yield ""
+                    piece = coming.result()
+                finally:
+                    coming.cancel()
+                    await asyncio.gather(coming, return_exceptions=True)
+                if piece is None:
+                    return
+                yield piece
 
     async def _ask_after(self, job_id: str) -> None:
         """Return once the head answers; here, not in a thread, so that Ctrl-C ends the wait."""
