@@ -1,17 +1,22 @@
 """What checkpoints and bookkeeping cost a trial: epochs with both and with neither, in turn.
 
-    .venv/bin/python -m benchmarks.overhead --epochs 8
+    .venv/bin/python -m benchmarks.overhead --rounds 16
 
-The quickstart's network, jets and batches, in one process. An epoch is trained and measured, then
-its evaluation and checkpoint are written and its record goes through journal, Optuna and the
-driver; the second part over the first is the cost. MLflow follows in a thread of its own, whose
-work for the epoch is timed apart and counted in full.
+A trial of the quickstart, with its network, jets and batches, in this one process. A round is two
+blocks of epochs. One is as in a search: checkpoint and evaluation file after each epoch, journal,
+Optuna, and MLflow in its own thread, until MLflow has the last epoch. In the other one the same
+network trains and is measured, and nothing is written. Who goes first changes with each round.
+
+MLflow's thread shares this process with TensorFlow; in a search it has another one, and no trial
+waits for it. So the cost shown is rather too high. What a trial costs once, its begin and its end
+with pictures, is told apart; in a search the driver does that while the next trial starts.
 """
 
 import os
 import statistics
 import tempfile
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,48 +29,64 @@ from rich.table import Table
 
 from ucluster_tune import __version__
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.config.search_space import trial_config
-from ucluster_tune.config.study import TrackingConfig
+from ucluster_tune.config.study import StudyConfig, TrackingConfig
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.report.pictures import draw_trial_pictures
 from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.events import StudyStarted
 from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.search.mirror import Bookkeeping
+from ucluster_tune.search.paths import StudiesFolder, replace_file
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.search.tracked_study import begin_in_mlflow
+from ucluster_tune.search.tracked_study import draw_best_epoch, study_mirror
 from ucluster_tune.search.tracking import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
 from ucluster_tune.trial.checkpointed import CheckpointedTraining
+from ucluster_tune.trial.files import TrialFiles
 
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
+_MLFLOW_TIMEOUT_S = 60.0
+_TUNE_ID = "t"
 
 
-class TimedTraining(CheckpointedTraining):
-    """Training whose writing is timed."""
+class WatchedTracker(Tracker):
+    """A tracker that knows what it has sent."""
 
-    writing_s = 0.0
+    n_epochs, has_ended = 0, False
 
-    def _write(self, record: dict[str, Any]) -> None:
-        began = time.perf_counter()
-        super()._write(record)
-        self.writing_s = time.perf_counter() - began
+    def log_epochs(
+        self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
+    ) -> None:
+        """Send the metrics of epochs."""
+        super().log_epochs(run_id, epochs, reference)
+        self.n_epochs += len(epochs)
+
+    def end_trial(
+        self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
+    ) -> None:
+        """Close the run of a trial."""
+        super().end_trial(run_id, outcome, cause, n_epochs)
+        self.has_ended = True
 
 
-@click.command()
-@click.option("--epochs", "n_epochs", default=8, show_default=True, help="Epochs to train.")
-@click.option("--threads", default=2, show_default=True, help="Threads of TensorFlow.")
-def main(n_epochs: int, threads: int) -> None:
-    """Print the seconds of each part of an epoch, and their share."""
-    use_devices(threads)
-    config = load_study_config(QUICKSTART, [f"training.n_epochs={n_epochs + 1}"])
-    with tempfile.TemporaryDirectory() as name:
-        folder = StudiesFolder(Path(name))
+class Books:
+    """All that keeps the books of a study, as `search.session` puts it together.
+
+    Args:
+        config: of the study.
+        folder: of all studies, still empty.
+    """
+
+    def __init__(self, config: StudyConfig, folder: StudiesFolder) -> None:
         paths = folder.study("overhead")
         paths.trials.mkdir(parents=True)
-        tracker = Tracker.open(TrackingConfig(), folder.root)
+        replace_file(paths.study_yaml, "name: overhead\n")
+        tracker = WatchedTracker.open(TrackingConfig(), folder.root)
+        assert isinstance(tracker, WatchedTracker)
         started = StudyStarted(
             name=paths.name,
             config=config.model_dump(mode="json"),
@@ -76,68 +97,142 @@ def main(n_epochs: int, threads: int) -> None:
             seed=1,
             reference_accuracy=0.81,
         )
-        with StudyJournal(paths.record) as journal:
-            journal.append(started)
-            driver = StudyDriver(config, paths, journal, StudyRecord(started), [])
-            run_id = begin_in_mlflow(tracker, config, driver.record)
-            dashboards = DashboardFile(paths.optuna_db, paths.name)
-            sampler = StudySampler(config, name=paths.name, dashboards=dashboards)
-            searcher = OptunaSuggestions(
-                sampler, config.objective, 0, driver.may_begin, driver.begin_trial
-            )
-            suggested = searcher.suggest("t")
-            assert isinstance(suggested, dict)
-            trial: Any = SimpleNamespace(trial_id="t", config=suggested, last_result={})
-            trial_run = tracker.start_trial(run_id, "0001", {})
-            chosen = trial_config(config, driver.record.trials["0001"].hyperparameters)
-            training = TimedTraining(chosen, paths.trial("0001"), config.objective, OneWorker())
-            parts = [
-                epoch_parts(training, driver, searcher, trial, tracker, trial_run)
-                for _ in range(n_epochs + 1)
-            ][1:]  # the first one traces the network
-            sampler.close()
-    show(parts)
+        self.tracker, self._journal = tracker, StudyJournal(paths.record)
+        self._journal.append(started)
+        self.driver = StudyDriver(config, paths, self._journal, StudyRecord(started), [])
+        driver = self.driver
+        books = Bookkeeping(
+            driver.record,
+            paths,
+            driver.lock,
+            driver.note,
+            draw_best_epoch(paths, draw_trial_pictures),
+        )
+        self._mirror = study_mirror(config, books, folder, tracker)
+        driver.trial_changed = self._mirror.trial_changed
+        self._sampler = StudySampler(
+            config, name=paths.name, dashboards=DashboardFile(paths.optuna_db, paths.name)
+        )
+        self.suggestions = OptunaSuggestions(
+            self._sampler, config.objective, 0, driver.may_begin, driver.begin_trial
+        )
+        self._mirror.start()
+
+    def close(self) -> None:
+        """Have all threads end."""
+        self._sampler.close()
+        assert self._mirror.close(_MLFLOW_TIMEOUT_S), "MLflow lacks something"
+        self._journal.close()
 
 
-def epoch_parts(
-    training: TimedTraining,
-    driver: StudyDriver,
-    searcher: OptunaSuggestions,
-    trial: Any,
-    tracker: Tracker,
-    run_id: str,
-) -> tuple[float, float, float, float]:
-    """Return the seconds of training, checkpoint, bookkeeping and MLflow in an epoch."""
-    began = time.perf_counter()
-    record = training.run_epoch()
-    trained = time.perf_counter() - began - training.writing_s
-    began = time.perf_counter()
-    searcher.on_trial_result(trial.trial_id, record)
-    driver.on_trial_result(0, [], trial, record)
-    noted = time.perf_counter() - began
-    began = time.perf_counter()
-    tracker.log_epochs(run_id, [(record, round(1000 * time.time()))], 0.81)
-    return trained, training.writing_s, noted, time.perf_counter() - began
+class Trial:
+    """A trial whose epochs are kept or not, as asked for.
+
+    Args:
+        books: of its study.
+    """
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        began = time.perf_counter()
+        config = books.suggestions.suggest(_TUNE_ID)
+        self._begin_s = time.perf_counter() - began
+        assert isinstance(config, dict)
+        self._trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
+        self._training = CheckpointedTraining(
+            TrialConfig(**config["trial_config"]),
+            TrialFiles.at(config["trial_folder"]),
+            books.driver.config.objective,
+            OneWorker(),
+        )
+        self._n_kept = 0
+
+    def bare_s(self, n_epochs: int) -> float:
+        """Return the seconds of epochs of which nothing is written."""
+        began = time.perf_counter()
+        for _ in range(n_epochs):
+            self._training._trainer.run_epoch()  # all but the writing
+        return time.perf_counter() - began
+
+    def kept_s(self, n_epochs: int) -> float:
+        """Return the seconds of epochs that are kept, until MLflow has them."""
+        books = self._books
+        began = time.perf_counter()
+        for _ in range(n_epochs):
+            record = self._training.run_epoch()
+            books.suggestions.on_trial_result(_TUNE_ID, record)
+            books.driver.on_trial_result(0, [], self._trial, record)
+        self._n_kept += n_epochs
+        _wait_until(lambda: books.tracker.n_epochs == self._n_kept)
+        return time.perf_counter() - began
+
+    def once_s(self) -> float:
+        """End the trial; return the seconds that its begin and its end took."""
+        books = self._books
+        began = time.perf_counter()
+        books.suggestions.on_trial_complete(_TUNE_ID)
+        books.driver.on_trial_complete(0, [], self._trial)
+        _wait_until(lambda: books.tracker.has_ended)
+        return self._begin_s + time.perf_counter() - began
 
 
-def show(parts: list[tuple[float, float, float, float]]) -> None:
-    """Print the medians and the share of all that is not training."""
-    table = Table("part", "an epoch, median, s", "of training, median, %")
-    names = (
-        "training and evaluation",
-        "checkpoint and evaluation file",
-        "journal and Optuna",
-        "MLflow",
+def _wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.perf_counter() + _MLFLOW_TIMEOUT_S
+    while not condition():
+        assert time.perf_counter() < deadline, "MLflow lacks something"
+        time.sleep(0.002)
+
+
+@click.command()
+@click.option("--rounds", "n_rounds", default=16, show_default=True, help="Pairs of blocks.")
+@click.option("--epochs", "n_epochs", default=2, show_default=True, help="Of a block.")
+@click.option("--threads", default=2, show_default=True, help="Threads of TensorFlow.")
+def main(n_rounds: int, n_epochs: int, threads: int) -> None:
+    """Print the seconds of epochs with and without checkpoints and books, and what these cost."""
+    use_devices(threads)
+    n_first = load_study_config(QUICKSTART).training.n_pretraining_epochs
+    n_all = n_first + 2 * n_epochs * (n_rounds + 1)
+    config = load_study_config(QUICKSTART, [f"training.n_epochs={n_all + 1}"])
+    with tempfile.TemporaryDirectory() as name:
+        books = Books(config, StudiesFolder(Path(name)))
+        trial = Trial(books)
+        trial.bare_s(n_first)  # pretraining
+        rounds = []
+        for number in range(n_rounds + 1):
+            if number % 2:
+                with_s = trial.kept_s(n_epochs)
+                without_s = trial.bare_s(n_epochs)
+            else:
+                without_s = trial.bare_s(n_epochs)
+                with_s = trial.kept_s(n_epochs)
+            rounds.append((without_s / n_epochs, with_s / n_epochs))
+        once_s = trial.once_s()
+        books.close()
+    show(rounds[1:], once_s)  # the first one traces the network and opens MLflow's store
+
+
+def show(rounds: list[tuple[float, float]], once_s: float) -> None:
+    """Print what an epoch took with both and with neither, and the cost with its spread."""
+    costs = [100 * (with_s / without_s - 1) for without_s, with_s in rounds]
+    table = Table("an epoch", "median", "middle half", "all")
+    columns = (
+        ("with neither, s", [without_s for without_s, _ in rounds], ".3f"),
+        ("with both, s", [with_s for _, with_s in rounds], ".3f"),
+        ("cost in a round, %", costs, "+.1f"),
     )
-    for index, name in enumerate(names):
-        shares = [100 * part[index] / part[0] for part in parts]
-        seconds = statistics.median(part[index] for part in parts)
-        table.add_row(name, f"{seconds:.3f}", f"{statistics.median(shares):.2f}")
-    cost = [100 * sum(part[1:]) / part[0] for part in parts]
-    Console().print(table)
-    Console().print(
-        f"Checkpoints and bookkeeping cost {statistics.median(cost):.1f} % of training"
-        f" ({min(cost):.1f} to {max(cost):.1f} over {len(cost)} epochs)"
+    for name, values, form in columns:
+        low, middle, high = statistics.quantiles(values, n=4)
+        table.add_row(
+            name,
+            f"{middle:{form}}",
+            f"{low:{form}} to {high:{form}}",
+            f"{min(values):{form}} to {max(values):{form}}",
+        )
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Checkpoints and bookkeeping cost {statistics.median(costs):.1f} % of an epoch, median of"
+        f" {len(rounds)} rounds; the trial's begin and end took {once_s:.2f} s once"
     )
 
 
