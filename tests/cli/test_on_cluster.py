@@ -4,6 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.cli.test_ui import write_study
 from tests.cluster.far_head import FarHead
 from ucluster_tune.cli.main import main
 from ucluster_tune.cli.on_cluster import OnCluster, typed_words
@@ -49,6 +50,16 @@ def test_what_a_login_prints_does_not_hide_the_studies(lab):
     assert result.exit_code == 0, result.output
     assert "On cluster lab" in result.stderr
     assert "No study was interrupted" in result.stderr
+
+
+def test_pages_of_a_server_with_a_certificate_are_named_as_they_are(lab):
+    uri = "https://mlflow.example.org"
+    write_study(lab.folder / "studies", "jets", tracking={"uri": uri}, tracking_uri=uri)
+    result = typed("ui", "--no-browser")
+    assert result.exit_code == 0, result.output
+    assert "MLflow of cluster lab is a server of its own" in result.stderr
+    assert "\n  https://mlflow.example.org/#/experiments/" in result.stdout
+    assert "'-L'" not in lab.log()
 
 
 def test_local_leaves_the_cluster_alone(lab, capfd):
