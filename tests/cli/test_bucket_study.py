@@ -18,6 +18,7 @@ from tests.agreement import assert_all_agrees
 from tests.s3_server import S3Server, name_s3_server
 from ucluster_tune.search.bucket_claim import DEAD_AFTER_S
 from ucluster_tune.search.bucket_copy import record_in_bucket
+from ucluster_tune.search.logs import log_text
 from ucluster_tune.search.paths import STUDIES_VARIABLE, StudyPaths, open_studies
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
@@ -103,11 +104,12 @@ def travelled(bucket, s3_service, jets_parquet, tmp_path_factory):
         running.signal_workers(signal.SIGSTOP)  # training waits while all else is looked at
         time.sleep(2)  # longer than what is new takes to be sent
         n_first = first.epochs()
-        status, listed, second_driver, second_run = small_study.call_together(
+        status, listed, second_driver, second_run, workers_log = small_study.call_together(
             ("status", NAME, "--json"),
             ("list", "--json"),
             ("resume", NAME),
             ("run", file),
+            ("logs", NAME, "--trial", "0001", "--lines", "10000"),
             variables=second.variables,
         )
 
@@ -147,6 +149,19 @@ def test_study_is_seen_from_another_machine_while_it_runs(travelled):
     assert told["trials"][0]["epochs"] == travelled.n_first
     (listed,) = json.loads(travelled.listed.stdout)
     assert (listed["name"], listed["state"]) == (NAME, "running")
+
+
+def test_log_of_the_workers_is_read_from_another_machine_while_they_run(travelled):
+    assert "rank 0 of 2 on " in travelled.workers_log.stdout, travelled.workers_log.stderr
+
+
+def test_log_of_the_last_driver_is_read_from_a_machine_that_drove_the_study_before(
+    travelled, monkeypatch
+):
+    written = travelled.second.open(monkeypatch).study(NAME).log.read_text()
+    paths = travelled.third.open(monkeypatch).study(NAME)
+    assert paths.log.read_text() != written
+    assert "".join(log_text(paths, None, 100_000)) == written
 
 
 def test_second_driver_is_refused_on_whatever_machine(travelled):

@@ -104,6 +104,24 @@ def test_cluster_and_local_exclude_each_other(lab):
     assert "either --cluster FILE or --local" in result.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [("run", "jets.yaml"), ("resume", "jets"), ("cluster", "check")]
+)
+def test_cluster_and_address_exclude_each_other(lab, command):
+    result = typed(*command, "--cluster", str(lab.file), "--address", "127.0.0.1:6379")
+    assert result.exit_code == 2
+    assert "give either --cluster FILE or --address HOST:PORT" in result.stderr
+    assert not (lab.folder / "ssh.log").exists()
+
+
+def test_cluster_that_is_named_wins_over_a_ray_of_the_environment(lab, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    result = typed("resume", "--all", "--cluster", str(lab.file))
+    assert result.exit_code == 0, result.output
+    assert "On cluster lab" in result.stderr
+    assert "No study was interrupted" in result.stderr
+
+
 def test_a_search_space_with_faults_is_not_sent(lab, tmp_path):
     file = tmp_path / "wrong.yaml"
     file.write_text("data: {path: x}\nnonsense: 1\n")

@@ -1,6 +1,7 @@
 """What is told of a job while the way to its head breaks, or its head hangs; all on loopback."""
 
 import gc
+import os
 import re
 import warnings
 from dataclasses import replace
@@ -46,6 +47,13 @@ def followed(server):
 def test_broken_connections_are_made_again_and_nothing_is_shown_twice(head):
     head.breaks = 3
     assert followed(head) == (130, "first line\nsecond line\n")
+
+
+@pytest.mark.parametrize("variable", ["RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"])
+def test_a_ray_of_the_environment_is_not_asked_in_place_of_the_head(head, monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    assert followed(head)[0] == 130
+    assert os.environ[variable] == "http://127.0.0.1:1"
 
 
 def test_a_job_may_be_silent_for_longer_than_its_head(head):

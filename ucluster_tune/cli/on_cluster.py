@@ -62,9 +62,11 @@ class OnCluster(click.Command):
         """Returns the head of the cluster to be used, None for this machine.
 
         Raises:
-            click.UsageError: `--cluster` and `--local` were both given.
+            click.UsageError: `--cluster` was given, and another place too.
             NotUpError: the cluster that was named is not up.
         """
+        if cluster is not None and self.names_address(ctx):
+            raise click.UsageError("give either --cluster FILE or --address HOST:PORT")
         if is_local and cluster is not None:
             if not _is_from_environment(ctx, "is_local"):
                 raise click.UsageError("give either --cluster FILE or --local")

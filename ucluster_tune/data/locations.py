@@ -37,11 +37,19 @@ _OBJECT_STORES: Final = ("s3", "gcs")  # an object appears there whole or not at
 
 @dataclass(frozen=True)
 class Entry:
-    """What a folder holds: a name relative to it, whether it is a file, and its bytes."""
+    """What a folder holds.
+
+    Attributes:
+        name: relative to the folder.
+        is_file: whether it is no folder itself.
+        n_bytes: of a file.
+        modified_s: when a file was last written, as `Location.modified_s`.
+    """
 
     name: str
     is_file: bool
     n_bytes: int
+    modified_s: float
 
 
 @dataclass(frozen=True)
@@ -129,6 +137,7 @@ class Location:
                     name=os.path.relpath(found.path, path),
                     is_file=found.type == fs.FileType.File,
                     n_bytes=int(found.size or 0),
+                    modified_s=float(found.mtime_ns or 0) * 1e-9,
                 )
                 for found in sorted(files, key=lambda f: f.path)
             )

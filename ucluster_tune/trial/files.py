@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _EPOCH = re.compile(r"epoch-(\d{4,})\.(ckpt|npz)")
 _LOG = "workers.log"
+SENT_LOG = re.compile(r"workers-(.+)-[0-9a-f]*\.log")  # in a bucket; the group is the host's name
 
 
 class TrialFiles:
