@@ -123,7 +123,7 @@ def run(n_trials: int, n_epochs: int, folder: StudiesFolder) -> tuple[Clock, flo
     with journal, log_to_study(paths), embedded_ray(2):
         mirror.start()
         tuning.run_trials(
-            config, plain, (), 2, lambda _line: None, lambda: None, trainable=Trivial
+            config, plain, (), lambda: 2, lambda _line: None, lambda: None, trainable=Trivial
         )
         ended = time.monotonic()
         assert mirror.close(3600), mirror.last_failure

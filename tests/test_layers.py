@@ -28,7 +28,7 @@ OWNERS = {
     "mlflow": ("search", "cli.ui"),
     "pyarrow": ("data",),
     "h5py": ("data.hls4ml",),
-    "requests": ("data.download",),
+    "requests": ("data.download", "cluster.jobs_client"),
     "tenacity": ("data.download",),
     "fastjet": ("data.simulation",),
     "pythia8mc": ("data.simulation",),

@@ -4,6 +4,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.cli.test_ui import write_study
 from tests.cluster.far_head import FarHead
 from ucluster_tune.cli.main import main
 from ucluster_tune.cli.on_cluster import OnCluster, typed_words
@@ -41,6 +42,24 @@ def test_its_exit_code_and_error_are_those_of_the_head(lab, capfd):
     assert result.exit_code == 1
     assert "no study 'nix'" in capfd.readouterr().err
     assert "On cluster lab, head 127.0.0.1" in result.stderr
+
+
+def test_what_a_login_prints_does_not_hide_the_studies(lab):
+    lab.chatter(b"Welcome to the lab\n", b"Goodbye\n", "echo hello from the profile\n")
+    result = typed("resume", "--all")
+    assert result.exit_code == 0, result.output
+    assert "On cluster lab" in result.stderr
+    assert "No study was interrupted" in result.stderr
+
+
+def test_pages_of_a_server_with_a_certificate_are_named_as_they_are(lab):
+    uri = "https://mlflow.example.org"
+    write_study(lab.folder / "studies", "jets", tracking={"uri": uri}, tracking_uri=uri)
+    result = typed("ui", "--no-browser")
+    assert result.exit_code == 0, result.output
+    assert "MLflow of cluster lab is a server of its own" in result.stderr
+    assert "\n  https://mlflow.example.org/#/experiments/" in result.stdout
+    assert "'-L'" not in lab.log()
 
 
 def test_local_leaves_the_cluster_alone(lab, capfd):

@@ -57,6 +57,19 @@ def test_status_shows_trials_on_stdout_and_next_commands_on_stderr(studies: Path
     assert "ucluster-tune" not in result.stdout
 
 
+@pytest.mark.parametrize("command", [("status", "jets"), ("list",)])
+def test_commands_to_type_next_can_be_copied_however_long(
+    studies: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    folder = studies.rename(studies.with_name(("a folder of studies " * 8).strip()))
+    told = invoke(*command, "--studies-dir", str(folder)).stderr
+    commands = [line.rstrip() for line in told.splitlines() if "ucluster-tune " in line]
+    assert commands
+    for line in commands:
+        assert f"--studies-dir '{folder.name}'" in line or line.endswith("best.yaml' --out best")
+
+
 def test_status_as_json_is_json_alone(studies: Path) -> None:
     status = json.loads(invoke("status", "jets", "--json").stdout)
     assert status["name"] == "jets"

@@ -55,13 +55,23 @@ for forward in forwards:
     threading.Thread(target=serve, args=(server, host, port), daemon=True).start()
 if not words:
     threading.Event().wait()
+def greet(name):
+    path = os.path.join(folder, name)
+    if os.path.exists(path):
+        with open(path, "rb") as file:
+            sys.stdout.buffer.write(file.read())
+        sys.stdout.flush()
+
+greet("greeting")
 environment = dict(os.environ, HOME=os.path.join(folder, "home"))
 child = subprocess.Popen(["bash", "-c", " ".join(words)], env=environment)
 if has_terminal:
     def hang_up(*_):
         child.send_signal(signal.SIGHUP)
     signal.signal(signal.SIGTERM, hang_up)
-sys.exit(child.wait())
+code = child.wait()
+greet("farewell")
+sys.exit(code)
 """
 
 
@@ -107,6 +117,12 @@ class FarHead:
     def cut_cable(self) -> None:
         """Let no connection come about any more."""
         (self.folder / "cable-is-cut").touch()
+
+    def chatter(self, greeting: bytes, farewell: bytes, profile: str) -> None:
+        """Have each login print something before and after a command, and its profile too."""
+        (self.folder / "greeting").write_bytes(greeting)
+        (self.folder / "farewell").write_bytes(farewell)
+        (self.home / ".bash_profile").write_text(profile)
 
     def log(self) -> str:
         """All calls of ssh."""

@@ -338,15 +338,17 @@ class Running:
             raise AssertionError(f"did not end in {timeout_s:g} s\n{self.shown}") from None
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to all its processes, as a terminal does."""
+        """Send a signal to its processes, as a terminal does: not to those of another session."""
         for process in psutil.Process(self.process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(number)
+            with suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if os.getsid(process.pid) == self.process.pid:
+                    process.send_signal(number)
 
     def kill(self) -> None:
         """Kill it with all its children."""
         with suppress(psutil.NoSuchProcess):
-            self.send(signal.SIGKILL)
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                process.kill()
         self.process.kill()
         self.process.wait()
 

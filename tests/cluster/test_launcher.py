@@ -49,6 +49,35 @@ def test_the_exit_code_and_both_outputs_come_back_apart(head, capfd):
     assert (out, err) == ("out\n", "err\n")
 
 
+CHATTER = {
+    "greeting": b'{"motd": 1}\nWillkommen\xdf\n\nno newline',
+    "farewell": b"[]\nlogout\n",
+    "profile": "echo '(base) conda says hello'\n. ~/.bashrc\n",
+}
+
+
+def test_what_a_login_prints_around_a_command_is_not_its_output(head, lab):
+    lab.chatter(**CHATTER)
+    assert head.output(["printenv", "FROM_BASHRC"]) == "set by the lab\n"
+    assert head.document(["echo", '{"a": [1]}']) == {"a": [1]}
+    with pytest.raises(MachineError, match="on lab failed: no such thing"):
+        head.output(["sh", "-c", "echo no such thing >&2; exit 3"])
+
+
+def test_what_a_profile_prints_is_not_shown(head, lab, capfd):
+    lab.chatter(b"", b"", CHATTER["profile"])
+    assert head.run(["echo", "[]"]) == 0
+    assert capfd.readouterr().out == "[]\n"
+
+
+def test_output_that_is_no_document_and_a_login_that_runs_nothing_are_told(head, lab):
+    with pytest.raises(MachineError, match=r"`echo x` on lab printed no JSON document .*: 'x'"):
+        head.document(["echo", "x"])
+    lab.chatter(b"", b"", "echo the password expired; exit 0\n")
+    with pytest.raises(MachineError, match=r"`true` did not run on lab, .*`ray exec .* date`"):
+        head.output(["true"])
+
+
 def test_a_failure_is_told_with_its_last_words(head):
     with pytest.raises(MachineError, match="on lab failed: no such thing"):
         head.output(["sh", "-c", "echo no such thing >&2; exit 3"])

@@ -7,8 +7,10 @@ laptop that is no part of the cluster and at which all commands are typed.
 
 import json
 import re
+import signal
 import time
 from collections.abc import Callable, Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -147,11 +149,15 @@ def test_check_finds_each_planted_fault(cluster):
     (planted / "METADATA").write_text("Metadata-Version: 2.1\nName: horovod\nVersion: 0.27.0\n")
     try:
         code, out, err = cluster.type("cluster check story.yaml --json", 120, check=False)
+        refused = cluster.type("run story.yaml", 120, check=False)
     finally:
         (planted / "METADATA").unlink()
         planted.rmdir()
         other.mount_shared()
         forgetful.forget_own_name(False)
+    assert refused[0] == 1
+    assert "the cluster is not fit for this search: " in refused[1] + refused[2]
+    assert not (cluster.laboratory.shared / "studies" / NAME).exists()
     assert code == 1, err
     document = json.loads(out)
     faults = {(row["node"], row["check"]): row for row in document["checks"] if not row["ok"]}
@@ -215,18 +221,40 @@ def test_study_is_looked_at_from_the_laptop(cluster):
     (study,) = json.loads(cluster.type("list --json")[1])
     assert study["name"] == NAME
     assert "rank 1 of 2 on" in cluster.type(f"logs {NAME} --trial 0001 --lines 10000")[1]
-    pages = json.loads(cluster.type("ui --json")[1])
-    assert pages["server"] == "http://127.0.0.1:5000"
 
 
-def test_stop_and_resume_from_the_laptop(cluster, trial):
+def test_pages_of_the_cluster_are_seen_on_the_laptop_until_ctrl_c(cluster):
+    laptop = cluster.laptop
+    with cluster.start("ui --no-browser") as running:
+        running.wait_for("Ctrl-C ends it.")
+        table = running.out.splitlines()[-1].strip()
+        address, _, page = table.partition("/#/")
+        assert page.startswith("experiments/")
+        port = int(address.rpartition(":")[2])
+        assert {where for where, other in laptop.listening() if other == port} == {"127.0.0.1"}
+        ask = f"import urllib.request as web; print(web.urlopen('{address}/version').read())"
+        assert version("mlflow") in laptop.run(f'python -c "{ask}"').stdout
+        running.send(signal.SIGINT)
+        assert running.end(20) == 0
+    assert port not in {other for _, other in laptop.listening()}
+    assert not [line for line in laptop.processes().values() if line.startswith("ssh ")]
+
+
+def test_stop_and_resume_from_the_laptop_where_ctrl_c_ends_the_view_alone(cluster, trial):
     _, out, _ = cluster.type(f"stop {NAME}")
     assert f"Study {NAME} interrupted: 0 of 1 trials done" in out
     before = trial().epochs
     with cluster.start(f"resume {NAME}") as running:
         running.wait_for(f"trial 0001 epoch {before + 2}/", 120)
-        running.kill()
+        running.send(signal.SIGINT)
+        assert running.end(20) == 0
+        assert (
+            "The search goes on on cluster ucluster-tune. Back to it: ucluster-tune status story"
+            " --follow\nStop it in order: ucluster-tune stop story\n"
+        ) in running.err
     assert trial().restored_epochs == [before]
+    before = trial().epochs
+    wait_until(lambda: trial().epochs > before + 1, 60, "epochs after Ctrl-C")
 
 
 def test_power_cut_in_mid_trial_is_no_failure_and_the_machine_comes_back(cluster, trial):

@@ -65,9 +65,9 @@ def joined(address):
 
 
 def test_capacity_is_that_of_each_node(joined):
-    from ucluster_tune.cluster.capacity import capacity
+    from ucluster_tune.cluster.capacity import capacity_watch
 
-    found = capacity()
+    found = capacity_watch()()
     assert sorted(found.nodes, key=lambda node: node.n_cpus) == [
         NodeCapacity(1, 0),
         NodeCapacity(4, N_GPUS),

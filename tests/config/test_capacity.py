@@ -100,8 +100,11 @@ def test_what_may_fit_a_node_that_nobody_knows_is_not_refused(growing):
     assert concurrent_trials(study_with(gpus_per_worker=1.0), growing) == 1
     limited = study_with(gpus_per_worker=1.0, max_concurrent_trials=5)
     assert concurrent_trials(limited, growing) == 5
-    assert concurrent_trials(study_with(), growing) == 4
+    assert concurrent_trials(study_with(), growing) == 5  # one waits, so that a node is added
     assert "no room yet" in (wait_for_nodes(limited, growing) or "")
+    assert "room for 4 at a time, and for more as nodes are added; trials wait" in (
+        wait_for_nodes(study_with(), growing) or ""
+    )
 
 
 def test_no_gpu_is_asked_for_where_there_is_none_and_the_cpu_will_do():

@@ -1,5 +1,6 @@
 """Nodes of a cluster that go away under a trial: it goes on elsewhere, at no charge."""
 
+import signal
 import time
 from pathlib import Path
 
@@ -19,7 +20,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-N_EPOCHS = 120
+N_EPOCHS = 200
 # A node is dead after 2 s, not after 15.
 QUICK_VERDICT = {
     "health_check_initial_delay_ms": 1000,
@@ -94,6 +95,7 @@ def test_trial_goes_on_elsewhere_when_its_nodes_are_lost_and_no_retry_is_used_up
     file = small_study.write_study(
         tmp_path / "small.yaml",
         jets_parquet,
+        budget={"n_trials": 2},
         training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
         failures={"max_retries": 0},
     )
@@ -127,7 +129,16 @@ def test_trial_goes_on_elsewhere_when_its_nodes_are_lost_and_no_retry_is_used_up
             nodes = [node for node in nodes if node is not lost] + [add_node(cluster)]
             wait_until(lambda before=before: trial().epochs > before + 5)
             assert not trial().is_waiting
-        assert running.end() == 0
+        # Two more are room for another trial.
+        assert list(read_study(paths).trials) == ["0001"]
+        nodes += [add_node(cluster), add_node(cluster)]
+        running.wait_for("Trials at a time: 2 in place of 1")
+        wait_until(lambda: list(read_study(paths).trials) == ["0001", "0002"])
+        assert trial().outcome == "running"
+        running.wait_for("trial 0002 epoch 1/")
+        wait_until(lambda: trial().outcome == "complete")
+        running.process.send_signal(signal.SIGINT)
+        assert running.end() == 130
     finally:
         running.kill()
     record = assert_all_agrees(paths.root.parent, "small")

@@ -1,5 +1,6 @@
 import copy
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,15 @@ SPACE = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
 class Search:
     """Suggestions as a search sees them, and what Optuna was told."""
 
-    def __init__(self, folder: Path, refused: tuple[str, ...] = (), **sections: Any) -> None:
+    n_at_a_time = 1
+
+    def __init__(
+        self,
+        folder: Path,
+        refused: tuple[str, ...] = (),
+        room: Callable[[], int] | None = None,
+        **sections: Any,
+    ) -> None:
         self.study = study_config(search_space=SPACE, **sections)
         self.begun: dict[str, Any] = {}
         self.refused = refused
@@ -39,6 +48,7 @@ class Search:
             0,
             lambda n_begun: n_begun < self.study.budget.n_trials,
             self.begin,
+            room=room,
         )
 
     def begin(self, trial_id: str, hyperparameters: dict[str, Any]) -> dict[str, Any] | None:
@@ -68,6 +78,20 @@ def test_as_many_trials_are_suggested_as_the_budget_has(tmp_path: Path) -> None:
     ]
     assert configs[4:] == [Searcher.FINISHED] * 2
     assert list(search.begun) == ["0001", "0002", "0003", "0004"]
+
+
+def test_no_trial_begins_while_there_is_no_room(tmp_path: Path) -> None:
+    search = Search(tmp_path, room=lambda: search.n_at_a_time)
+    assert search.suggestions.suggest("a") is not None
+    assert search.suggestions.suggest("b") is None
+    search.n_at_a_time = 2
+    assert search.suggestions.suggest("c") is not None
+    search.n_at_a_time = 1
+    search.suggestions.on_trial_complete("a")
+    assert search.suggestions.suggest("d") is None
+    search.suggestions.on_trial_complete("c")
+    assert search.suggestions.suggest("e") is not None
+    assert list(search.begun) == ["0001", "0002", "0003"]
 
 
 def test_complete_trial_is_told_with_its_best_epoch(tmp_path: Path) -> None:

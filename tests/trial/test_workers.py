@@ -15,6 +15,7 @@ from tests import small_study
 from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig, StudyConfig
 from ucluster_tune.errors import DataError, TrialError
+from ucluster_tune.trial.evaluate import room_on_a_node
 from ucluster_tune.trial.failures import StartError
 from ucluster_tune.trial.single import trial_config_of
 
@@ -73,6 +74,22 @@ def test_error_of_a_worker_at_its_start_is_told_as_it_is_and_not_tried_again(
         workers.start()
     assert worker_processes() == []
     assert (tmp_path / "trial" / "workers.log").read_text().count("rank 0 of 2") == 1
+
+
+def test_an_evaluation_gets_all_cpus_of_a_trial_where_a_node_has_them_free_and_few_otherwise(
+    ray_on_two_cpus,
+):
+    @ray.remote
+    def group_of_task():
+        return ray.util.get_current_placement_group()
+
+    with room_on_a_node(64.0, least_cpus=1.0) as (room, n_cpus):
+        assert n_cpus == 2.0, "no node has more"
+        assert ray.get(group_of_task.options(**room).remote(), timeout=30) is not None
+        with room_on_a_node(2.0, least_cpus=1.0, limit_s=0.5) as (small_room, n_few):
+            assert (small_room, n_few) == ({"num_cpus": 1.0}, 1.0)
+    with room_on_a_node(1.0, least_cpus=1.0) as (room, _):
+        assert ray.get(group_of_task.options(**room).remote(), timeout=30) is None
 
 
 @contextmanager

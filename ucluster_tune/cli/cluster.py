@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.on_cluster import Job, SearchCommand
-from ucluster_tune.cli.study_options import set_option, set_words, studies_dir_option
+from ucluster_tune.cli.on_cluster import Job, SearchCommand, all_typed_words
+from ucluster_tune.cli.study_options import set_option, studies_dir_option
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
@@ -45,6 +45,7 @@ class _Check(SearchCommand):
             words, files = [*words, _JOB_FILE], {_JOB_FILE: dump_config(config)}
         if params["studies_dir"] is not None:
             words += ["--studies-dir", params["studies_dir"]]
+        words += ["--next", next_command(ctx)]
         return Job([*words, *["--json"] * params["as_json"]], files, "check", is_study=False)
 
     def tell_not_up(self, error: Exception) -> None:
@@ -64,6 +65,7 @@ class _Check(SearchCommand):
 @set_option
 @studies_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print all rows as JSON.")
+@click.option("--next", "next_typed", hidden=True, help="What to type where this was sent from.")
 @click.pass_context
 def check(
     ctx: click.Context,
@@ -71,6 +73,7 @@ def check(
     overrides: tuple[str, ...],
     studies_dir: str | None,
     as_json: bool,
+    next_typed: str | None,
     place: "Place",
 ) -> None:
     """Check that the machines of a Ray cluster are fit for a search.
@@ -94,7 +97,7 @@ def check(
         checks = [row.document() for row in rows]
         click.echo(json.dumps({"ok": not n_faults, "nodes": nodes, "checks": checks}, indent=2))
     else:
-        _show(rows, _next(file, overrides))
+        _show(rows, next_typed or next_command(ctx))
     ctx.exit(1 if n_faults else 0)
 
 
@@ -149,12 +152,12 @@ def _request(config: StudyConfig, studies: str, say: Say) -> "CheckRequest":
 
 def _room(config: StudyConfig) -> "CheckRow":
     """Return the row that tells how many trials fit."""
-    from ucluster_tune.cluster.capacity import capacity
+    from ucluster_tune.cluster.capacity import capacity_watch
     from ucluster_tune.cluster.comparisons import CheckRow
     from ucluster_tune.config.plan import concurrent_trials, wait_for_nodes
     from ucluster_tune.errors import MachineError
 
-    nodes = capacity()
+    nodes = capacity_watch()()
     try:
         n_trials = concurrent_trials(config, nodes)
     except MachineError as error:
@@ -164,25 +167,25 @@ def _room(config: StudyConfig) -> "CheckRow":
     return CheckRow("all", "resources", True, wait_for_nodes(config, nodes) or found)
 
 
-def _show(rows: "Sequence[CheckRow]", next_command: str) -> None:
+def _show(rows: "Sequence[CheckRow]", next_typed: str) -> None:
     from rich.console import Console
 
     from ucluster_tune.report.cells import plural
     from ucluster_tune.report.cluster_tables import checks_table
 
-    Console(highlight=False).print(checks_table(rows))
+    Console(highlight=False).print(checks_table(rows), crop=False)
     n_faults = sum(not row.ok for row in rows)
     if n_faults:
         click.echo(f"\n{plural(n_faults, 'fault')}. Mend them, then type this again")
     else:
-        click.echo(f"\nNo faults. Next: {next_command}")
+        click.echo(f"\nNo faults. Next: {next_typed}")
 
 
-def _next(file: Path | None, overrides: tuple[str, ...]) -> str:
+def next_command(ctx: click.Context) -> str:
+    """Returns the command to type after a check without faults: the search on the same cluster."""
     from ucluster_tune.report.cells import program
 
-    if str(file) == _JOB_FILE:  # sent from elsewhere, where it has another name
-        return "the same with `run` in place of `cluster check`"
-    if file is None:
-        return shlex.join([program(), "cluster", "check", "FILE"])
-    return shlex.join([program(), "run", str(file), *set_words(overrides)])
+    words = [word for word in all_typed_words(ctx) if word != "--json"]
+    if ctx.params["file"] is None:
+        return shlex.join([program(), "cluster", "check", "FILE", *words])
+    return shlex.join([program(), "run", *words])

@@ -172,6 +172,8 @@ class SearchCommand(OnCluster):
     def send(self, head: "Head", jobs: Sequence[Job]) -> list[str]:
         """Sends jobs without a view of them; returns their ids."""
         click.echo(_told(head), err=True)
+        if not jobs:
+            return []
         with _jobs_of(head) as interface:
             return [_submit(interface, job) for job in jobs]
 
@@ -188,11 +190,16 @@ def _submit(jobs: "ClusterJobs", job: Job) -> str:
     return jobs.submit(["python", "-m", "ucluster_tune", *job.words], job.files, job.name)
 
 
+def all_typed_words(ctx: click.Context) -> list[str]:
+    """Returns the arguments as typed."""
+    return list(ctx.meta[_WORDS])
+
+
 def typed_words(ctx: click.Context) -> list[str]:
     """Returns the arguments as typed, without those that say where the command is carried out."""
     words: list[str] = []
     skip = False
-    for word in ctx.meta[_WORDS]:
+    for word in all_typed_words(ctx):
         if skip:
             skip = False
         elif word in ("--cluster", "--address"):

@@ -32,7 +32,7 @@ class _Resume(SearchCommand):
         words = [word for word in typed_words(ctx) if word != "--all"]
         folder = ctx.params["studies_dir"]
         where = ["--studies-dir", folder] if folder else []
-        studies = json.loads(head.output(["ucluster-tune", "list", "--json", "--local", *where]))
+        studies = head.document(["ucluster-tune", "list", "--json", "--local", *where])
         names = interrupted_studies(studies)
         jobs = [Job(["resume", name, *words], {}, name) for name in names]
         for job, job_id in zip(jobs, self.send(head, jobs), strict=True):

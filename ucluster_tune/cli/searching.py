@@ -54,5 +54,6 @@ def show_search(
         table.close()
     paths = folder.study(record.name)
     config = study_config_of(record, paths)
-    Console(highlight=False, file=sys.stdout).print(final_summary(record, config, paths))
+    summary = final_summary(record, config, paths)
+    Console(highlight=False, file=sys.stdout).print(summary, crop=False)
     return _EXIT_CODES.get(record.state, 1)

@@ -47,4 +47,4 @@ def status(name: str, studies_dir: str | None, as_json: bool, follow: bool) -> N
         console.print(look()[0])
     if not as_json:
         commands = next_commands(read_study(paths), paths, after_status=True)
-        Console(highlight=False, stderr=True).print(commands)
+        Console(highlight=False, stderr=True).print(commands, crop=False)

@@ -48,20 +48,21 @@ _END_TIMEOUT_S = 10.0
 class _Ui(OnCluster):
     def run_on(self, head: "Head", ctx: click.Context) -> int:
         """Shows the cluster's pages here, through a tunnel that ends with the command."""
-        from ucluster_tune.cluster.launcher import free_port
-
         params = ctx.params
         if params["as_json"]:
             return super().run_on(head, ctx)
         port_here = choose_port("127.0.0.1", params["port"])
-        where = json.loads(head.output(_on_head(ctx, "--json")))
-        pages = Pages(**where["pages"])
+        where = head.document(_on_head(ctx, "--json"))
+        pages, server = Pages(**where["pages"]), where["server"]
+        if server is not None and urlsplit(server).scheme == "https":
+            click.echo(f"MLflow of cluster {head.cluster} is a server of its own", err=True)
+            _show(pages, server, open_browser=not params["no_browser"])  # its name is certified
+            return 0
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
             stack.enter_context(_interrupted_by_signals())
-            server = where["server"]
             if server is None:
-                port = free_port()
+                port = where["free_port"]
                 options = ("--no-browser", "--port", str(port))
                 stack.enter_context(
                     _ended_with(head.command(_on_head(ctx, *options), terminal=True))
@@ -69,9 +70,9 @@ class _Ui(OnCluster):
                 server = f"http://127.0.0.1:{port}"
                 click.echo("Starting MLflow there, which takes some 20 s ...", err=True)
             there = urlsplit(server)
-            there_port = there.port or (443 if there.scheme == "https" else 80)
-            tunnel = stack.enter_context(head.tunnel(f"{there.hostname}:{there_port}", port_here))
-            address = f"{there.scheme}://127.0.0.1:{tunnel.port}"
+            target = f"{there.hostname}:{there.port or 80}"
+            tunnel = stack.enter_context(head.tunnel(target, port_here))
+            address = f"http://127.0.0.1:{tunnel.port}"
             wait_until_it_answers(address)
             _show(pages, address, open_browser=not params["no_browser"])
             _until_ctrl_c(tunnel.wait)
@@ -153,7 +154,9 @@ def ui(
     pages = Pages.of(record)
     if as_json:
         address = uri_without_password(uri) if is_server(uri) else None
-        click.echo(json.dumps({"server": address, "pages": asdict(pages)}))
+        free_port = choose_port(host, port)
+        found = {"server": address, "free_port": free_port, "pages": asdict(pages)}
+        click.echo(json.dumps(found))
         return
     if is_server(uri):
         _show(pages, uri_without_password(uri), open_browser=not no_browser)

@@ -6,7 +6,7 @@ KubeRay, all that is known is that there is one.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -18,16 +18,23 @@ _LOGGER = logging.getLogger(__name__)
 _LIMIT_S = 30.0
 
 
-def capacity() -> ClusterCapacity:
-    """Returns the nodes that are up, and those that may come; takes seconds."""
-    nodes = living_nodes()
-    found = tuple(NodeCapacity(node.n_cpus, node.n_gpus) for node in nodes)
-    told = _told_by_head([node for node in nodes if node.is_head])
-    if told is None:
-        return ClusterCapacity(found)
-    if not isinstance(told, Mapping):
-        return ClusterCapacity(found, is_open_ended=True)
-    return ClusterCapacity(found, nodes_to_come(told, nodes))
+def capacity_watch() -> Callable[[], ClusterCapacity]:
+    """Returns what tells, each time anew, the nodes that are up and those that may come.
+
+    Takes seconds, for the head is asked for its autoscaler; what it returns takes milliseconds.
+    """
+    told = _told_by_head([node for node in living_nodes() if node.is_head])
+
+    def look() -> ClusterCapacity:
+        nodes = living_nodes()
+        found = tuple(NodeCapacity(node.n_cpus, node.n_gpus) for node in nodes)
+        if told is None:
+            return ClusterCapacity(found)
+        if not isinstance(told, Mapping):
+            return ClusterCapacity(found, is_open_ended=True)
+        return ClusterCapacity(found, nodes_to_come(told, nodes))
+
+    return look
 
 
 def nodes_to_come(config: Mapping[str, Any], nodes: Sequence[Node]) -> tuple[NodesToCome, ...]:

@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,33 @@ import ucluster_tune
 from ucluster_tune.cluster.launcher import Head, Tunnel, show_token
 from ucluster_tune.errors import MachineError
 
-_START_TIMEOUT_S = 120.0
-_SILENCE_TIMEOUT_S = 600.0  # of a head that does not answer any more
-_RETRY_S = 3.0
 _PACKAGE = Path(ucluster_tune.__file__).parent
 _TALKATIVE = (  # of uploads and websockets
     "dashboard.modules.dashboard_sdk",
     "dashboard.modules.job.sdk",
     "_private.runtime_env.packaging",
 )
+_REFUSED = re.compile(r"\b40[13]\b|uthenticat")  # whole numbers: a port may hold these digits
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 _BEFORE_OUTPUT = re.compile(r"\S+ \S+\tINFO job_manager\.py:|Runtime env is setting up")
 _LAST_BEFORE_OUTPUT = "Running entrypoint for job "
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long a head is waited for.
+
+    Attributes:
+        start_s: until its Jobs interface answers for the first time.
+        answer_s: for one answer.
+        silence_s: while a job is followed and each way to the head breaks or leads to no answer.
+        retry_s: pause before another try.
+    """
+
+    start_s: float = 120.0
+    answer_s: float = 60.0
+    silence_s: float = 600.0
+    retry_s: float = 3.0
 
 
 class ClusterJobs:
@@ -40,13 +56,14 @@ class ClusterJobs:
     Args:
         head: of the cluster.
         tunnel: open, to the head's Jobs interface.
+        limits: of all waits.
 
     Raises:
         MachineError: it does not answer, or refuses this machine's token.
     """
 
-    def __init__(self, head: Head, tunnel: Tunnel) -> None:
-        self._head, self._tunnel = head, tunnel
+    def __init__(self, head: Head, tunnel: Tunnel, limits: Limits = Limits()) -> None:
+        self._head, self._tunnel, self._limits = head, tunnel, limits
         self._client = self._connect()
 
     def submit(self, words: Sequence[str], files: Mapping[str, str], name: str) -> str:
@@ -58,6 +75,9 @@ class ClusterJobs:
             words: the command; its working directory holds `files`.
             files: name: text.
             name: part of the id, to be recognised by.
+
+        Raises:
+            MachineError: the head refused it, or did not answer.
         """
         job_id = f"{name}-{uuid.uuid4().hex[:8]}"
         with tempfile.TemporaryDirectory(prefix="ucluster-tune-job-") as folder:
@@ -76,10 +96,14 @@ class ClusterJobs:
                     },
                     metadata={"study": name, "sent_by": ucluster_tune.__version__},
                 )
+            except TimeoutError as error:
+                raise MachineError(
+                    f"it is not known whether {self._told()} took the search"
+                    f" ({_brief(error)}): {self._look_at(job_id)} before you send it again"
+                ) from error
             except (RuntimeError, OSError, ValueError) as error:
                 raise MachineError(
-                    f"the head of cluster {self._head.cluster} did not take the search:"
-                    f" {_brief(error)}"
+                    f"{self._told()} did not take the search: {_brief(error)}"
                 ) from error
         return job_id
 
@@ -89,10 +113,11 @@ class ClusterJobs:
         A connection that breaks is made again; nothing is shown twice.
 
         Raises:
-            MachineError: the head was silent for too long; the job may go on all the same.
+            MachineError: the head gave no answer for too long; the job may go on all the same.
         """
         from aiohttp import ClientError  # noqa: PLC0415  # loaded by Ray's client already
 
+        limits = self._limits
         n_shown = 0
         heard_at = time.monotonic()
         output = JobOutput(show)
@@ -118,18 +143,19 @@ class ClusterJobs:
                     output.end()
                     return _exit_code(info)
             except (MachineError, RuntimeError, OSError, ClientError) as error:
-                if time.monotonic() - heard_at > _SILENCE_TIMEOUT_S:
+                if time.monotonic() - heard_at > limits.silence_s:
                     raise MachineError(
-                        f"cluster {self._head.cluster} gave no answer for"
-                        f" {_SILENCE_TIMEOUT_S:g} s ({_brief(error)}); the search goes on there as"
-                        " long as its head does"
+                        f"{self._told()} gave no answer for {limits.silence_s:g} s"
+                        f" ({_brief(error)}); the search goes on there as long as its head does:"
+                        f" {self._look_at(job_id)}"
                     ) from error
-            time.sleep(_RETRY_S)
+            time.sleep(limits.retry_s)
 
     def _connect(self) -> Any:
         show_token()
         from ray.exceptions import RayError  # noqa: PLC0415  # after that
-        from ray.job_submission import JobSubmissionClient  # noqa: PLC0415
+
+        from ucluster_tune.cluster.jobs_client import JobsClient  # noqa: PLC0415
 
         for module in _TALKATIVE:
             logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
@@ -140,20 +166,26 @@ class ClusterJobs:
             for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS")
             if name in os.environ
         }  # either would win over the address
-        deadline = time.monotonic() + _START_TIMEOUT_S
+        deadline = time.monotonic() + self._limits.start_s
         try:
             while True:
                 try:
-                    return JobSubmissionClient(address)
+                    return JobsClient(address, self._limits.answer_s)
                 except (RuntimeError, OSError, RayError) as error:
-                    refused = any(word in str(error) for word in ("401", "403", "uthenticat"))
+                    refused = _REFUSED.search(str(error)) is not None
                     if refused or time.monotonic() > deadline:
                         raise MachineError(self._why_no_answer(error, refused)) from error
-                    time.sleep(_RETRY_S)
+                    time.sleep(self._limits.retry_s)
                     with suppress(MachineError):
                         self._tunnel.open()
         finally:
             os.environ.update(elsewhere)
+
+    def _told(self) -> str:
+        return f"the head of cluster {self._head.cluster} ({self._head.host})"
+
+    def _look_at(self, job_id: str) -> str:
+        return f"look with `ray exec {self._head.file} 'ray job status {job_id}'`"
 
     def _why_no_answer(self, error: Exception, refused: bool) -> str:
         head = self._head

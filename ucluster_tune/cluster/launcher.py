@@ -6,6 +6,7 @@ ssh reaches it. Its interfaces below `_private` are used here alone.
 
 import contextlib
 import io
+import json
 import logging
 import os
 import shlex
@@ -20,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from ucluster_tune.cluster.marked_output import between_marks, marked
 from ucluster_tune.errors import ConfigurationError, MachineError
 
 CLUSTER_FILE = "ray_cluster.yaml"  # looked for in the working directory
@@ -72,10 +74,14 @@ class Head:
 
         As Ray's launcher runs its commands: a login shell that believes to be interactive, since
         many a ~/.bashrc does nothing otherwise. What that shell says about its missing terminal
-        goes nowhere; descriptor 3 is the command's own standard error.
+        goes nowhere, nor does what a profile prints; descriptors 3 and 4 are the command's own
+        standard error and output.
         """
-        inner = f"exec 2>&3 3>&-; source ~/.bashrc > /dev/null; exec {shlex.join(words)}"
-        shell = f"bash --login -i -c {shlex.quote(inner)} 3>&2 2> /dev/null"
+        inner = (
+            "exec 2>&3 3>&-; source ~/.bashrc > /dev/null;"
+            f" exec >&4 4>&-; exec {shlex.join(words)}"
+        )
+        shell = f"bash --login -i -c {shlex.quote(inner)} 3>&2 2> /dev/null 4>&1 > /dev/null"
         if self.container is None:
             return f"exec {shell}"
         flags = "-it" if terminal else "-i"
@@ -92,17 +98,18 @@ class Head:
         return code
 
     def output(self, words: Sequence[str], timeout_s: float = _QUICK_COMMAND_TIMEOUT_S) -> str:
-        """Return what a command prints there.
+        """Return what a command prints there, without what the login prints around it.
 
         Raises:
             MachineError: it failed, or took longer than the limit.
         """
         try:
             done = subprocess.run(
-                self.command(words),
+                self.command(marked(words)),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=timeout_s,
                 check=False,
             )
@@ -115,7 +122,29 @@ class Head:
             raise MachineError(
                 f"`{shlex.join(words)}` on {self.host} failed: {_last_line(done.stderr)}"
             )
-        return done.stdout
+        output = between_marks(done.stdout)
+        if output is None:
+            raise MachineError(
+                f"`{shlex.join(words)}` did not run on {self.host}, which said:"
+                f" {_last_line(done.stderr or done.stdout)}; look at what `ray exec {self.file}"
+                " date` prints"
+            )
+        return output
+
+    def document(self, words: Sequence[str]) -> Any:
+        """Return the JSON document that a command prints there.
+
+        Raises:
+            MachineError: it failed, took longer than the limit, or printed something else.
+        """
+        output = self.output(words)
+        try:
+            return json.loads(output)
+        except ValueError as error:
+            raise MachineError(
+                f"`{shlex.join(words)}` on {self.host} printed no JSON document ({error}):"
+                f" {' '.join(output.split())[:200]!r}; is the program there of another version?"
+            ) from error
 
     @contextmanager
     def tunnel(self, target: str, port: int | None = None) -> Iterator["Tunnel"]:

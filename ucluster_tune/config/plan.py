@@ -106,6 +106,11 @@ def concurrent_trials(study: StudyConfig, where: Machine | ClusterCapacity) -> i
     )
 
 
+def room_for_trials(study: StudyConfig, capacity: ClusterCapacity) -> int:
+    """Returns the same of a search that runs: one trial waits even where all nodes are gone."""
+    return max(1, _n_concurrent(study, capacity))
+
+
 def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     """Returns, in one line, what trials wait for where the nodes that are there do not do."""
     study = on_these_nodes(study, capacity)
@@ -113,9 +118,13 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     n_concurrent = concurrent_trials(study, capacity)
     if n_now >= n_concurrent:
         return None
-    room = f"room for {n_now} of {n_concurrent} at a time" if n_now else "no room yet"
+    if not capacity.is_fully_known:
+        room = f"room for {n_now} at a time, and for more as nodes are added"
+    else:
+        room = f"room for {n_now} of {n_concurrent} at a time"
     takes = _a_trial_takes(study).replace("a", "A", 1)
-    return f"{takes}: {room}; trials wait for the autoscaler to add nodes ({capacity.told()})"
+    waits = f"{room if n_now else 'no room yet'}; trials wait for the autoscaler to add nodes"
+    return f"{takes}: {waits} ({capacity.told()})"
 
 
 def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
@@ -139,8 +148,8 @@ def _what_there_is(capacity: ClusterCapacity) -> str:
 def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
     n_trials, limit = study.budget.n_trials, study.resources.max_concurrent_trials
     fitting = n_trials_at_a_time(study.resources, capacity.at_most().nodes)
-    if not capacity.is_fully_known:  # more may fit, up to what the user allows
-        fitting = max(1, fitting, limit or 0)
+    if not capacity.is_fully_known:  # a trial that waits has the autoscaler add a node
+        fitting = max(fitting + 1, limit or 0)
     return min(fitting, limit or n_trials, n_trials)
 
 

@@ -167,6 +167,14 @@ def command(verb: str, paths: StudyPaths, *arguments: str) -> str:
     return shlex.join(words)
 
 
+def unfolded(text: str) -> Text:
+    """Returns a line that nothing but a terminal folds, so that a command in it can be copied.
+
+    Rich cuts it at the console's width unless it is told `crop=False`.
+    """
+    return Text(text, no_wrap=True, overflow="ignore")
+
+
 def shown_path(path: Path) -> str:
     """Returns a path relative to the current folder where it lies below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

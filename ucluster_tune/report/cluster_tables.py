@@ -3,15 +3,18 @@
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.cluster.comparisons import CheckRow
+from ucluster_tune.report.cells import unfolded
 from ucluster_tune.report.study_tables import plain_table
 
 
 def checks_table(rows: Sequence[CheckRow]) -> RenderableType:
-    """Returns one row a check and node, and below it the remedy of each fault."""
+    """Returns one row a check and node, and below it the remedy of each fault.
+
+    Remedies name commands: print it with crop=False.
+    """
     table = plain_table("check", "node", "", "found", left=("check", "node", "", "found"))
     for column in table.columns[1:]:
         column.no_wrap, column.overflow = False, "fold"
@@ -33,9 +36,7 @@ def _remedies(rows: Sequence[CheckRow]) -> list[RenderableType]:
             places.setdefault(row.remedy, []).append(f"{row.check} of {row.node}")
     if not places:
         return []
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(overflow="fold", ratio=1)
-    grid.add_column(overflow="fold", ratio=2)
+    lines: list[RenderableType] = [Text(), Text("What to do", style="bold")]
     for remedy, where in places.items():
-        grid.add_row(Text(", ".join(where), style="bold"), Text(remedy))
-    return [Text(), Text("What to do", style="bold"), grid]
+        lines += [Text(", ".join(where), style="bold"), unfolded(f"  {remedy}")]
+    return lines

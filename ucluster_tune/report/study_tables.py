@@ -61,7 +61,7 @@ def status_view(record: StudyRecord) -> RenderableType:
 def final_summary(
     record: StudyRecord, study_config: StudyConfig, paths: StudyPaths | None = None
 ) -> RenderableType:
-    """Returns what a finished search found, and what to type next.
+    """Returns what a finished search found, and what to type next; print it with crop=False.
 
     Args:
         record: the study's state, with `study_evaluated` in it where that succeeded.
@@ -81,24 +81,27 @@ def final_summary(
 def next_commands(
     record: StudyRecord, paths: StudyPaths, *, after_status: bool = False
 ) -> RenderableType:
-    """Returns the commands that make sense after a look at the study."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(no_wrap=True)
-    table.add_column(overflow="fold", style="bold")
+    """Returns the commands that make sense after a look at the study; print it with crop=False."""
+    commands: dict[str, str] = {}
     if record.state in ("interrupted", "failed"):
-        table.add_row("  carry it on", cells.command("resume", paths, record.name))
+        commands["carry it on"] = cells.command("resume", paths, record.name)
     if record.state == "complete":
         more = cells.command("extend", paths, record.name)
-        table.add_row("  more trials", f"{more} --trials {max(1, record.n_trials)}")
+        commands["more trials"] = f"{more} --trials {max(1, record.n_trials)}"
     if record.state == "running":
-        table.add_row("  stop it in order", cells.command("stop", paths, record.name))
+        commands["stop it in order"] = cells.command("stop", paths, record.name)
     if not after_status:
-        table.add_row("  all its trials", cells.command("status", paths, record.name))
-    table.add_row("  its curves in MLflow", cells.command("ui", paths, record.name))
+        commands["all its trials"] = cells.command("status", paths, record.name)
+    commands["its curves in MLflow"] = cells.command("ui", paths, record.name)
     if record.best is not None and paths.best_yaml.exists():
         best = shlex.quote(cells.shown_path(paths.best_yaml))
-        table.add_row("  train the best again", f"{cells.program()} train {best} --out best")
-    return Group(Text("Next, type"), table)
+        commands["train the best again"] = f"{cells.program()} train {best} --out best"
+    width = max(map(len, commands))
+    lines = [
+        cells.unfolded(f"  {what:{width}}  ").append(command, "bold")
+        for what, command in commands.items()
+    ]
+    return Group(Text("Next, type"), *lines)
 
 
 def outcome_counts(record: StudyRecord) -> str:

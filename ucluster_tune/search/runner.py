@@ -10,12 +10,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ucluster_tune import __version__
-from ucluster_tune.cluster.capacity import capacity
+from ucluster_tune.cluster.capacity import capacity_watch
 from ucluster_tune.cluster.checks import CheckRequest, quick_check
 from ucluster_tune.cluster.connection import JoinedRay, joined_ray
 from ucluster_tune.cluster.embedded import EmbeddedRay, embedded_ray
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.plan import concurrent_trials, on_these_nodes, wait_for_nodes
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import open_checked_dataset
 from ucluster_tune.search.dashboard_stores import refuse_absent_database
@@ -32,6 +31,7 @@ from ucluster_tune.search.lock import DriverLock
 from ucluster_tune.search.paths import replace_file
 from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.resuming import refuse_finished, refuse_other_jets, study_config_of
+from ucluster_tune.search.room import Room
 from ucluster_tune.search.session import SearchSetting, Session, mass_baseline
 from ucluster_tune.search.status import closing_events, find_study, read_study
 from ucluster_tune.search.study_folder import (
@@ -65,11 +65,11 @@ def run_study(
     refuse_absent_database(config.tracking)
     with ExitStack() as stack:
         joined = _join(setting, stack)
-        here, n_concurrent = _place_trials(config, setting, joined)
+        room = _place_trials(config, setting, joined)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         if joined:
-            quick_check(CheckRequest.of(here, setting.folder.place))
+            quick_check(CheckRequest.of(room.config, setting.folder.place))
         stack.enter_context(study_folder(config, paths))
         stack.enter_context(log_to_study(paths))
         tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
@@ -90,9 +90,10 @@ def run_study(
         )
         journal = stack.enter_context(StudyJournal(paths.record))
         journal.append(started)
-        session = Session(here, paths, dataset, journal, StudyRecord(started), setting, tracker)
-        session.drive(n_concurrent, ray)
-    return session.driver.record
+        record = StudyRecord(started)
+        session = Session(room.config, paths, dataset, journal, record, setting, tracker)
+        session.drive(room, ray)
+    return record
 
 
 def resume_study(
@@ -125,12 +126,12 @@ def resume_study(
             record.apply(event)
         refuse_finished(record)
         joined = _join(setting, stack)
-        here, n_concurrent = _place_trials(config, setting, joined)
+        room = _place_trials(config, setting, joined)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         refuse_other_jets(record, dataset, config)
         if joined:
-            quick_check(CheckRequest.of(here, setting.folder.place))
+            quick_check(CheckRequest.of(room.config, setting.folder.place))
         paths.stop_request.unlink(missing_ok=True)
         stack.enter_context(log_to_study(paths))
         ray = joined or _start(setting, stack)
@@ -142,28 +143,14 @@ def resume_study(
         if extension is not None:
             replace_file(paths.study_yaml, dump_config(config))
         setting.say(_what_goes_on(record))
-        session = Session(here, paths, dataset, journal, record, setting, None)
-        session.drive(n_concurrent, ray)
+        session = Session(room.config, paths, dataset, journal, record, setting, None)
+        session.drive(room, ray)
     return record
 
 
-def _place_trials(
-    config: StudyConfig, setting: SearchSetting, joined: JoinedRay | None
-) -> tuple[StudyConfig, int]:
-    """Return the study as it runs here, and how many trials at a time; say what that means.
-
-    Raises:
-        MachineError: not even one trial fits.
-    """
-    nodes = capacity() if joined else setting.machine.capacity()
-    n_concurrent = concurrent_trials(config, nodes)
-    here = on_these_nodes(config, nodes)
-    if here is not config:
-        setting.say("No GPU here: trials train on the CPU, as resources.cpu_fallback allows")
-    wait = wait_for_nodes(config, nodes)
-    if wait:
-        setting.say(wait)
-    return here, n_concurrent
+def _place_trials(config: StudyConfig, setting: SearchSetting, joined: JoinedRay | None) -> Room:
+    look = capacity_watch() if joined else setting.machine.capacity
+    return Room(config, look, setting.say)
 
 
 def _join(setting: SearchSetting, stack: ExitStack) -> JoinedRay | None:

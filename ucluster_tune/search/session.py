@@ -20,6 +20,7 @@ from ucluster_tune.search.mirror import Bookkeeping
 from ucluster_tune.search.observers import Observer
 from ucluster_tune.search.paths import StudiesFolder, StudyPaths
 from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.search.room import Room
 from ucluster_tune.search.study_folder import write_best
 from ucluster_tune.search.tracked_study import (
     DrawPictures,
@@ -84,8 +85,9 @@ class Session:
     ) -> None:
         self._dataset, self._setting = dataset, setting
         is_embedded = setting.place.address is None
-        # A worker fits some node of a cluster; all CPUs together may not.
-        self._n_cpus = setting.machine.n_cpus if is_embedded else config.resources.cpus_per_worker
+        resources = config.resources
+        cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
+        self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
         self.driver = StudyDriver(
             config,
             paths,
@@ -103,7 +105,7 @@ class Session:
         self.mirror = study_mirror(config, books, setting.folder, tracker)
         self.driver.trial_changed = self.mirror.trial_changed
 
-    def drive(self, n_concurrent: int, ray: RunningRay) -> None:
+    def drive(self, room: Room, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
         driver, say = self.driver, self._setting.say
         driver.tell_start()
@@ -112,7 +114,7 @@ class Session:
         cause: str | None = None
         try:
             history = judged_epochs(read_events(driver.paths.record), driver.config.objective)
-            run_trials(driver.config, driver, history, n_concurrent, say, ray.refuse_dead)
+            run_trials(driver.config, driver, history, room, say, ray.refuse_dead)
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, self._dataset, self._n_cpus, say)
@@ -194,6 +196,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
             driver.paths.trial(best.id).checkpoint_place(best.best_epoch),
             "test",
             n_cpus=n_cpus,
+            least_cpus=driver.config.resources.cpus_per_worker,
             timeout_s=driver.config.resources.epoch_timeout_s,
         )
     except UClusterTuneError as error:

@@ -52,6 +52,8 @@ class OptunaSuggestions(Searcher):
         interrupted: trials of the study to go on with.
         resume_trial: the same as begin_trial for one of these.
         has_failed: tells, given its id, whether a trial was given up.
+        room: tells how many trials may run at a time, None for any number; no trial begins while
+            as many run.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class OptunaSuggestions(Searcher):
         interrupted: Sequence[TrialState] = (),
         resume_trial: ResumeTrial | None = None,
         has_failed: Callable[[str], bool] = lambda _trial_id: False,
+        room: Callable[[], int] | None = None,
     ) -> None:
         super().__init__(metric=objective.metric, mode=tune_mode(objective))
         self._sampler = sampler
@@ -76,11 +79,18 @@ class OptunaSuggestions(Searcher):
         self._interrupted = list(interrupted)
         self._resume_trial = resume_trial
         self._has_failed = has_failed
+        self._room = room
         self._live: dict[str, _LiveTrial] = {}
 
-    # Ray's annotation leaves out FINISHED, which is text.
-    def suggest(self, trial_id: str) -> TuneConfig | str:  # type: ignore[override]
-        """Returns the next trial's configuration, or FINISHED; `trial_id` is Tune's own."""
+    # Ray's annotation leaves out FINISHED, which is text, and None.
+    def suggest(self, trial_id: str) -> TuneConfig | str | None:  # type: ignore[override]
+        """Returns the next trial's configuration, FINISHED, or None where it has to wait.
+
+        Args:
+            trial_id: Tune's own.
+        """
+        if self._room is not None and len(self._live) >= self._room():
+            return None
         while self._interrupted and not self._is_interrupted():
             trial = self._interrupted.pop(0)
             assert self._resume_trial is not None

@@ -30,7 +30,7 @@ def run_trials(
     config: StudyConfig,
     driver: StudyDriver,
     history: Iterable[JudgedEpoch],
-    n_concurrent: int,
+    room: Callable[[], int],
     say: Say,
     refuse_dead_ray: Callable[[], None],
     trainable: type[tune.Trainable] = UClusterTrainable,
@@ -41,7 +41,7 @@ def run_trials(
         config: of the study.
         driver: told of all that happens; its record has the trials so far.
         history: the epochs so far, in the order in which they ended.
-        n_concurrent: trials at a time.
+        room: tells how many trials may run at a time.
         say: shows one line.
         refuse_dead_ray: raises MachineError when there is no Ray any more.
         trainable: what Tune runs; another one serves to measure the search alone.
@@ -72,6 +72,7 @@ def run_trials(
         interrupted=[t for t in record.trials.values() if t.outcome == "interrupted"],
         resume_trial=driver.resume_trial,
         has_failed=driver.has_failed,
+        room=room,
     )
     scheduler = build_scheduler(config, history)
     driver.give_up = scheduler.end_trial
@@ -82,7 +83,8 @@ def run_trials(
             search_alg=suggestions,
             scheduler=scheduler,
             num_samples=-1,
-            max_concurrent_trials=n_concurrent,
+            # So many Tune asks for; fewer run where `room` says so.
+            max_concurrent_trials=config.resources.max_concurrent_trials or config.budget.n_trials,
             trial_name_creator=lambda trial: str(trial.config["trial_id"]),
             trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
         ),
