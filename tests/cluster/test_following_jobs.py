@@ -62,8 +62,6 @@ def test_a_job_may_be_silent_for_longer_than_its_head(head):
     assert len([path for path in head.asked if path.endswith("/tail")]) == 1, "one connection"
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves its websocket open
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_following_a_head_that_begins_to_hang_has_a_limit(head):
     head.hangs_after_first_line = True
     with pytest.raises(
@@ -72,7 +70,6 @@ def test_following_a_head_that_begins_to_hang_has_a_limit(head):
         r" within 0\.4 s\); the search goes on .* 'ray job status wider-1'",
     ):
         followed(head)
-    gc.collect()  # else in another test
 
 
 def test_a_head_that_never_answers_is_told_after_the_limit(head):

@@ -74,18 +74,63 @@ def process_of(running, text):
     return found[0]
 
 
-def test_trial_goes_on_elsewhere_when_its_process_is_killed(search):
+TRAINABLE, WORKER = "ray::ResourceTrainable", "HorovodWorker"
+
+
+def test_trial_goes_on_elsewhere_when_its_process_is_killed_and_others_are_not_disturbed(
+    tmp_path, jets_parquet
+):
+    search = Search(
+        tmp_path,
+        jets_parquet,
+        training={"n_epochs": 20_000},
+        resources={"workers_per_trial": 1},  # trials run side by side
+    )
     running = search.run()
-    running.wait_for("trial 0001 epoch 5/")
-    process_of(running, "ray::ResourceTrainable").kill()
-    running.wait_for("trial 0001 goes on")
-    assert running.end() == 0
-    assert running.left_over(timeout_s=0) == []
-    record = assert_all_agrees(search.studies, "small")
-    trial = record.trials["0001"]
-    assert (trial.outcome, len(trial.retry_causes)) == ("complete", 1)
-    assert trial.restored_epochs[0] >= 5
+    try:
+        running.wait_for("trial 0001 epoch 5/")
+        running.wait_for("trial 0002 epoch 5/")
+        undisturbed = [process_of_trial(running, "0002", name) for name in (TRAINABLE, WORKER)]
+        process_of_trial(running, "0001", WORKER).kill()
+        wait_for(lambda: has_gone_on(search.paths, n_times=1))
+        process_of_trial(running, "0001", TRAINABLE).kill()
+        wait_for(lambda: has_gone_on(search.paths, n_times=2))
+        assert undisturbed == [
+            process_of_trial(running, "0002", name) for name in (TRAINABLE, WORKER)
+        ]
+        running.send(signal.SIGINT)
+        assert running.end() == 130
+        assert running.left_over(timeout_s=0) == []
+    finally:
+        running.kill()
+    trial, other = assert_all_agrees(search.studies, "small").trials.values()
+    of_worker, of_process = trial.retry_causes
+    assert of_worker.startswith("worker 0 died: its process ")
+    assert of_process.startswith("its process crashed or was killed")
+    assert 5 <= trial.restored_epochs[0] < trial.restored_epochs[1]
     assert trial.n_epochs_again == 0
+    assert (other.retry_causes, other.restored_epochs) == ([], [])
+    assert other.epochs > trial.epochs
+
+
+def process_of_trial(running, trial, title):
+    """The one process of a trial that has `title`, by its folder or its log."""
+    (found,) = [
+        process
+        for process in running.note_processes()
+        if title in small_study.command_line(process)
+        and (
+            process.cwd().endswith(f"/{trial}")
+            or any(f"/trials/{trial}/" in file.path for file in process.open_files())
+        )
+    ]
+    return found
+
+
+def has_gone_on(paths, n_times):
+    """Whether trial 0001 has run further epochs after it went on so often."""
+    trial = read_study(paths).trials["0001"]
+    return len(trial.restored_epochs) == n_times and trial.epochs > trial.restored_epochs[-1] + 2
 
 
 MEMORY_LEFT_BYTES = 1_000_000_000

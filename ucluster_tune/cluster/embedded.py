@@ -71,11 +71,6 @@ class EmbeddedRay:
                     " for want of memory; look into /tmp/ray/session_latest/logs"
                 )
 
-    def agents(self) -> list[int]:
-        """Return the process ids of its agents."""
-        children = [child for raylet in self._raylets for child in raylet.children()]
-        return [child.pid for child in children if "agent" in _command(child).lower()]
-
 
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.NoSuchProcess):  # it may end between the two questions
@@ -86,12 +81,6 @@ def _lives(process: psutil.Process) -> bool:
 def _name(process: psutil.Process) -> str:
     with suppress(psutil.NoSuchProcess):
         return process.name()
-    return ""
-
-
-def _command(process: psutil.Process) -> str:
-    with suppress(psutil.NoSuchProcess):
-        return " ".join(process.cmdline())
     return ""
 
 
@@ -107,7 +96,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)
-    with _all_ends_with_this_process() as watcher:
+    with _all_ends_with_this_process():
         try:
             with _ctrl_c_held_back():
                 ray.init(
@@ -128,9 +117,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
             ray.shutdown()
             raise
         try:
-            embedded = EmbeddedRay()
-            watcher.add(embedded.agents())
-            yield embedded
+            yield EmbeddedRay()
         finally:
             ray.shutdown()
 
@@ -166,21 +153,18 @@ class _Watcher:
     """A shell that waits at a pipe, which the system closes when this process ends.
 
     It kills what it knows to be of Ray then: all that has a mark in its environment, and the
-    agents by their numbers, since they write their titles over their environment.
+    agents, which write their titles over it, by the logs that they have open: the name of Ray's
+    session ends in this process's number.
     """
 
     _SCRIPT = """
-        agents=
-        while read -r line; do
-            [ "$line" = end ] && exit
-            agents=$line
-        done
+        read -r line && exit
         for again in 1 2 3; do
             for process in /proc/[0-9]*; do
-                grep -qsazxF "$0" "$process/environ" && kill -KILL "${process#/proc/}"
-            done
-            for agent in $agents; do
-                grep -qs Agent "/proc/$agent/cmdline" && kill -KILL "$agent"
+                if grep -qsazxF "$0" "$process/environ" || {
+                    grep -qs Agent "$process/cmdline" &&
+                    ls -l "$process/fd" 2>/dev/null | grep -q "/session_[^/]*_$1/logs/"
+                }; then kill -KILL "${process#/proc/}"; fi
             done
             sleep 1
         done
@@ -188,7 +172,7 @@ class _Watcher:
 
     def __init__(self, mark: str) -> None:
         self._process = subprocess.Popen(
-            ["sh", "-c", self._SCRIPT, mark],
+            ["sh", "-c", self._SCRIPT, mark, str(os.getpid())],
             stdin=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={"PATH": os.environ.get("PATH", os.defpath)},  # without the mark
@@ -196,24 +180,17 @@ class _Watcher:
             text=True,
         )
 
-    def add(self, agents: list[int]) -> None:
-        """Tell the numbers of Ray's agents."""
-        self._tell(" ".join(map(str, agents)))
-
     def end(self) -> None:
         """End the shell; nothing is killed."""
-        self._tell("end")
-        self._process.communicate()
-
-    def _tell(self, line: str) -> None:
         assert self._process.stdin is not None
         with suppress(BrokenPipeError):  # somebody killed it
-            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.write("end\n")
             self._process.stdin.flush()
+        self._process.communicate()
 
 
 @contextmanager
-def _all_ends_with_this_process() -> Iterator[_Watcher]:
+def _all_ends_with_this_process() -> Iterator[None]:
     """End all processes of Ray with this one, should it be killed, from the start of the first.
 
     The system ends most of them, but some would try for a minute to tell a server that is gone.
@@ -222,7 +199,7 @@ def _all_ends_with_this_process() -> Iterator[_Watcher]:
     watcher = _Watcher(f"{name}={value}")
     os.environ[name] = value
     try:
-        yield watcher
+        yield
     finally:
         del os.environ[name]
         watcher.end()
