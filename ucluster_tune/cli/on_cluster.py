@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.head import Head
     from ucluster_tune.cluster.jobs import ClusterJobs
-    from ucluster_tune.cluster.launcher import Head
 
 _WORDS = "ucluster_tune.words"  # in click's context: the arguments as typed
 _PROGRAM = "ucluster-tune"

@@ -13,7 +13,7 @@ from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_an
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
-    from ucluster_tune.cluster.launcher import Head
+    from ucluster_tune.cluster.head import Head
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
