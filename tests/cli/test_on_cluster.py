@@ -74,6 +74,27 @@ def test_a_relative_studies_folder_is_refused_on_a_cluster(lab, command):
     assert "--studies-dir here means a folder of this machine; on cluster lab" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [
+        (("resume", "jets", "--data", "moved"), "--data moved"),
+        (("resume", "--all", "--data=../moved"), "--data ../moved"),
+        (
+            ("extend", "jets", "--trials", "1", "--set", "data.path='moved'"),
+            "--set data.path moved",
+        ),
+    ],
+)
+def test_a_relative_folder_of_jets_is_refused_on_a_cluster(lab, command, told):
+    result = typed(*command)
+    assert result.exit_code == 2
+    assert f"{told} means a folder of this machine; on cluster lab" in result.stderr
+
+
+def test_jets_that_were_moved_are_named_as_the_cluster_sees_them(lab):
+    assert typed("resume", "--all", "--data", "s3://bucket/moved").exit_code == 0
+
+
 def test_a_cluster_that_is_named_but_down_is_an_error(lab):
     lab.cut_cable()
     result = typed("list", "--cluster", str(lab.file))

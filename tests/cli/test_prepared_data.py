@@ -81,6 +81,7 @@ def test_without_yes_and_a_terminal_nothing_is_fetched(zenodo, tmp_path, cache):
     ):
         result = typed(*command)
         assert result.exit_code == 1
+        assert result.stderr.startswith("Running on ") == (command[0] == "run")
         assert f"{RECORD}: LHC jets, 1 file of " in result.stderr
         assert "add --yes to agree to that" in result.stderr
     assert zenodo.ranges == []

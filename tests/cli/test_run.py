@@ -1,6 +1,7 @@
 """One small search by the command line, looked at from all sides."""
 
 import json
+import re
 import sqlite3
 import subprocess
 import sys
@@ -221,8 +222,13 @@ def test_summary_is_all_that_is_on_stdout(search):
 
 
 def test_progress_is_on_stderr_without_the_noise_of_libraries(search):
-    for line in search.stderr.splitlines():
-        own = ("Reading the jets", "Starting Ray", "Warning: sampler.n_startup_trials")
+    lines = search.stderr.splitlines()
+    assert re.fullmatch(
+        r"Running on a Ray of its own on this machine: \d+ CPUs, \d+ GPUs \(as --local says\)",
+        lines[0],
+    )
+    for line in lines[1:]:
+        own = ("Reading the jets", "Warning: sampler.n_startup_trials")
         assert line[2:3] == ":" or line.startswith(own), line
     assert "trial 0001 epoch 1/3 pretraining" in search.stderr
 

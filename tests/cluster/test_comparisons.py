@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from ucluster_tune.cluster import probe
-from ucluster_tune.cluster.comparisons import compare
+from ucluster_tune.cluster.comparisons import compare, shared_rows
 from ucluster_tune.cluster.nodes import Node, NodeFacts
-from ucluster_tune.cluster.shared_folder import shared_token
+from ucluster_tune.cluster.shared_folder import DATASETS, shared_token
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.data.manifest import read_manifest
 
@@ -160,6 +160,14 @@ def test_folder_of_the_same_name_elsewhere_is_no_shared_one(tmp_path):
         row = the_fault(healthy(shared=shared), token=token)
     assert row.found == f"{tmp_path} is another folder there"
     assert "--studies-dir" in row.remedy
+
+
+def test_folder_of_data_sets_has_a_remedy_of_its_own(tmp_path):
+    missing = {"fault": "missing", "detail": None}
+    with shared_token(str(tmp_path), DATASETS) as token:
+        (row,) = shared_rows([healthy(shared=missing)], token)
+    assert (row.check, row.ok) == ("folder of data sets", False)
+    assert row.remedy.endswith("name it with UCLUSTER_TUNE_DATASETS")
 
 
 def test_folder_that_is_missing_on_a_node_is_told(tmp_path):

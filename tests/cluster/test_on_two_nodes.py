@@ -6,6 +6,7 @@ import re
 import subprocess
 import time
 import warnings
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from ucluster_tune.cli.main import main
 from ucluster_tune.cluster.embedded import prepare_environment
 from ucluster_tune.config.capacity import NodeCapacity
 from ucluster_tune.config.study import ResourcesConfig
+from ucluster_tune.data.preparation import CACHE_VARIABLE
+from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
 from ucluster_tune.errors import MachineError
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.status import read_study
@@ -80,7 +83,8 @@ def test_quick_check_takes_seconds_and_says_all_that_is_wrong_at_once(
 ):
     from ucluster_tune.cluster.checks import CheckRequest, quick_check
 
-    quick_check(CheckRequest(str(tmp_path / "studies"), str(jets_parquet), ResourcesConfig()))
+    places = {"studies": str(tmp_path / "studies"), "datasets": str(tmp_path / "cache" / "made")}
+    quick_check(CheckRequest(data=str(jets_parquet), resources=ResourcesConfig(), **places))
     assert list(tmp_path.iterdir()) == []
     began = time.monotonic()
     with pytest.raises(MachineError) as refused:
@@ -120,7 +124,7 @@ def test_check_has_one_row_a_node_and_check_as_json(address, jets_parquet, tmp_p
     assert not (tmp_path / "studies").exists()
 
 
-def run_on(address, folder, jets, **resources):
+def run_on(address, folder, jets, variables=MappingProxyType({}), **resources):
     file = small_study.write_study(
         folder / "gpus.yaml",
         jets,
@@ -129,19 +133,24 @@ def run_on(address, folder, jets, **resources):
     )
     return small_study.call(
         *("run", file, "--address", address, "--studies-dir", folder / "studies"),
-        variables=small_study.ON_LOOPBACK,
+        variables=small_study.ON_LOOPBACK | variables,
     )
 
 
-def test_search_on_gpus_that_tensorflow_does_not_see_leaves_nothing(
-    address, jets_parquet, tmp_path
+def test_search_on_gpus_that_the_system_lacks_is_refused_before_jets_are_fetched(
+    address, tmp_path
 ):
-    result = run_on(address, tmp_path, jets_parquet)
+    nobody = {ADDRESS_VARIABLE: "http://127.0.0.1:1", CACHE_VARIABLE: str(tmp_path / "cache")}
+    result = run_on(address, tmp_path, "10.5281/zenodo.3602254", nobody)
     assert result.returncode == 1
+    assert result.stderr.startswith(
+        f"Running on the Ray at {address}: 2 nodes, 5 CPUs, {N_GPUS} GPUs (as --address {address}"
+        " says)\n"
+    )
     assert f"Ray counts {N_GPUS}, the system has 0" in result.stderr
     assert "resources.cpu_fallback" in result.stderr
     assert "Traceback" not in result.stderr
-    assert not (tmp_path / "studies" / "gpus").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"gpus.yaml"}
 
 
 @pytest.fixture(scope="module")

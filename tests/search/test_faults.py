@@ -15,7 +15,7 @@ import pytest
 from tests import small_study
 from tests.agreement import assert_all_agrees
 from tests.soak import kill_and_resume
-from ucluster_tune.cluster.launcher import free_port
+from ucluster_tune.cluster.head import free_port
 from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.status import read_study
 from ucluster_tune.search.tracking_server import MlflowServer

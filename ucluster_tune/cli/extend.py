@@ -1,5 +1,6 @@
 """`ucluster-tune extend`: more trials for a study, finished or not."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +15,18 @@ if TYPE_CHECKING:
     from ucluster_tune.search.session import SearchSetting
 
 
+class _Extend(SearchCommand):
+    def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """Yields the folder of the jets too, which is set there as it was typed."""
+        yield from super().folders_there(ctx)
+        for override in ctx.params["overrides"]:
+            path, _, value = (part.strip() for part in override.partition("="))
+            if path == "data.path" and value:
+                yield "--set data.path", value.strip("'\"")
+
+
 @click.command(
-    cls=SearchCommand,
+    cls=_Extend,
     epilog="""\b
     Example:
       ucluster-tune extend quickstart --trials 8

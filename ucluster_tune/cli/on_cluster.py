@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from ucluster_tune.cluster.head import Head
     from ucluster_tune.cluster.jobs import ClusterJobs
-    from ucluster_tune.cluster.launcher import Head
 
 _WORDS = "ucluster_tune.words"  # in click's context: the arguments as typed
 _PROGRAM = "ucluster-tune"
@@ -54,7 +54,8 @@ class OnCluster(click.Command):
         if head is None:
             self.place_here(ctx, is_local)
             return super().invoke(ctx)
-        _refuse_relative(ctx.params.get("studies_dir"), head)
+        for option, folder in self.folders_there(ctx):
+            _refuse_relative(option, folder, head)
         ctx.exit(self.run_on(head, ctx))
         return None
 
@@ -85,6 +86,12 @@ class OnCluster(click.Command):
         except NotUpError as error:
             self.tell_not_up(error)
             return None
+
+    def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """Yields the options that name a folder of the cluster, and what they were given."""
+        folder = ctx.params.get("studies_dir")
+        if folder:
+            yield "--studies-dir", folder
 
     def names_address(self, ctx: click.Context) -> bool:
         """Whether another Ray was named."""
@@ -211,12 +218,12 @@ def typed_words(ctx: click.Context) -> list[str]:
     return words
 
 
-def _refuse_relative(studies_dir: str | None, head: "Head") -> None:
+def _refuse_relative(option: str, folder: str, head: "Head") -> None:
     """Raise where a folder would be another one there: a job's own, which goes with the job."""
-    if studies_dir and "://" not in studies_dir and not studies_dir.startswith(("/", "~")):
+    if "://" not in folder and not folder.startswith(("/", "~")):
         raise click.UsageError(
-            f"--studies-dir {studies_dir} means a folder of this machine; on cluster"
-            f" {head.cluster} name one from / that all its nodes see, or s3://BUCKET/FOLDER"
+            f"{option} {folder} means a folder of this machine; on cluster {head.cluster} name one"
+            " from / that all its nodes see, or s3://BUCKET/FOLDER"
         )
 
 

@@ -1,6 +1,7 @@
 """`ucluster-tune resume`: a study, or all of them, carried on to its budget."""
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -12,7 +13,7 @@ from ucluster_tune.cli.study_options import studies_dir_option, study_name_if_an
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
-    from ucluster_tune.cluster.launcher import Head
+    from ucluster_tune.cluster.head import Head
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.record import StudyRecord
     from ucluster_tune.search.session import SearchSetting
@@ -24,6 +25,12 @@ class _Resume(SearchCommand):
         if (ctx.params["name"] is None) != ctx.params["is_all"]:
             raise click.UsageError("give either the NAME of a study or --all")
         return super().invoke(ctx)
+
+    def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """Yields the folder of the jets too."""
+        yield from super().folders_there(ctx)
+        if ctx.params["data"]:
+            yield "--data", ctx.params["data"]
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
         """Sends one job a study; with --all, all of them at once and without a view of them."""

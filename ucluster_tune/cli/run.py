@@ -81,16 +81,18 @@ def run(
     order; a second one ends at once. `ucluster-tune resume` carries it on.
     """
     config = _configured(file, name, trials, overrides)
-    for warning in warnings_for(config):
-        click.secho(f"Warning: {warning}", fg="yellow", err=True)
     _refuse_early(config, studies_dir, place)
-    _warn_of_own_disk(config, place)
-    config = with_prepared_data(config, yes)
+
+    def prepare(config: StudyConfig) -> StudyConfig:
+        for warning in warnings_for(config):
+            click.secho(f"Warning: {warning}", fg="yellow", err=True)
+        _warn_of_own_disk(config, place)
+        return with_prepared_data(config, yes)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
         from ucluster_tune.search.runner import run_study
 
-        return run_study(config, setting, warm_start)
+        return run_study(config, setting, warm_start, prepare)
 
     ctx.exit(show_search(search, studies_dir, place))
 
@@ -140,7 +142,7 @@ def _configured(
 
 
 def _refuse_early(config: StudyConfig, studies_dir: str | None, place: "Place") -> None:
-    """Raise what a search would be refused for, before gigabytes of jets are fetched for it."""
+    """Raise at once what a search would be refused for some seconds later."""
     from ucluster_tune.search.paths import open_studies
     from ucluster_tune.search.study_folder import refuse_existing
 

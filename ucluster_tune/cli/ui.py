@@ -40,7 +40,7 @@ from ucluster_tune.search.tracking_store import (
 )
 
 if TYPE_CHECKING:
-    from ucluster_tune.cluster.launcher import Head
+    from ucluster_tune.cluster.head import Head
 
 _END_TIMEOUT_S = 10.0
 

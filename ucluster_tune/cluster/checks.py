@@ -7,9 +7,9 @@ also loads TensorFlow and Horovod on every node.
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from ucluster_tune.cluster.comparisons import CheckRow, compare
+from ucluster_tune.cluster.comparisons import CheckRow, compare, shared_rows
 from ucluster_tune.cluster.nodes import Questions, living_nodes, probes
-from ucluster_tune.cluster.shared_folder import shared_token
+from ucluster_tune.cluster.shared_folder import DATASETS, shared_token
 from ucluster_tune.config.study import ResourcesConfig, StudyConfig
 from ucluster_tune.data.locations import locate
 from ucluster_tune.errors import MachineError
@@ -27,11 +27,13 @@ class CheckRequest:
         studies: path or URI of the folder of all studies, None where it does not matter.
         data: path or URI of the data set, None where it does not matter.
         resources: of a trial; None where no trial is at hand.
+        datasets: path or URI of the folder that a data set is yet to be made in, None for none.
     """
 
     studies: str | None = None
     data: str | None = None
     resources: ResourcesConfig | None = None
+    datasets: str | None = None
 
     @staticmethod
     def of(config: StudyConfig, studies: str) -> "CheckRequest":
@@ -78,4 +80,8 @@ def _rows(
         if with_libraries:
             told = asked.libraries(told, _LIBRARIES_LIMIT_S)
         rows = list(compare(told, request.data, request.resources, token))
+        if request.datasets is not None:
+            made = stack.enter_context(shared_token(request.datasets, DATASETS))
+            told = [facts for facts in asked.facts(made.questions(), limit_s) if not facts.fault]
+            rows += shared_rows(told, made)
     return rows, [node.name for node in nodes]

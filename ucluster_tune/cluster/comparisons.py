@@ -87,7 +87,7 @@ def compare(
     yield from _clocks(answered)
     yield from _room(answered)
     if token is not None:
-        yield from _shared(answered, token)
+        yield from shared_rows(answered, token)
     if data is not None:
         yield from _data(answered, data)
     yield from _gpus(answered, resources)
@@ -202,12 +202,9 @@ def _room(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
             )
 
 
-def _shared(told: Sequence[NodeFacts], token: SharedToken) -> Iterator[CheckRow]:
-    place, check = token.place, "studies folder"
-    elsewhere = (
-        "a search on several nodes needs one folder that all see at the same path (NFS or the"
-        " like), or s3://BUCKET/FOLDER: name it with --studies-dir or UCLUSTER_TUNE_STUDIES"
-    )
+def shared_rows(told: Sequence[NodeFacts], token: SharedToken) -> Iterator[CheckRow]:
+    """Yields whether a folder is the same for each node that answered."""
+    place, check, elsewhere = token.place, token.purpose.check, token.purpose.remedy
     if token.fault:
         yield CheckRow("driver", check, False, f"{place}: {token.fault}", elsewhere)
         return

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import ucluster_tune
-from ucluster_tune.cluster.launcher import Head, Tunnel, show_token
+from ucluster_tune.cluster.head import Head, Tunnel
+from ucluster_tune.cluster.launcher import show_token
 from ucluster_tune.errors import MachineError
 
 _PACKAGE = Path(ucluster_tune.__file__).parent

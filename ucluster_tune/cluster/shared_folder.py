@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ucluster_tune.cluster.nodes import Questions
@@ -16,6 +17,27 @@ from ucluster_tune.errors import DataError
 
 _NAME = ".cluster-check-"
 _APPEARS_WITHIN_S = 2.0
+_ONE_FOR_ALL = (
+    "a search on several nodes needs one folder that all see at the same path (NFS or the like),"
+    " or s3://BUCKET/FOLDER: name it with"
+)
+
+
+@dataclass(frozen=True)
+class Purpose:
+    """What is kept in a folder that all nodes are to see.
+
+    Attributes:
+        check: what the check of it is called.
+        remedy: what to do where it is not the same for all.
+    """
+
+    check: str
+    remedy: str
+
+
+STUDIES = Purpose("studies folder", f"{_ONE_FOR_ALL} --studies-dir or UCLUSTER_TUNE_STUDIES")
+DATASETS = Purpose("folder of data sets", f"{_ONE_FOR_ALL} UCLUSTER_TUNE_DATASETS")
 
 
 class SharedToken:
@@ -23,18 +45,19 @@ class SharedToken:
 
     Args:
         place: path or URI of the folder.
+        purpose: what is kept there.
 
     Attributes:
         fault: why this process cannot write it, None where it could.
     """
 
-    def __init__(self, place: str) -> None:
-        self.place = place
+    def __init__(self, place: str, purpose: Purpose = STUDIES) -> None:
+        self.place, self.purpose = place, purpose
         self.token = uuid.uuid4().hex
         self.folder = locate(place) / f"{_NAME}{self.token[:12]}"
         self.fault: str | None = None
 
-    def questions(self, data: str | None) -> Questions:
+    def questions(self, data: str | None = None) -> Questions:
         """Returns what the nodes are asked."""
         return Questions(None if self.fault else self.folder.text, self.token, data)
 
@@ -68,9 +91,9 @@ class SharedToken:
 
 
 @contextmanager
-def shared_token(place: str) -> Iterator[SharedToken]:
+def shared_token(place: str, purpose: Purpose = STUDIES) -> Iterator[SharedToken]:
     """Give a token in a folder; it is gone after the block, with all that was made for it."""
-    shared = SharedToken(place)
+    shared = SharedToken(place, purpose)
     made: list[Path] = []
     if shared.folder.is_local:
         folder = shared.folder.local_path.parent

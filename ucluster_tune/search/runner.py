@@ -14,9 +14,12 @@ from ucluster_tune.cluster.capacity import capacity_watch
 from ucluster_tune.cluster.checks import CheckRequest, quick_check
 from ucluster_tune.cluster.connection import JoinedRay, joined_ray
 from ucluster_tune.cluster.embedded import EmbeddedRay, embedded_ray
+from ucluster_tune.config.capacity import ClusterCapacity
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.dataset import open_checked_dataset
+from ucluster_tune.data.preparation import plan_preparation
 from ucluster_tune.search.dashboard_stores import refuse_absent_database
 from ucluster_tune.search.events import (
     Event,
@@ -41,9 +44,14 @@ from ucluster_tune.search.study_folder import (
 )
 from ucluster_tune.search.tracking import Tracker
 
+Prepare = Callable[[StudyConfig], StudyConfig]
+
 
 def run_study(
-    config: StudyConfig, setting: SearchSetting, warm_start: str | None = None
+    config: StudyConfig,
+    setting: SearchSetting,
+    warm_start: str | None = None,
+    prepare: Prepare = lambda config: config,
 ) -> StudyRecord:
     """Run a search to its end, or until it is asked to stop; return the study's state.
 
@@ -51,6 +59,8 @@ def run_study(
         config: of the study.
         setting: where it runs, and who is told.
         warm_start: the name of a study whose trials the sampler knows from the start.
+        prepare: called once it is clear that the search can run; makes the jets that are not there
+            yet, for hours perhaps, and returns the configuration that reads them.
 
     Raises:
         StudyError: the study exists, or its files cannot be written.
@@ -65,7 +75,12 @@ def run_study(
     refuse_absent_database(config.tracking)
     with ExitStack() as stack:
         joined = _join(setting, stack)
-        room = _place_trials(config, setting, joined)
+        look = _look(setting, joined)
+        concurrent_trials(config, look())  # refuses trials that cannot ever run
+        if joined:
+            _check_before_jets(config, setting)
+        config = prepare(config)
+        room = Room(config, look, setting.say)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         if joined:
@@ -126,7 +141,7 @@ def resume_study(
             record.apply(event)
         refuse_finished(record)
         joined = _join(setting, stack)
-        room = _place_trials(config, setting, joined)
+        room = Room(config, _look(setting, joined), setting.say)
         setting.say(f"Reading the jets of {config.data.path}")
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
         refuse_other_jets(record, dataset, config)
@@ -148,18 +163,32 @@ def resume_study(
     return record
 
 
-def _place_trials(config: StudyConfig, setting: SearchSetting, joined: JoinedRay | None) -> Room:
-    look = capacity_watch() if joined else setting.machine.capacity
-    return Room(config, look, setting.say)
+def _look(setting: SearchSetting, joined: JoinedRay | None) -> Callable[[], ClusterCapacity]:
+    return capacity_watch() if joined else setting.machine.capacity
+
+
+def _check_before_jets(config: StudyConfig, setting: SearchSetting) -> None:
+    """Check all that can be before jets are fetched for hours, where they are to be fetched."""
+    jets = plan_preparation(config.data)
+    if jets.is_ready:
+        return
+    assert jets.dataset is not None
+    made_in = str(jets.dataset.parent if jets.kept is None else jets.kept)
+    request = CheckRequest(setting.folder.place, resources=config.resources, datasets=made_in)
+    quick_check(request)
 
 
 def _join(setting: SearchSetting, stack: ExitStack) -> JoinedRay | None:
-    """Join the Ray that the search is to run on, None where it will have its own.
+    """Say where the search runs and why; join the Ray there, None where it will have its own.
 
     Before anything of the study exists: a cluster that refuses leaves nothing behind.
     """
-    place = setting.place
+    place, machine = setting.place, setting.machine
     if place.address is None:
+        setting.say(
+            f"Running on a Ray of its own on this machine: {machine.n_cpus} CPUs,"
+            f" {machine.n_gpus} GPUs ({place.why})"
+        )
         return None
     joined = stack.enter_context(joined_ray(place.address))
     setting.say(f"Running on the Ray at {place.address}: {joined.told()} ({place.why})")
@@ -167,9 +196,7 @@ def _join(setting: SearchSetting, stack: ExitStack) -> JoinedRay | None:
 
 
 def _start(setting: SearchSetting, stack: ExitStack) -> EmbeddedRay:
-    n_cpus = setting.machine.n_cpus
-    setting.say(f"Starting Ray on this machine, {n_cpus} CPUs ({setting.place.why})")
-    return stack.enter_context(embedded_ray(n_cpus))
+    return stack.enter_context(embedded_ray(setting.machine.n_cpus))
 
 
 def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:
