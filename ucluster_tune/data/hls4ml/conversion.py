@@ -189,21 +189,10 @@ def _blocks(
         n_bytes = 0 if is_archive else file.path.stat().st_size
         n_done = 0
         for block in read_blocks(file.path, file.label):
-            yield from ((file, part) for part in _parts(block))
+            yield from ((file, part) for part in block.parts(_JETS_AT_A_TIME))
             n_now = n_bytes * (block.start + len(block)) // n_jets
             on_bytes(n_now - n_done)
             n_done = n_now
-
-
-def _parts(block: JetBlock) -> Iterator[JetBlock]:
-    for start in range(0, len(block), _JETS_AT_A_TIME):
-        piece = slice(start, start + _JETS_AT_A_TIME)
-        yield JetBlock(
-            block.start + start,
-            block.mass_gev[piece],
-            block.class_index[piece],
-            block.columns[piece],
-        )
 
 
 class _Converter:

@@ -35,10 +35,11 @@ class Hls4mlJets:
     def read_block(self, index: int) -> Iterator[PackedJets]:
         """Yield the jets of a block; those without constituents stay."""
         file, start, stop = self.rows[index]
-        block = read_rows(file.path, file.label, start, stop)
-        counts, features = constituent_lists(block.columns)
-        _refuse_bad(features, np.repeat(np.arange(start, stop), counts), file.label)
-        yield pack_lists(features, counts, block.mass_gev, block.class_index.astype(np.int64))
+        for block in read_rows(file.path, file.label, start, stop).parts():
+            counts, features = constituent_lists(block.columns)
+            number = block.start + np.arange(len(block))
+            _refuse_bad(features, np.repeat(number, counts), file.label)
+            yield pack_lists(features, counts, block.mass_gev, block.class_index.astype(np.int64))
 
     def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of the jets of a block."""
