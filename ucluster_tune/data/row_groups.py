@@ -11,16 +11,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.packed import PackedJets
 from ucluster_tune.data.parquet_files import (
     ALL_COLUMNS,
     LABELS,
     JetFile,
     check_lists,
+    class_index,
     pack_table,
+    refuse_unknown_classes,
 )
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV
+from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, MAX_ROW_GROUP_SIZE
 from ucluster_tune.data.sharding import Piece
 from ucluster_tune.errors import DataError
 
@@ -66,7 +67,7 @@ class JetFilter:
             pc.greater(table[MASS_GEV], self.config.mass_min_gev),
             pc.less(table[MASS_GEV], self.config.mass_max_gev),
         )
-        return pc.and_(in_window, pc.is_in(table[JET_CLASS], pa.array(self.class_names)))
+        return pc.and_(in_window, pa.array(class_index(table, self.class_names) >= 0))
 
 
 def scan_file(file: JetFile, jet_filter: JetFilter) -> Iterator[RowGroup]:
@@ -82,14 +83,21 @@ def scan_file(file: JetFile, jet_filter: JetFilter) -> Iterator[RowGroup]:
 def label_tables(jet_file: JetFile) -> Iterator[pa.Table]:
     """Yield class and mass of the jets of each row group."""
     with jet_file.opened() as file:
-        for first in range(0, file.num_row_groups, _LABELS_AT_A_TIME):
-            chosen = range(first, min(first + _LABELS_AT_A_TIME, file.num_row_groups))
-            table = file.read_row_groups(chosen, LABELS)
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        first = 0
+        while first < len(sizes):
+            stop = first + 1
+            while (
+                stop < min(first + _LABELS_AT_A_TIME, len(sizes))
+                and sum(sizes[first : stop + 1]) <= MAX_ROW_GROUP_SIZE
+            ):
+                stop += 1
+            table = file.read_row_groups(range(first, stop), LABELS)
             start = 0
-            for index in chosen:
-                n_jets = file.metadata.row_group(index).num_rows
+            for n_jets in sizes[first:stop]:
                 yield table.slice(start, n_jets)
                 start += n_jets
+            first = stop
 
 
 def read_jets(
@@ -144,11 +152,7 @@ def _count_selected(where: str, table: pa.Table, jet_filter: JetFilter) -> dict[
             f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
             " a search needs labelled jets to measure its accuracy"
         )
-    unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - set(CLASS_NAMES)
-    if unknown:
-        raise DataError(
-            f"{where}, column {JET_CLASS}: unknown class {min(unknown)!r};"
-            f" classes are {', '.join(CLASS_NAMES)}"
-        )
-    kept = table.filter(jet_filter.passes(table))[JET_CLASS].to_numpy()
-    return {name: int(np.count_nonzero(kept == name)) for name in jet_filter.class_names}
+    refuse_unknown_classes(table, where)
+    names = jet_filter.class_names
+    kept = class_index(table.filter(jet_filter.passes(table)), names)
+    return dict(zip(names, np.bincount(kept, minlength=len(names)).tolist(), strict=True))
