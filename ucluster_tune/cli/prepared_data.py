@@ -74,6 +74,8 @@ def _prepare(preparation: "Preparation", size: "Size", name: str) -> None:
             say=lambda line: progress.console.print(line, markup=False, highlight=False),
         )
     if conversion is not None:
+        for remark in conversion.remarks:
+            click.secho(f"Warning: {remark}", fg="yellow", err=True)
         n_jets = sum(file.n_jets for file in conversion.manifest.files)
         where = "in the cache" if preparation.kept is None else f"at {preparation.kept}"
         click.echo(f"{name}: {n_jets} of {conversion.n_jets} jets are {where} now", err=True)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ucluster_tune.data.bounds import MassCensus
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import Manifest, ManifestFile, read_manifest, verify_files
@@ -17,6 +18,7 @@ from ucluster_tune.data.parquet_files import (
     ALL_COLUMNS,
     JetFile,
     check_lists,
+    check_masses,
     class_index,
     flat,
     refuse_unknown_classes,
@@ -79,6 +81,7 @@ class DatasetDescription:
         path: its folder.
         manifest: as read.
         faults: what is wrong, one line each; with any, nothing below is known.
+        remarks: what is allowed and yet strange, one line each.
         splits: by name.
         mass_gev: class to quantiles, by name of the quantile; exact to 0.1 GeV.
         n_constituents: the same of the number of constituents, exact.
@@ -89,6 +92,7 @@ class DatasetDescription:
     path: Location
     manifest: Manifest
     faults: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
     splits: dict[str, SplitDescription] = field(default_factory=dict)
     mass_gev: dict[str, dict[str, float]] = field(default_factory=dict)
     n_constituents: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -146,6 +150,7 @@ def describe_dataset(
         folder,
         manifest,
         tuple(faults),
+        remarks=census.masses.remarks(),
         splits=splits,
         mass_gev=census.mass_quantiles(),
         n_constituents=census.multiplicity_quantiles(),
@@ -186,10 +191,9 @@ def _batches(
                 _JETS_AT_A_TIME, row_groups=[index], columns=ALL_COLUMNS
             ):
                 table = pa.Table.from_batches([batch])
-                if not np.isfinite(table[MASS_GEV].to_numpy()).all():
-                    raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite")
+                check_masses(table[MASS_GEV].to_numpy(), where, start)
                 refuse_unknown_classes(table, where)
-                check_lists(table, where)
+                check_lists(table, where, start + np.arange(len(batch)))
                 yield index, start, table
                 start += len(batch)
 
@@ -209,6 +213,7 @@ class _Census:
 
     def __init__(self) -> None:
         self.spectra: dict[str, Spectrum] = {}
+        self.masses = MassCensus()
         self._mass = np.zeros((len(_KEYS), _N_MASS_BINS), np.int64)
         self._mass_ends = np.tile([np.inf, -np.inf], (len(_KEYS), 1))
         self._multiplicity = np.zeros((len(_KEYS), MAX_CONSTITUENTS + 1), np.int64)
@@ -222,6 +227,7 @@ class _Census:
         key[key < 0] = len(CLASS_NAMES)
         values = _values(table)
         mass, counts = values[MASS_GEV], values[N_CONSTITUENTS].astype(np.int64)
+        self.masses.take(mass)
         bins = np.clip(mass / _MASS_BIN_GEV, 0, _N_MASS_BINS - 1).astype(np.int64)
         np.add.at(self._mass, (key, bins), 1)
         np.minimum.at(self._mass_ends[:, 0], key, mass)

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from ucluster_tune.data.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.location_errors import storage_error
 from ucluster_tune.data.locations import Location
-from ucluster_tune.data.packed import IntArray, PackedJets, pack_lists
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.data.schema import (
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -80,8 +81,35 @@ class JetFile:
                 yield file
 
 
-def check_lists(table: pa.Table, where: str) -> None:
-    """Refuse lists of constituents that are empty, too long, unequal or not finite.
+def check_masses(mass_gev: FloatArray, where: str, first_jet: int = 0) -> None:
+    """Refuse masses that are not finite or out of bounds.
+
+    Args:
+        mass_gev: float [jet].
+        where: the jets come from, for errors.
+        first_jet: number of the first one there.
+
+    Raises:
+        DataError: naming the first such jet.
+    """
+    if MASS_BOUNDS_GEV.hold(mass_gev):
+        return
+    if not np.isfinite(mass_gev).all():
+        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+    first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
+    raise DataError(
+        f"{where}, column {MASS_GEV}: jet {first_jet + first} has a mass"
+        f" {mass_fault(float(mass_gev[first]))}; {_MEND}"
+    )
+
+
+def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> None:
+    """Refuse lists of constituents that are empty, too long, unequal, not finite or absurd.
+
+    Args:
+        table: some jets.
+        where: they come from, for errors.
+        jets: their numbers there; by default those from 0 on.
 
     Raises:
         DataError: naming `where` the table comes from, and the column.
@@ -102,10 +130,18 @@ def check_lists(table: pa.Table, where: str) -> None:
                 f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
                 f" constituents for a jet; {_MEND}"
             )
-        values = flat(table[name])
+        values, bounds = flat(table[name]), FEATURE_BOUNDS[name]
+        if bounds.hold(values):
+            continue
         n_bad = int(np.count_nonzero(~np.isfinite(values)))
         if n_bad:
             raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+        first = int(np.flatnonzero(bounds.outside(values))[0])
+        jet = int(np.searchsorted(np.cumsum(counts.to_numpy()), first, side="right"))
+        raise DataError(
+            f"{where}, column {name}: jet {jet if jets is None else jets[jet]} has a constituent"
+            f" with {values[first]:g}, outside of {bounds}; {_MEND}"
+        )
 
 
 def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:

@@ -17,6 +17,7 @@ from ucluster_tune.data.parquet_files import (
     LABELS,
     JetFile,
     check_lists,
+    check_masses,
     class_index,
     pack_table,
     refuse_unknown_classes,
@@ -74,10 +75,12 @@ def scan_file(file: JetFile, jet_filter: JetFilter) -> Iterator[RowGroup]:
     """Yield the row groups of a file, their classes and masses read and checked.
 
     Raises:
-        DataError: a mass is not finite, or a jet has no class or an unknown one.
+        DataError: a mass is not finite or out of bounds, or a jet has no class or an unknown one.
     """
     for index, table in enumerate(label_tables(file)):
-        yield RowGroup(file, index, _count_selected(str(file), table, jet_filter))
+        yield RowGroup(
+            file, index, _count_selected(f"{file}, row group {index}", table, jet_filter)
+        )
 
 
 def label_tables(jet_file: JetFile) -> Iterator[pa.Table]:
@@ -126,11 +129,13 @@ def read_jets(
 def _read_piece(
     file: pq.ParquetFile, group: RowGroup, piece: Piece, jet_filter: JetFilter
 ) -> Iterator[PackedJets]:
-    n_read = 0
+    n_read = n_rows = 0
     for batch in file.iter_batches(_JETS_AT_A_TIME, row_groups=[group.index], columns=ALL_COLUMNS):
         table = pa.Table.from_batches([batch])
-        table = table.filter(jet_filter.passes(table))
-        check_lists(table, str(group))
+        passes = jet_filter.passes(table)
+        table = table.filter(passes)
+        check_lists(table, str(group), n_rows + np.flatnonzero(passes))
+        n_rows += len(batch)
         start = max(piece.start - n_read, 0)
         wanted = table.slice(start, max(piece.stop - n_read - start, 0))
         n_read += table.num_rows
@@ -144,9 +149,7 @@ def _read_piece(
 
 
 def _count_selected(where: str, table: pa.Table, jet_filter: JetFilter) -> dict[str, int]:
-    masses = table[MASS_GEV].to_numpy()
-    if not np.isfinite(masses).all():
-        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+    check_masses(table[MASS_GEV].to_numpy(), where)
     if table[JET_CLASS].null_count:
         raise DataError(
             f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"

@@ -167,8 +167,8 @@ def test_chunks_of_too_many_jets_are_refused_whatever_their_own_size(tmp_path, m
 
 
 def test_memory_stays_flat_whatever_the_chunks(tmp_path):
-    """75 000 jets of 480 MB in chunks of a constituent each."""
-    path = chunked_by_column(tmp_path / "jets.h5", 75_000)
+    """40 000 jets of 256 MB in chunks of a constituent each."""
+    path = chunked_by_column(tmp_path / "jets.h5", 40_000)
     code = (
         "import sys, resource; from pathlib import Path;"
         "from ucluster_tune.data.hls4ml.jets import read_blocks;"
@@ -179,8 +179,8 @@ def test_memory_stays_flat_whatever_the_chunks(tmp_path):
     command = [sys.executable, "-c", code, str(path)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     n_jets, growth_mib = output.split()
-    assert int(n_jets) == 75_000
-    assert float(growth_mib) < 250
+    assert int(n_jets) == 40_000
+    assert float(growth_mib) < 220
 
 
 def test_damage_is_one_error(jets_h5):

@@ -80,7 +80,7 @@ def test_a_bad_value_is_named_with_its_jet(tmp_path):
     source = open_hls4ml(file.write(tmp_path / "jets.h5"), tmp_path)
     with pytest.raises(DataError, match="jet 3 has values in j1_e that are NaN, infinite or"):
         all_jets(source)
-    with pytest.raises(DataError, match="the mass of jet 5 is nan"):
+    with pytest.raises(DataError, match="jet 5 has a mass of nan GeV"):
         read_labels(source)
 
 

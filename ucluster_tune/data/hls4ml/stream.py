@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ucluster_tune.data.features import FEATURE_NAMES
+from ucluster_tune.data.bounds import MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.hls4ml.jets import check_file, constituent_lists, read_rows, read_truth
-from ucluster_tune.data.hls4ml.layout import FEATURE_COLUMNS
 from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files
 from ucluster_tune.data.hls4ml.unpacking import side_by_side
+from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.errors import DataError
 
@@ -45,10 +45,11 @@ class Hls4mlJets:
         """Return mass [GeV] and class of the jets of a block."""
         file, start, stop = self.rows[index]
         mass_gev, jet_class = read_truth(file.path, file.label, start, stop)
-        bad = np.flatnonzero(~np.isfinite(mass_gev))
-        if len(bad):
+        if not MASS_BOUNDS_GEV.hold(mass_gev):
+            first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
             raise DataError(
-                f"{file.label}: the mass of jet {start + int(bad[0])} is {mass_gev[bad[0]]};"
+                f"{file.label}: jet {start + first} has a mass"
+                f" {mass_fault(float(mass_gev[first]))};"
                 " download or copy the file again from where it came"
             )
         return mass_gev, jet_class.astype(np.int64)
@@ -81,14 +82,12 @@ def open_hls4ml(path: Path, scratch: Path, on_bytes: OnBytes = lambda n_bytes: N
 
 def _refuse_bad(features: FloatArray, jet: IntArray, label: str) -> None:
     """Raise for a value that is no number: leaving the jet out would shift all rows after it."""
-    is_bad = ~np.isfinite(features)
+    is_bad = is_absurd(features)
     if not is_bad.any():
         return
     first = int(jet[is_bad.any(axis=1)][0])
-    faulty = is_bad[jet == first].any(axis=0)
-    columns = [FEATURE_COLUMNS[index] for index in range(len(FEATURE_NAMES)) if faulty[index]]
     raise DataError(
-        f"{label}: jet {first} has values in {', '.join(columns)} that are NaN, infinite or"
-        " without a logarithm; download or copy the file again, or convert it with"
+        f"{label}: jet {first} has {value_fault(features[jet == first])};"
+        " download or copy the file again, or convert it with"
         " `ucluster-tune data convert --max-bad-jets`, which leaves such jets out"
     )
