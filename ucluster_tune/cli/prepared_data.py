@@ -21,9 +21,10 @@ def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
     Says how large what is missing is, and asks unless `yes`; raises DataError where there is
     nobody to ask.
     """
-    from ucluster_tune.data.preparation import plan_preparation, size_of
+    from ucluster_tune.data.preparation import check_files, plan_preparation, size_of
 
     preparation = plan_preparation(study.data)
+    check_files(preparation)
     if not preparation.is_ready:
         size = size_of(preparation, say=lambda line: click.echo(line, err=True))
         click.echo(f"{study.data.path}: {size.told()}", err=True)

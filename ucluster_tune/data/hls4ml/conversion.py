@@ -21,9 +21,8 @@ from ucluster_tune.data.bounds import MASS_BOUNDS_GEV, MassCensus
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.hls4ml.jets import JetBlock, check_file, constituent_lists, read_blocks
 from ucluster_tune.data.hls4ml.layout import (
-    CLASS_COLUMNS,
     FEATURE_COLUMNS,
-    JETS,
+    refuse_unlabelled,
 )
 from ucluster_tune.data.hls4ml.sources import (
     Hdf5File,
@@ -188,11 +187,7 @@ def _blocks(
     is_archive = files[0].is_archive
     for file in hdf5_files(files, scratch, on_bytes):
         found = check_file(file.path, file.label)
-        if found.classes is None:
-            raise DataError(
-                f"{file.label}: {JETS} has no columns {', '.join(CLASS_COLUMNS)}: a search needs"
-                " labelled jets to measure its accuracy"
-            )
+        refuse_unlabelled(found, file.label)
         n_jets = found.n_jets
         n_bytes = 0 if is_archive else file.path.stat().st_size
         n_done = 0

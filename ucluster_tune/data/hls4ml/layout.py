@@ -57,7 +57,8 @@ class Layout:
         n_jets: rows of both arrays.
         n_slots: constituents that a jet has room for.
         mass: column of the jets' mass.
-        classes: column of each of CLASS_NAMES; None where the file has no truth.
+        classes: column of each of CLASS_NAMES; None where the file has no truth, or not all of it.
+        absent_classes: those of CLASS_COLUMNS that are not there, where others are.
         features: column of each of FEATURE_COLUMNS.
         rows_per_read: jets to read at a time; whole chunks, or one of a few parts of a chunk
             that is larger than memory should hold.
@@ -67,6 +68,7 @@ class Layout:
     n_slots: int
     mass: int
     classes: tuple[int, ...] | None
+    absent_classes: tuple[str, ...]
     features: tuple[int, ...]
     rows_per_read: int
 
@@ -123,7 +125,7 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         )
     jet_names = _names(file, JET_NAMES, label)
     constituent_names = _names(file, CONSTITUENT_NAMES, label)
-    has_truth = any(name in jet_names for name in CLASS_COLUMNS)
+    absent = tuple(name for name in CLASS_COLUMNS if name not in jet_names)
 
     def of_jets(name: str) -> int:
         return _column(name, jet_names, jets, JET_NAMES, label)
@@ -132,12 +134,27 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         n_jets=jets.shape[0],
         n_slots=constituents.shape[1],
         mass=of_jets(MASS_COLUMN),
-        classes=tuple(map(of_jets, CLASS_COLUMNS)) if has_truth else None,
+        classes=None if absent else tuple(map(of_jets, CLASS_COLUMNS)),
+        absent_classes=absent if len(absent) < len(CLASS_COLUMNS) else (),
         features=tuple(
             _column(name, constituent_names, constituents, CONSTITUENT_NAMES, label)
             for name in FEATURE_COLUMNS
         ),
         rows_per_read=_rows_per_read(jets, constituents, label),
+    )
+
+
+def refuse_unlabelled(layout: Layout, label: str) -> None:
+    """Raise DataError where the jets have no classes."""
+    if layout.classes is not None:
+        return
+    absent = layout.absent_classes or CLASS_COLUMNS
+    some = "labels only some classes: " if layout.absent_classes else ""
+    raise DataError(
+        f"{label}: {some}{JETS} has no column{'s' * (len(absent) > 1)} {', '.join(absent)}: a"
+        " search needs labelled jets to measure its accuracy; choose files with all of"
+        f" {', '.join(CLASS_COLUMNS)}, or predict the clusters of these with"
+        " `ucluster-tune predict`, which needs no labels"
     )
 
 

@@ -22,10 +22,12 @@ class Hls4mlJets:
     Attributes:
         description: path and order.
         rows: the file, first row and the one after the last of each block.
+        remarks: what is strange about the files, a sentence each.
     """
 
     description: str
     rows: tuple[tuple[Hdf5File, int, int], ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -69,15 +71,21 @@ def open_hls4ml(path: Path, scratch: Path, on_bytes: OnBytes = lambda n_bytes: N
         MachineError: no space to unpack an archive.
     """
     rows: list[tuple[Hdf5File, int, int]] = []
+    remarks: list[str] = []
     files = side_by_side(find_source_files(path), scratch, on_bytes)
     for file in files:
         layout = check_file(file.path, file.label)
+        if layout.absent_classes:
+            remarks.append(
+                f"{file.label}: has no column {', '.join(layout.absent_classes)} beside those of"
+                " other classes; its jets are taken as unlabelled"
+            )
         starts = range(0, layout.n_jets, layout.rows_per_read)
         rows += [(file, s, min(s + layout.rows_per_read, layout.n_jets)) for s in starts]
     if not rows:
         raise DataError(f"{path}: no jets in it; choose another file")
     order = f", {len(files)} files in the order of their names" if len(files) > 1 else ""
-    return Hls4mlJets(f"{path}{order}", tuple(rows))
+    return Hls4mlJets(f"{path}{order}", tuple(rows), tuple(remarks))
 
 
 def _refuse_bad(features: FloatArray, jet: IntArray, label: str) -> None:
