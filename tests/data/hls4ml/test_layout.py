@@ -101,7 +101,9 @@ def test_data_in_other_files_is_not_read(jets_h5, tmp_path):
         ("jetFeatureNames", np.array([b"x" * 2000]), "has names of 2000 bytes"),
         ("jetFeatureNames", [b"j_g", b"j_pt"], "jetFeatureNames names no column j_mass"),
         ("jetFeatureNames", [b"j_mass", b"j_mass"], "names j_mass 2 times"),
-        ("particleFeatureNames", [b"j1_px"], "names no column j1_etarel; it has j1_px"),
+        ("particleFeatureNames", [b"j1_px"], "names no column j1_etarel; it has j1_px; columns"),
+        ("jetFeatureNames", [b"Mass", b"j_t"], r"has Mass, j_t; is Mass meant\? .* write j_mass"),
+        ("jetConstituentList", np.ones((20, 16, 100)), r"than .* names, 17; .* axes swapped\?"),
     ],
 )
 def test_wrong_shapes_types_and_names(jets_h5, name, value, message):

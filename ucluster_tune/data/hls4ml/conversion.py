@@ -19,9 +19,16 @@ from pydantic import JsonValue
 
 from ucluster_tune.data.bounds import MASS_BOUNDS_GEV, MassCensus
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
-from ucluster_tune.data.hls4ml.jets import JetBlock, check_file, constituent_lists, read_blocks
+from ucluster_tune.data.hls4ml.jets import (
+    NO_CLASS,
+    JetBlock,
+    check_file,
+    constituent_lists,
+    read_blocks,
+)
 from ucluster_tune.data.hls4ml.layout import (
     FEATURE_COLUMNS,
+    JETS,
     refuse_unlabelled,
 )
 from ucluster_tune.data.hls4ml.sources import (
@@ -125,6 +132,11 @@ def convert_dataset(
         check_hdf5_files(files)
         with writer.scratch() as scratch:
             _convert(files, converter, writer, scratch, on_bytes)
+        if not converter.n_jets:
+            raise DataError(
+                f"{source}: {JETS} has no rows: there are no jets in it; download or copy the"
+                " files again, or choose others"
+            )
         _refuse_empty(writer, selection, converter)
         settings: dict[str, JsonValue] = {
             **_recorded(selection),
@@ -256,7 +268,9 @@ class _Converter:
         is_outside = (mass <= selection.mass_min_gev) | (mass >= selection.mass_max_gev)
         is_outside &= np.isfinite(mass)
         is_kept: npt.NDArray[np.bool_] = is_wanted & ~is_outside
-        self._leave_out("of another class", int((~is_wanted).sum()))
+        is_unlabelled = block.class_index == NO_CLASS
+        self._leave_out("without a class", int(is_unlabelled.sum()))
+        self._leave_out("of another class", int((~is_wanted & ~is_unlabelled).sum()))
         self._leave_out("outside the mass range", int((is_wanted & is_outside).sum()))
         return is_kept
 

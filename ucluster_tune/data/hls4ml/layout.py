@@ -4,6 +4,7 @@ A file is a stranger's: links to other files, data that is declared but not ther
 unpack to more than memory holds are refused.
 """
 
+import difflib
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -41,6 +42,8 @@ HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 _MEND: Final = "download or copy it again from where it came"
 _MAX_NAMES: Final = 1000
+_MAX_SHOWN_NAMES: Final = 100  # the published files have 59
+_MAX_SHOWN: Final = 40
 _MAX_SLOTS: Final = 2000  # constituents of a jet; the published files have 30 to 150
 _MAX_CHUNK_BYTES: Final = 256 << 20
 _READ_BYTES: Final = 16 << 20
@@ -125,6 +128,13 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         )
     jet_names = _names(file, JET_NAMES, label)
     constituent_names = _names(file, CONSTITUENT_NAMES, label)
+    if constituents.shape[2] > len(constituent_names) >= constituents.shape[1]:
+        raise DataError(
+            f"{label}: {CONSTITUENTS} is {list(constituents.shape)} and has more columns,"
+            f" {constituents.shape[2]}, than {CONSTITUENT_NAMES} has names,"
+            f" {len(constituent_names)}; it must be [jet, constituent, column]: are its axes"
+            " swapped? transpose it, or name all columns"
+        )
     absent = tuple(name for name in CLASS_COLUMNS if name not in jet_names)
 
     def of_jets(name: str) -> int:
@@ -227,7 +237,13 @@ def _column(
     count = names.count(name)
     if count != 1:
         fault = f"names no column {name}" if count == 0 else f"names {name} {count} times"
-        raise DataError(f"{label}: {names_of} {fault}; it has {', '.join(names)[:500]}")
+        there = ", ".join(other[:_MAX_SHOWN] for other in names[:_MAX_SHOWN_NAMES])
+        meant = "" if count else _likely(name, names[:_MAX_SHOWN_NAMES])
+        raise DataError(
+            f"{label}: {names_of} {fault}; it has {there or 'nothing'}; {meant}columns are looked"
+            f" up by the names of HLS4ML LHC jets: write {name} into {names_of} at the place of"
+            " its column, or download such a file"
+        )
     index, n_columns = names.index(name), dataset.shape[-1]
     if index >= n_columns:
         raise DataError(
@@ -235,6 +251,23 @@ def _column(
             f" {n_columns} columns; {_MEND}"
         )
     return index
+
+
+def _likely(name: str, names: Sequence[str]) -> str:
+    """Return a question for the column that may be meant; none that is wanted itself."""
+    wanted = {MASS_COLUMN, *CLASS_COLUMNS, *FEATURE_COLUMNS}
+    plain = {_plain(other): other for other in names if other not in wanted}
+    close = difflib.get_close_matches(_plain(name), plain, 1)
+    return f"is {plain[close[0]][:_MAX_SHOWN]} meant? " if close else ""
+
+
+def _plain(name: str) -> str:
+    """Return a name without what other files leave out or add.
+
+    >>> _plain("j1_ptrel") == _plain("PT_rel")
+    True
+    """
+    return name.lower().removeprefix("j1_").removeprefix("j_").replace("_", "")
 
 
 def _rows_per_read(jets: h5py.Dataset, constituents: h5py.Dataset, label: str) -> int:

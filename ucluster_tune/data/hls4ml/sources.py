@@ -170,7 +170,7 @@ def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
         ending = (
             "; it is a parquet data set already: name it as data.path"
             if (folder / "manifest.json").is_file()
-            else ""
+            else f"; {_NAME_ONE}"
         )
         raise DataError(f"{folder}: no HDF5 files and no tar in this folder{ending}")
     if len({file.is_archive for file in files}) > 1:
