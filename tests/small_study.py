@@ -25,13 +25,13 @@ SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 N_JETS = {"train": 48, "validation": 16, "test": 16}  # of each class
 
 
-def write_small_dataset(folder: Path) -> Path:
-    """The first jets of each class of the sample that ships, in row groups of uneven shares."""
+def write_small_dataset(folder: Path, first: int = 0) -> Path:
+    """Jets of each class of the sample that ships, from its `first`; row groups differ in size."""
     tables = {}
     for split in SPLITS:
         table = pq.read_table(SAMPLE / f"{split}-00000.parquet")
         of_class = [
-            table.filter(pc.equal(table[JET_CLASS], name)).slice(0, N_JETS[split])
+            table.filter(pc.equal(table[JET_CLASS], name)).slice(first, N_JETS[split])
             for name in ("w", "z", "t")
         ]
         mixed = pa.concat_tables(of_class)

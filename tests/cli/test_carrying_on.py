@@ -1,7 +1,10 @@
 """stop, resume, extend, warm start, repair and delete, typed one after the other."""
 
+import os
+import re
 import shutil
 import signal
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,19 +20,16 @@ SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, 
 
 @pytest.fixture(scope="module")
 def carried_on(jets_parquet, tmp_path_factory):
-    """A study of one trial, stopped in it, resumed to its end, then extended."""
+    """A study of one trial, stopped in it and extended, which carries it on to its end."""
     folder = tmp_path_factory.mktemp("carried_on")
-    studies = folder / "studies"
+    studies, interrupted = folder / "studies", folder / "interrupted"
+    jets = shutil.copytree(jets_parquet, folder / "jets")
     file = small_study.write_study(
         folder / "first.yaml",
-        jets_parquet,
+        jets,
         training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
         search_space=SPACE,
     )
-
-    def call(*arguments):
-        return small_study.call(*arguments, "--studies-dir", studies)
-
     search = small_study.RunningCommand(folder, "run", file, "--studies-dir", studies)
     started = [search]
     try:
@@ -52,9 +52,11 @@ def carried_on(jets_parquet, tmp_path_factory):
         for running in started:
             running.kill()
     after_stop = assert_all_agrees(studies, "first")
-    resumed = call("resume", "first")
-    extended = call(
-        "extend", "first", "--trials", "1", "--set", "search_space.loss.clustering_weight.high=50"
+    shutil.copytree(studies, interrupted)
+    extended = small_study.call(
+        *("extend", "first", "--trials", "1"),
+        *("--set", "search_space.loss.clustering_weight.high=50"),
+        *("--studies-dir", studies),
     )
     return SimpleNamespace(**locals())
 
@@ -82,17 +84,15 @@ def test_run_of_a_study_that_exists_names_resume_and_extend(carried_on):
     assert "ucluster-tune extend first --trials N" in carried_on.again.stderr
 
 
-def test_resumed_trial_goes_on_where_it_stopped(carried_on):
-    assert carried_on.resumed.returncode == 0, carried_on.resumed.stderr[-2000:]
-    assert "tpe sampler, 0 trials known" in carried_on.resumed.stderr
-    first = carried_on.after_stop.trials["0001"].epochs
-    assert f"trial 0001 epoch {first + 1}/" in carried_on.resumed.stderr
-    assert f"trial 0001 epoch {first}/" not in carried_on.resumed.stderr
-
-
-def test_extension_adds_trials_with_all_that_was_learnt(carried_on):
+def test_extension_of_a_stopped_study_carries_its_trial_on_where_it_stopped(carried_on):
     assert carried_on.extended.returncode == 0, carried_on.extended.stderr[-2000:]
-    assert "tpe sampler, 1 trials known" in carried_on.extended.stderr
+    assert "tpe sampler, 0 trials known" in carried_on.extended.stderr
+    first = carried_on.after_stop.trials["0001"].epochs
+    assert f"trial 0001 epoch {first + 1}/" in carried_on.extended.stderr
+    assert f"trial 0001 epoch {first}/" not in carried_on.extended.stderr
+
+
+def test_extension_adds_trials_with_the_changes_that_it_asks_for(carried_on):
     record = assert_all_agrees(carried_on.studies, "first")
     assert [trial.outcome for trial in record.trials.values()] == ["complete"] * 2
     assert record.n_trials == 2
@@ -100,6 +100,52 @@ def test_extension_adds_trials_with_all_that_was_learnt(carried_on):
     assert isinstance(weight, float)
     assert weight <= 50
     assert any("high 100" in line and "high 50" in line for line in record.extensions[0])
+
+
+BROKEN_PROGRAM = Path(small_study.__file__).parent / "broken_program"
+
+
+@pytest.fixture(scope="module")
+def failed(carried_on, tmp_path_factory):
+    """A copy of the study, extended by an hour in which a program's error and divergence come."""
+    studies = shutil.copytree(carried_on.studies, tmp_path_factory.mktemp("failed") / "studies")
+    python_path = small_study.environment()["PYTHONPATH"]
+    divergent = "{type: float, low: 1.0e+29, high: 1.0e+30, log: true}"
+    extended = small_study.call(
+        *("extend", "first", "--hours", "1", "--studies-dir", studies),
+        *("--set", f"search_space.training.learning_rate={divergent}"),
+        *("--set", "failures.stop_after_same_cause=2"),
+        variables={"PYTHONPATH": os.pathsep.join([str(BROKEN_PROGRAM), python_path])},
+    )
+    return SimpleNamespace(record=assert_all_agrees(studies, "first"), extended=extended)
+
+
+def test_extension_by_hours_begins_trials_with_all_that_was_learnt(failed):
+    assert "tpe sampler, 2 trials known" in failed.extended.stderr
+    assert list(failed.record.trials) == ["0001", "0002", "0003", "0004", "0005"]
+    assert failed.record.is_open_ended
+    assert any(line.startswith("trials begin until 20") for line in failed.record.extensions[1])
+
+
+def test_error_in_the_program_fails_the_trial_with_its_traceback_and_is_not_tried_again(failed):
+    trial = failed.record.trials["0003"]
+    assert (trial.outcome, trial.kind) == ("failed", "program")
+    assert trial.retry_causes == []
+    assert ", in run_epoch_with_mistake" in trial.cause
+    error = "KeyError: 'a key that nobody wrote'"
+    assert trial.cause.rstrip().endswith(error)
+    for told in (failed.extended.stdout, failed.extended.stderr):
+        assert re.search(f"trial 0003 failed: worker [01] failed: {error}", told)
+
+
+def test_search_stops_once_trials_in_a_row_diverged_and_prints_the_cause(failed):
+    told = failed.extended.stdout + failed.extended.stderr[-2000:]
+    assert failed.extended.returncode == 1, told
+    last_two = [failed.record.trials[name] for name in ("0004", "0005")]
+    assert [(trial.outcome, trial.kind) for trial in last_two] == [("failed", "training")] * 2
+    assert failed.record.state == "failed"
+    cause = "2 trials in a row failed for the same cause: loss is not finite"
+    assert cause in " ".join(told.split())
 
 
 INCOMPARABLE = {
@@ -121,20 +167,21 @@ def refused(carried_on, tmp_path_factory):
         "resume": ("resume", "first"),
         "stop": ("stop", "first"),
         "damaged": (*extend, f"data.path={damaged}"),
+        "other jets": ("resume", "first"),
         **{change: (*extend, change) for change in INCOMPARABLE},
     }
-    copies = [folder / str(number) for number in range(len(wishes))]
-    for copy in copies:
-        shutil.copytree(carried_on.studies, copy)
+    of = dict.fromkeys(wishes, carried_on.studies) | {"other jets": carried_on.interrupted}
+    copies = {wish: shutil.copytree(of[wish], folder / str(i)) for i, wish in enumerate(wishes)}
+    carried_on.jets.rename(folder / "aside")
+    small_study.write_small_dataset(carried_on.jets, first=1)
     answers = small_study.call_together(
-        *(
-            (*wish, "--studies-dir", copy)
-            for wish, copy in zip(wishes.values(), copies, strict=True)
-        )
+        *((*words, "--studies-dir", copies[wish]) for wish, words in wishes.items())
     )
-    before = (carried_on.studies / "first" / "record.jsonl").read_bytes()
-    for copy in copies:
-        assert (copy / "first" / "record.jsonl").read_bytes() == before
+    shutil.rmtree(carried_on.jets)
+    (folder / "aside").rename(carried_on.jets)
+    for wish, copy in copies.items():
+        record = Path("first", "record.jsonl")
+        assert (copy / record).read_bytes() == (of[wish] / record).read_bytes()
     return dict(zip(wishes, answers, strict=True))
 
 
@@ -153,6 +200,15 @@ def test_finished_study_is_not_resumed(refused):
 def test_jets_that_are_not_whole_are_refused(refused):
     assert refused["damaged"].returncode == 1
     assert "test-00000.parquet: missing" in refused["damaged"].stderr
+
+
+def test_whole_data_set_of_other_jets_in_the_same_place_is_refused_with_the_ways_out(refused):
+    told = refused["other jets"].stderr
+    assert refused["other jets"].returncode == 1
+    assert "holds other jets than those that study first began with (checksum " in told
+    assert "`ucluster-tune resume first --data PATH`" in told
+    assert "`ucluster-tune run FILE --warm-start first`" in told
+    assert "Starting Ray" not in told
 
 
 def test_stop_of_a_study_that_nobody_runs_says_so(refused):
@@ -185,11 +241,14 @@ def test_repair_rebuilds_what_was_lost(carried_on, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def warm_started(carried_on, jets_parquet, tmp_path_factory):
+def warm_started(carried_on, tmp_path_factory):
     """A study that knows the trials of the first one, stopped at once."""
     folder = tmp_path_factory.mktemp("warm_started")
     file = small_study.write_study(
-        folder / "second.yaml", jets_parquet, training={"n_epochs": 20_000}, search_space=SPACE
+        folder / "second.yaml",
+        carried_on.jets,
+        training={"n_epochs": 20_000},
+        search_space=SPACE,
     )
     studies = carried_on.studies
     search = small_study.RunningCommand(

@@ -17,6 +17,7 @@ from ucluster_tune.search.events import Outcome
 from ucluster_tune.search.paths import StudyPaths
 from ucluster_tune.search.record import StudyRecord, TrialState
 from ucluster_tune.search.status import elapsed_s, remaining_s
+from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
@@ -310,7 +311,7 @@ def warning_lines(trial: TrialState) -> list[str]:
 
 def failure_line(trial: TrialState) -> Text:
     """Returns why a trial failed, in one line."""
-    cause = _first_line(trial.cause or "no cause was recorded")
+    cause = in_one_line(trial.kind, trial.cause or "no cause was recorded")
     return Text(
         f"trial {trial.id} failed: {cause}", style="red", overflow="ellipsis", no_wrap=True
     )

@@ -37,7 +37,7 @@ from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
 from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
-from ucluster_tune.trial.failures import FAILURE_KINDS, kind_of, same_cause
+from ucluster_tune.trial.failures import FAILURE_KINDS, in_one_line, kind_of, same_cause
 from ucluster_tune.trial.nodes import living_node_ids
 from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import (
@@ -295,7 +295,8 @@ class StudyDriver(tune.Callback):
         self._end_trial(trial_id, "failed", cause, kind)
         limit = self.config.failures.stop_after_same_cause
         if limit is not None and len(self._failures_in_a_row) >= limit:
-            self.stop_cause = f"{limit} trials in a row failed for the same cause: {cause}"
+            told = in_one_line(kind, cause)
+            self.stop_cause = f"{limit} trials in a row failed for the same cause: {told}"
             self.is_interrupted = True
 
     def _end_trial(

@@ -33,6 +33,7 @@ from ucluster_tune.search.tuning import Say, run_trials
 from ucluster_tune.training.baselines import kmeans_mass
 from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.evaluate import evaluate_checkpoint
+from ucluster_tune.trial.failures import in_one_line
 
 _LOGGER = logging.getLogger(__name__)
 _MLFLOW_TIMEOUT_S = 60.0
@@ -176,7 +177,8 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     if driver.is_interrupted and (record.is_open_ended or record.n_finished < record.n_trials):
         return "interrupted", "stopped by a signal"
     if record.best is None:
-        causes = [trial.cause for trial in record.trials.values() if trial.cause]
+        trials = record.trials.values()
+        causes = [in_one_line(trial.kind, trial.cause) for trial in trials if trial.cause]
         return "failed", f"no trial finished an epoch: {causes[0] if causes else 'no trial began'}"
     return "complete", None
 

@@ -102,3 +102,17 @@ def same_cause(kind: str, cause: str) -> str:
     lines = cause.strip().splitlines()
     telling = lines[-1] if kind == _PROGRAM.name and lines else "".join(lines[:1])
     return f"{kind}: {re.sub(r'[-+]?[0-9][0-9.e+-]*', 'N', telling.strip())}"
+
+
+def in_one_line(kind: str | None, cause: str) -> str:
+    """Return a cause without its traceback: what it is of, and the error itself.
+
+    >>> in_one_line("program", "worker 0 failed:\\n  File a.py, line 3\\nKeyError: 'b'")
+    "worker 0 failed: KeyError: 'b'"
+    >>> in_one_line("training", "loss is not finite")
+    'loss is not finite'
+    """
+    lines = cause.strip().splitlines() or [""]
+    if kind == _PROGRAM.name and len(lines) > 1:
+        return f"{lines[0].rstrip(':')}: {lines[-1].strip()}"
+    return lines[0]
