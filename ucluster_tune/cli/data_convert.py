@@ -15,6 +15,7 @@ from ucluster_tune.cli.jet_options import (
     new_dataset_option,
     progress_bar,
 )
+from ucluster_tune.cli.local_path import LocalPath
 
 
 @click.command(
@@ -23,7 +24,13 @@ from ucluster_tune.cli.jet_options import (
       ucluster-tune data convert hls4ml_LHCjet_100p_train.tar.gz --out data/hls4ml
     """
 )
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument(
+    "source",
+    type=LocalPath(
+        "copy the files here first with the bucket's own tool (such as `aws s3 cp --recursive`);"
+        " a record of Zenodo is fetched by `ucluster-tune data download`"
+    ),
+)
 @new_dataset_option
 @click.option(
     "--classes",
@@ -73,7 +80,7 @@ from ucluster_tune.cli.jet_options import (
     metavar="N",
     default=0,
     show_default=True,
-    help="Jets with values that are not finite to leave out, before giving up.",
+    help="Jets with values that are not finite or absurd to leave out, before giving up.",
 )
 def convert(
     *,
@@ -134,4 +141,6 @@ def convert(
     reasons = "".join(f", {n} {reason}" for reason, n in conversion.left_out.items())
     left_out = f"; left out:{reasons[1:]}" if reasons else ""
     click.echo(f"{conversion.n_jets} jets were read{left_out}")
+    for remark in conversion.remarks:
+        click.secho(f"Warning: {remark}", fg="yellow", err=True)
     click.echo(f"Next: {program()} data describe {shlex.quote(str(out))}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cli.local_path import LocalPath
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath("draw it here, and copy it with the bucket's own tool", dir_okay=False),
     metavar="FILE.png",
     help="Draw the spectra of all quantities by class.",
 )
@@ -62,6 +63,8 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
         click.echo(json.dumps(_document(description), indent=2, allow_nan=False))
     else:
         _print(description)
+    for remark in description.remarks:
+        click.secho(f"Warning: {remark}", fg="yellow", err=True)
     if description.faults:
         raise DataError("\n".join([f"{folder}: not whole", *description.faults]))
     if not as_json:
@@ -79,6 +82,7 @@ def _document(description: "DatasetDescription") -> dict[str, Any]:
         "path": str(description.path),
         "is_whole": not description.faults,
         "faults": list(description.faults),
+        "remarks": list(description.remarks),
         "name": manifest.name,
         "source": manifest.source,
         "command": manifest.command,

@@ -14,6 +14,7 @@ from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:
+    from ucluster_tune.data.hls4ml.stream import Hls4mlJets
     from ucluster_tune.data.jet_stream import JetSource
     from ucluster_tune.training.prediction import Prediction
     from ucluster_tune.training.saved_model import SavedModel
@@ -66,14 +67,17 @@ def opened_source(
         if split is not None:
             raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
         with TemporaryDirectory(prefix="ucluster-tune-") as scratch:
-            yield _hls4ml_source(Path(place), Path(scratch))
+            source = _hls4ml_source(Path(place), Path(scratch))
+            for remark in source.remarks:
+                click.secho(f"Warning: {remark}", fg="yellow", err=True)
+            yield source
         return
     from ucluster_tune.data.jet_stream import open_parquet
 
     yield open_parquet(place, split or default_split)
 
 
-def _hls4ml_source(place: Path, scratch: Path) -> "JetSource":
+def _hls4ml_source(place: Path, scratch: Path) -> "Hls4mlJets":
     from ucluster_tune.data.hls4ml.sources import find_source_files
     from ucluster_tune.data.hls4ml.stream import open_hls4ml
 

@@ -131,7 +131,7 @@ def test_however_files_are_cut_each_selected_jet_comes_once_and_its_split_is_the
         patch.setattr(conversion, "_JETS_IN_MEMORY", data.draw(st.integers(1, 50)))
         patch.setattr(conversion, "_JETS_AT_A_TIME", data.draw(st.integers(1, 50)))
         rows = data.draw(st.integers(1, 50), label="rows")
-        patch.setattr(layout, "_rows_per_read", lambda constituents: rows)
+        patch.setattr(layout, "_rows_per_read", lambda *arguments: rows)
         patch.setattr(conversion, "_refuse_empty", lambda *arguments: None)
         wanted = {
             n: split

@@ -4,6 +4,7 @@ A file is a stranger's: links to other files, data that is declared but not ther
 unpack to more than memory holds are refused.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -42,6 +43,9 @@ _MEND: Final = "download or copy it again from where it came"
 _MAX_NAMES: Final = 1000
 _MAX_SLOTS: Final = 2000  # constituents of a jet; the published files have 30 to 150
 _MAX_CHUNK_BYTES: Final = 256 << 20
+_READ_BYTES: Final = 16 << 20
+_MAX_READ_BYTES: Final = 64 << 20
+_MAX_UNPACKING: Final = 8  # times that a chunk is unpacked, one part of it being read at a time
 _MAX_COMPRESSION: Final = 1100  # deflate, the strongest filter that these files use, ends at 1032
 
 
@@ -53,16 +57,18 @@ class Layout:
         n_jets: rows of both arrays.
         n_slots: constituents that a jet has room for.
         mass: column of the jets' mass.
-        classes: column of each of CLASS_NAMES; None where the file has no truth.
+        classes: column of each of CLASS_NAMES; None where the file has no truth, or not all of it.
+        absent_classes: those of CLASS_COLUMNS that are not there, where others are.
         features: column of each of FEATURE_COLUMNS.
-        rows_per_read: jets to read at a time; a multiple of the chunks, so that none is
-            unpacked twice.
+        rows_per_read: jets to read at a time; whole chunks, or one of a few parts of a chunk
+            that is larger than memory should hold.
     """
 
     n_jets: int
     n_slots: int
     mass: int
     classes: tuple[int, ...] | None
+    absent_classes: tuple[str, ...]
     features: tuple[int, ...]
     rows_per_read: int
 
@@ -119,7 +125,7 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         )
     jet_names = _names(file, JET_NAMES, label)
     constituent_names = _names(file, CONSTITUENT_NAMES, label)
-    has_truth = any(name in jet_names for name in CLASS_COLUMNS)
+    absent = tuple(name for name in CLASS_COLUMNS if name not in jet_names)
 
     def of_jets(name: str) -> int:
         return _column(name, jet_names, jets, JET_NAMES, label)
@@ -128,12 +134,27 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         n_jets=jets.shape[0],
         n_slots=constituents.shape[1],
         mass=of_jets(MASS_COLUMN),
-        classes=tuple(map(of_jets, CLASS_COLUMNS)) if has_truth else None,
+        classes=None if absent else tuple(map(of_jets, CLASS_COLUMNS)),
+        absent_classes=absent if len(absent) < len(CLASS_COLUMNS) else (),
         features=tuple(
             _column(name, constituent_names, constituents, CONSTITUENT_NAMES, label)
             for name in FEATURE_COLUMNS
         ),
-        rows_per_read=_rows_per_read(constituents),
+        rows_per_read=_rows_per_read(jets, constituents, label),
+    )
+
+
+def refuse_unlabelled(layout: Layout, label: str) -> None:
+    """Raise DataError where the jets have no classes."""
+    if layout.classes is not None:
+        return
+    absent = layout.absent_classes or CLASS_COLUMNS
+    some = "labels only some classes: " if layout.absent_classes else ""
+    raise DataError(
+        f"{label}: {some}{JETS} has no column{'s' * (len(absent) > 1)} {', '.join(absent)}: a"
+        " search needs labelled jets to measure its accuracy; choose files with all of"
+        f" {', '.join(CLASS_COLUMNS)}, or predict the clusters of these with"
+        " `ucluster-tune predict`, which needs no labels"
     )
 
 
@@ -176,8 +197,7 @@ def _check_numbers(dataset: h5py.Dataset, axes: Sequence[str], label: str) -> No
     if n_chunk > _MAX_CHUNK_BYTES:
         raise DataError(
             f"{label}: {name} is packed in chunks {list(dataset.chunks)} of {n_chunk} bytes, at"
-            f" most {_MAX_CHUNK_BYTES} can be read;"
-            f" repack it: `h5repack -l {name}:CHUNK={'x'.join(['100', *map(str, shape[1:])])}`"
+            f" most {_MAX_CHUNK_BYTES} can be read; {_repack(dataset)}"
         )
 
 
@@ -217,9 +237,30 @@ def _column(
     return index
 
 
-def _rows_per_read(constituents: h5py.Dataset) -> int:
-    """Return a number of jets that takes some 16 MiB, in whole chunks."""
-    row_bytes = max(1, int(constituents.dtype.itemsize * np.prod(constituents.shape[1:])))
-    rows = max(1, (16 << 20) // row_bytes)
-    chunk_rows = int(constituents.chunks[0]) if constituents.chunks else 1
-    return max(chunk_rows, rows // chunk_rows * chunk_rows)
+def _rows_per_read(jets: h5py.Dataset, constituents: h5py.Dataset, label: str) -> int:
+    """Return a number of jets that takes some 16 MiB, in whole chunks where memory allows that.
+
+    A chunk of many jets may hold a single column of them, and all columns are wanted: what a read
+    takes is told by the rows of a chunk, not by its bytes.
+    """
+    row_bytes = max(
+        1, sum(d.dtype.itemsize * math.prod(d.shape[1:]) for d in (jets, constituents))
+    )
+    rows = max(1, _READ_BYTES // row_bytes)
+    chunk_rows = min(constituents.chunks[0] if constituents.chunks else 1, constituents.shape[0])
+    if chunk_rows <= rows:
+        return int(rows // max(1, chunk_rows) * max(1, chunk_rows))
+    n_parts = -(-chunk_rows * row_bytes // _MAX_READ_BYTES)
+    if n_parts > _MAX_UNPACKING:
+        raise DataError(
+            f"{label}: {CONSTITUENTS} is packed in chunks {list(constituents.chunks)}, whose"
+            f" {chunk_rows} jets take {chunk_rows * row_bytes} bytes with all their columns, at"
+            f" most {_MAX_UNPACKING * _MAX_READ_BYTES} can be read; {_repack(constituents)}"
+        )
+    return int(-(-chunk_rows // n_parts))
+
+
+def _repack(dataset: h5py.Dataset) -> str:
+    """Return the command that packs a data set anew in chunks of few rows."""
+    shape = "x".join(map(str, [min(100, dataset.shape[0]), *dataset.shape[1:]]))
+    return f"repack it: `h5repack -l {str(dataset.name).lstrip('/')}:CHUNK={shape} OLD.h5 NEW.h5`"
