@@ -15,6 +15,7 @@ from ucluster_tune.cli.jet_options import (
     new_dataset_option,
     progress_bar,
 )
+from ucluster_tune.cli.local_path import LocalPath
 
 
 @click.command(
@@ -23,7 +24,13 @@ from ucluster_tune.cli.jet_options import (
       ucluster-tune data convert hls4ml_LHCjet_100p_train.tar.gz --out data/hls4ml
     """
 )
-@click.argument("source", type=click.Path(path_type=Path))
+@click.argument(
+    "source",
+    type=LocalPath(
+        "copy the files here first with the bucket's own tool (such as `aws s3 cp --recursive`);"
+        " a record of Zenodo is fetched by `ucluster-tune data download`"
+    ),
+)
 @new_dataset_option
 @click.option(
     "--classes",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cli.local_path import LocalPath
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=LocalPath("draw it here, and copy it with the bucket's own tool", dir_okay=False),
     metavar="FILE.png",
     help="Draw the spectra of all quantities by class.",
 )

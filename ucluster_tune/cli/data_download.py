@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cli.local_path import LocalPath
 
 
 @click.command(
@@ -18,7 +19,9 @@ from ucluster_tune.cli.jet_options import progress_bar
 @click.option(
     "--to",
     "folder",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=LocalPath(
+        "fetch the files here, and copy them with the bucket's own tool", file_okay=False
+    ),
     required=True,
     metavar="DIR",
     help="Folder for the files.",

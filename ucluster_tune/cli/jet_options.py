@@ -1,10 +1,11 @@
 """What the commands under `data` share: options, their types, and the progress bar."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import click
+
+from ucluster_tune.cli.local_path import LocalPath
 
 # Not imported from ucluster_tune.data, which would load numpy and Arrow for a mere --help;
 # tests hold them to the values there.
@@ -13,7 +14,10 @@ SPLITS = ("train", "validation", "test")
 
 new_dataset_option = click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPath(
+        "make the data set here, copy it with the bucket's own tool (such as `aws s3 cp"
+        " --recursive DIR s3://BUCKET/DIR`), and name that as data.path"
+    ),
     required=True,
     metavar="DIR",
     help="Folder to make; it must not exist yet, or be empty.",
