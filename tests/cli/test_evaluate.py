@@ -374,3 +374,17 @@ def test_workers_make_no_difference(model, jets):
     )
     assert alone.returncode == together.returncode == 0, together.stderr
     assert json.loads(alone.stdout) == json.loads(together.stdout)
+
+
+def test_a_damaged_jet_has_the_name_that_predict_gives_it(model, tmp_path):
+    """Its number in its file, though jets before it are selected away."""
+    file = made_up_file(12)
+    file.jet_column("j_mass")[:4] = 250.0
+    for name in ("j1_etarel", "j1_phirel", "j1_deltaR", "j1_costhetarel"):
+        file.column(name)[7] = 1e38
+    path = file.write(tmp_path / "jets.h5")
+    wanted = f"Error: {path}: jet 7, counted from 0: the network gives no finite number"
+    assert wanted in run(model, path).stderr
+    out = str(tmp_path / "clusters.parquet")
+    result = CliRunner().invoke(main, ["predict", str(model), str(path), "--out", out])
+    assert wanted in result.stderr
