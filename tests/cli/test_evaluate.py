@@ -1,20 +1,29 @@
 """`ucluster-tune evaluate`, as typed."""
 
 import json
-from itertools import permutations
+from dataclasses import replace
+from itertools import combinations, permutations
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+from sklearn.cluster import KMeans
+from sklearn.metrics import normalized_mutual_info_score
 
 from tests import small_study
 from tests.hls4ml_files import made_up_file
 from tests.small_datasets import made_up_jets, write_jets, write_tables
+from tests.training.small_training import MODEL
 from tests.training.test_prediction import make_model
 from ucluster_tune.cli.main import main
+from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.parquet_files import pack_table
+from ucluster_tune.data.selection import Selection
+from ucluster_tune.model.abcnet import build_abcnet
+from ucluster_tune.training.prediction import Predictor
 from ucluster_tune.training.saved_model import write_model
 
 
@@ -40,53 +49,223 @@ def jets(tmp_path_factory):
     return write_jets(tmp_path_factory.mktemp("data") / "jets", 90, 20, 60)
 
 
-def test_numbers_are_those_of_the_predicted_clusters(model, jets, tmp_path):
-    """Prediction and labels put together by hand, matched by trying everything."""
-    document = numbers(model, jets)
-    out = tmp_path / "clusters.parquet"
+@pytest.fixture(scope="module")
+def blurred(tmp_path_factory):
+    """Jets whose masses tell their classes only half; two batches of 512 and a rest."""
+    generator = np.random.default_rng(3)
+    tables = {}
+    for split, n_jets in (("train", 150), ("test", 1100)):
+        table = made_up_jets(n_jets, classes=("w", "z", "t", "t", "z", "t"), seed=n_jets)
+        mass_gev = table["mass_gev"].to_numpy() + generator.normal(size=n_jets) * 25
+        index = table.schema.get_field_index("mass_gev")
+        field = table.schema.field(index)
+        tables[split] = table.set_column(index, field, pa.array(mass_gev, field.type))
+    return write_tables(tmp_path_factory.mktemp("blurred") / "jets", tables, row_group_size=256)
+
+
+@pytest.fixture(scope="module")
+def sorter(tmp_path_factory):
+    """A model that puts jets into all its clusters: a centroid amid some jets of each class."""
+    model, layout = make_model(), build_abcnet(MODEL).parameters
+    arrays = layout.to_arrays(model.parameters)
+    jets = pack_table(made_up_jets(30), CLASS_NAMES)
+    embedding = Predictor(model).predict([jets]).embedding
+    arrays["centroids"] = np.stack([embedding[index::3].mean(axis=0) for index in range(3)])
+    folder = tmp_path_factory.mktemp("sorter") / "model"
+    write_model(replace(model, parameters=layout.to_vector(arrays)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def measured(sorter, blurred, tmp_path_factory):
+    """The JSON and the table of one evaluation, and what they are about, put together by hand."""
+    out = tmp_path_factory.mktemp("predicted") / "clusters.parquet"
     CliRunner().invoke(
-        main, ["predict", str(model), str(jets), "--out", str(out), "--split", "test"]
+        main, ["predict", str(sorter), str(blurred), "--out", str(out), "--split", "test"]
     )
-    cluster = pq.read_table(out)["cluster"].to_numpy()
-    names = pq.read_table(jets / "test-00000.parquet")["jet_class"].to_numpy()
-    assert document["selection"]["classes"] == ["w", "z", "t"]
-    jet_class = np.array([["w", "z", "t"].index(name) for name in names])
-    found = document["results"]["model"]
-    best = max(np.mean(np.array(o)[cluster] == jet_class) for o in permutations(range(3)))
-    assert found["clustering_accuracy"] == pytest.approx(best)
-    assert found["clustering_accuracy_batched"] == pytest.approx(best), "one batch of all jets"
+    found = SimpleNamespace(document=numbers(sorter, blurred), table=run(sorter, blurred))
+    found.cluster = pq.read_table(out)["cluster"].to_numpy()
+    for split in ("train", "test"):
+        jets = pq.read_table(blurred / f"{split}-00000.parquet")
+        mass_gev = jets["mass_gev"].to_numpy()
+        passes = (mass_gev > 10) & (mass_gev < 200)
+        names = jets["jet_class"].to_pylist()
+        jet_class = np.array([["w", "z", "t"].index(name) for name in names])
+        found.__dict__[split] = mass_gev[passes], jet_class[passes]
+        if split == "test":
+            found.cluster = found.cluster[passes]
+    return found
+
+
+def matching(cluster, jet_class):
+    """The class of each of three clusters that most jets agree with, found by trying all."""
+    return max(
+        (np.array(order) for order in permutations(range(3))),
+        key=lambda order: np.mean(order[cluster] == jet_class),
+    )
+
+
+def accuracy(cluster, jet_class):
+    return np.mean(matching(cluster, jet_class)[cluster] == jet_class)
+
+
+def batched_accuracy(cluster, jet_class):
+    starts = range(0, len(cluster) - 511, 512)
+    return np.mean([accuracy(cluster[s : s + 512], jet_class[s : s + 512]) for s in starts])
+
+
+def pair_index(cluster, jet_class):
+    """The adjusted Rand index from its definition: pairs that are together in both."""
+    first, second = np.triu_indices(len(cluster), 1)
+    together, alike = cluster[first] == cluster[second], jet_class[first] == jet_class[second]
+    by_chance = together.mean() * alike.mean()
+    most = (together.mean() + alike.mean()) / 2
+    return ((together & alike).mean() - by_chance) / (most - by_chance)
+
+
+def resampled(measure, cluster, jet_class):
+    """The percentiles of a number over jets drawn one by one."""
+    generator = np.random.default_rng(11)
+    n_jets = len(cluster)
+    draws = (generator.integers(0, n_jets, n_jets) for _ in range(800))
+    return np.percentile([measure(cluster[d], jet_class[d]) for d in draws], [2.5, 97.5])
+
+
+def check_numbers(found, cluster, jet_class):
+    assert found["clustering_accuracy"] == pytest.approx(accuracy(cluster, jet_class))
+    assert found["clustering_accuracy_batched"] == pytest.approx(
+        batched_accuracy(cluster, jet_class)
+    )
+    for name, measure in (
+        ("clustering_accuracy_interval", accuracy),
+        ("clustering_accuracy_batched_interval", batched_accuracy),
+    ):
+        wanted = resampled(measure, cluster, jet_class)
+        assert found[name] == pytest.approx(wanted, abs=0.007), "but for the chance of draws"
+    largest = sum(np.bincount(jet_class[cluster == k]).max() for k in np.unique(cluster))
+    assert found["purity"] == pytest.approx(largest / len(cluster))
     assert found["nmi"] == pytest.approx(normalized_mutual_info_score(jet_class, cluster))
-    assert found["ari"] == pytest.approx(adjusted_rand_score(jet_class, cluster))
-    assert np.sum(found["confusion"]) == len(cluster) == 60
+    assert found["ari"] == pytest.approx(pair_index(cluster, jet_class))
+    counts = [[np.sum((cluster == k) & (jet_class == c)) for c in range(3)] for k in range(3)]
+    assert found["confusion"] == counts
+    matched = matching(cluster, jet_class).tolist()
+    assert list(found["by_class"]) == ["w", "z", "t"]
+    for index, quality in enumerate(found["by_class"].values()):
+        mine, inside = jet_class == index, cluster == matched.index(index)
+        assert quality == {
+            "cluster": matched.index(index),
+            "n_jets": mine.sum(),
+            "efficiency": pytest.approx(inside[mine].mean()),
+            "purity": pytest.approx(mine[inside].mean()),
+        }
+
+
+def test_numbers_of_the_model_are_those_of_its_predicted_clusters(measured):
+    document, (mass_gev, jet_class) = measured.document, measured.test
+    check_numbers(document["results"]["model"], measured.cluster, jet_class)
+    assert document["results"]["model"]["thresholds_gev"] is None
+    assert document["selection"]["classes"] == ["w", "z", "t"]
+    assert 1024 < len(mass_gev) < 1100
     assert document["jets"] == {
-        "read": 60,
-        "passed": 60,
-        "outside_mass_window": 0,
+        "read": 1100,
+        "passed": len(mass_gev),
+        "outside_mass_window": 1100 - len(mass_gev),
         "other_class": 0,
         "unlabelled": 0,
-        "by_class": {"w": 20, "z": 20, "t": 20},
+        "by_class": dict(zip("wzt", np.bincount(jet_class).tolist(), strict=True)),
     }
     assert document["reference"]["accuracy"] == 0.81
-    assert document["chosen_on"] == "chosen on 90 training jets"
-    assert document["results"]["mass_thresholds"]["clustering_accuracy"] == 1.0
+    assert document["bootstrap"] == {"resamples": 1000, "seed": 1, "level": 0.95}
 
 
-def test_the_table_shows_the_numbers_of_the_json(model, jets):
-    document, result = numbers(model, jets), run(model, jets)
-    text = result.stdout
-    for found in document["results"].values():
-        assert f"{100 * found['clustering_accuracy']:.1f} %" in text
-        low, high = found["clustering_accuracy_interval"]
-        assert f"{100 * low:.1f} to {100 * high:.1f}" in text
-        assert f"{found['nmi']:.3f}" in text
-    for quality in document["results"]["model"]["by_class"].values():
-        assert f"{100 * quality['efficiency']:.1f} %" in text
-    assert "60 of 60 pass 10 < mass < 200 GeV" in text
-    assert "arXiv:2010.07106" in text
-    assert "HLS4ML" in text
-    assert max(map(len, text.splitlines()[:-1])) <= 80
-    assert text.splitlines()[-1].startswith("Next, the cluster of every jet: ucluster-tune pred")
-    assert "evaluating: 60 jets" in result.stderr
+def test_mass_alone_is_measured_in_the_same_way_with_what_training_jets_gave(measured):
+    document, (mass_gev, jet_class) = measured.document, measured.test
+    seen, seen_class = measured.train
+    assert document["chosen_on"] == f"chosen on {len(seen)} training jets"
+    fit = KMeans(3, n_init=10, random_state=1).fit(seen[:, None].astype(float))
+    ranks = np.argsort(np.argsort(fit.cluster_centers_[:, 0]))  # clusters by mass, ascending
+    by_kmeans = ranks[fit.predict(mass_gev[:, None].astype(float))]
+    check_numbers(document["results"]["kmeans_mass"], by_kmeans, jet_class)
+
+    found = document["results"]["mass_thresholds"]
+    (cuts,) = found["thresholds_gev"]
+    check_numbers(found, np.digitize(mass_gev, cuts), jet_class)
+    tried = np.append(np.sort(seen), 200)
+    best = max(
+        accuracy(np.digitize(seen, pair), seen_class)
+        for pair in combinations(tried[::3], 2)  # a third of them; all are tried a layer below
+    )
+    assert accuracy(np.digitize(seen, cuts), seen_class) >= best
+
+
+def lines_of(text):
+    return [" ".join(line.split()) for line in text.splitlines()]
+
+
+def after(lines, start, n_lines=1):
+    """The lines behind the only one that starts so, that one first."""
+    (place,) = (index for index, line in enumerate(lines) if line.startswith(start))
+    return lines[place : place + n_lines]
+
+
+def per_cent(share):
+    return f"{100 * share:.1f} %"
+
+
+def test_every_cell_of_the_table_is_a_number_of_the_json(measured):
+    document, lines = measured.document, lines_of(measured.table.stdout)
+    jets, results = document["jets"], document["results"]
+    assert after(lines, "accuracy in batches", 2) == [
+        "accuracy in batches",
+        "95 % interval 95 % interval purity NMI ARI",
+    ]
+    for name, key in (
+        ("model", "model"),
+        ("two mass thresholds", "mass_thresholds"),
+        ("k-means on jet mass", "kmeans_mass"),
+    ):
+        found = results[key]
+        intervals = (found[f"clustering_accuracy{which}_interval"] for which in ("", "_batched"))
+        assert after(lines, f"{name} ", 2) == [
+            f"{name} {per_cent(found['clustering_accuracy'])}"
+            f" {per_cent(found['clustering_accuracy_batched'])} {per_cent(found['purity'])}"
+            f" {found['nmi']:.3f} {found['ari']:.3f}",
+            " ".join(f"{100 * low:.1f} to {100 * high:.1f}" for low, high in intervals),
+        ]
+    assert after(lines, "published, other jets") == ["published, other jets 81.0 %"]
+    class_table = after(lines, "class jets", 5)
+    assert class_table[0] == "class jets cluster efficiency purity"
+    assert class_table[2:] == [
+        f"{label} {quality['n_jets']} {quality['cluster']} {per_cent(quality['efficiency'])}"
+        f" {per_cent(quality['purity'])}"
+        for label, quality in zip(
+            ("W", "Z", "top"), results["model"]["by_class"].values(), strict=True
+        )
+    ]
+    shown = [word for line in class_table[2:] for word in line.split()]
+    assert len(set(shown)) > 12, "hardly a number twice: columns that change places are seen"
+    by_class = zip(("W", "Z", "top"), jets["by_class"].values(), strict=True)
+    assert after(lines, "Jets", 2) == [
+        f"Jets {jets['passed']:,} of 1,100 pass 10 < mass < 200 GeV;"
+        f" {jets['outside_mass_window']} outside the window",
+        ", ".join(f"{label} {n_jets}" for label, n_jets in by_class),
+    ]
+    low, high = results["mass_thresholds"]["thresholds_gev"][0]
+    notes = " ".join(lines)
+    assert (
+        f"thresholds at {low:.1f} and {high:.1f} GeV; they and k-means on the mass are"
+        f" {document['chosen_on']}"
+    ) in notes
+    assert "anew in each batch of 512, as published" in notes
+    assert "published 81.0 %: arXiv:2010.07106" in notes
+    assert "HLS4ML" in notes
+
+
+def test_the_table_fits_80_columns_and_names_the_next_step(measured):
+    result, lines = measured.table, measured.table.stdout.splitlines()
+    assert max(map(len, lines[:-1])) <= 80
+    assert lines[-1].startswith("Next, the cluster of every jet: ucluster-tune pred")
+    assert f"evaluating: {measured.document['jets']['passed']:,} jets" in result.stderr
 
 
 def test_the_same_seed_gives_the_same_numbers(model, jets):
@@ -119,10 +298,6 @@ def test_a_selection_is_applied_and_counted(model, tmp_path):
 
 
 def test_the_models_own_selection_is_the_default(jets, tmp_path):
-    from dataclasses import replace
-
-    from ucluster_tune.data.selection import Selection
-
     narrow = replace(make_model(), selection=Selection(85.0, 180.0, ("z", "t")))
     write_model(narrow, tmp_path / "narrow")
     document = numbers(tmp_path / "narrow", jets)
@@ -199,3 +374,17 @@ def test_workers_make_no_difference(model, jets):
     )
     assert alone.returncode == together.returncode == 0, together.stderr
     assert json.loads(alone.stdout) == json.loads(together.stdout)
+
+
+def test_a_damaged_jet_has_the_name_that_predict_gives_it(model, tmp_path):
+    """Its number in its file, though jets before it are selected away."""
+    file = made_up_file(12)
+    file.jet_column("j_mass")[:4] = 250.0
+    for name in ("j1_etarel", "j1_phirel", "j1_deltaR", "j1_costhetarel"):
+        file.column(name)[7] = 1e38
+    path = file.write(tmp_path / "jets.h5")
+    wanted = f"Error: {path}: jet 7, counted from 0: the network gives no finite number"
+    assert wanted in run(model, path).stderr
+    out = str(tmp_path / "clusters.parquet")
+    result = CliRunner().invoke(main, ["predict", str(model), str(path), "--out", out])
+    assert wanted in result.stderr

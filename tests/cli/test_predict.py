@@ -196,23 +196,78 @@ def test_a_worker_tells_what_is_wrong_with_the_data(model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["jets"]
 
 
+FITS = "name a data set (a folder with manifest.json, or its URI) or HLS4ML HDF5"
+MODEL_FIRST = "MODEL_DIR comes first, then DATA"
+
+
+@pytest.fixture
+def places(model, jets, tmp_path):
+    """What may be named as model or data, by mistake too."""
+    found = {"model": model, "jets": jets, "none": tmp_path / "none"}
+    for name in ("text", "cluster.ckpt.index", "other.npz"):
+        found[name] = tmp_path / name
+        found[name].write_text("hello")
+    found["cluster.ckpt"] = tmp_path / "cluster.ckpt"
+    found["weights"] = model / "weights.npz"
+    found["parquet"] = jets / "test-00000.parquet"
+    found["empty"] = tmp_path / "empty"
+    found["empty"].mkdir()
+    found["folder"] = tmp_path
+    found["trial"] = tmp_path / "0001"
+    (found["trial"] / "checkpoints").mkdir(parents=True)
+    return found
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("none", "jets"), "no such folder; name a folder with model.json"),
-        (("model", "none"), "no such folder"),
-        (("jets", "jets"), "no model is in it"),
-        (("model", "model"), "no manifest.json"),
+        (("none", "jets"), "none: no such folder; name a folder with model.json"),
+        (("empty", "jets"), "empty: no model is in it; name a folder with model.json"),
+        (("jets", "jets"), "this is a data set, and no model is in it"),
+        (("text", "jets"), "not a checkpoint of ucluster-tune; name a folder with model.json"),
+        (("other.npz", "jets"), "(`ucluster-tune weights import CKPT` makes one of published"),
+        (("weights", "jets"), "weights.npz: a file of a model folder; name the folder, "),
+        (("cluster.ckpt.index", "jets"), "cluster.ckpt.index: a TensorFlow checkpoint"),
+        (("cluster.ckpt", "jets"), "cluster.ckpt --to MODEL_DIR`, and name MODEL_DIR"),
+        (("jets", "model"), f"this is a model folder; {MODEL_FIRST}"),
+        (("jets", "weights"), f"weights.npz: this is a file of a model; {MODEL_FIRST}"),
+        (("jets", "trial"), f"0001: this is a trial; {MODEL_FIRST}"),
+        (("model", "none"), f"none: no such file or folder; {FITS}"),
+        (("model", "text"), f"text: this is neither HDF5 nor an archive of it; {FITS}"),
+        (("model", "parquet"), "this is one parquet file; name the folder of its data set"),
+        (("model", "empty"), f"empty: the folder is empty; {FITS}"),
+        (("model", "folder"), f"neither manifest.json nor HDF5 is in this folder; {FITS}"),
     ],
 )
-def test_what_is_missing_is_named_and_nothing_is_written(
-    model, jets, tmp_path, arguments, message
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_what_does_not_fit_is_named_and_nothing_is_written(
+    places, tmp_path, arguments, message, command
 ):
-    places = {"model": model, "jets": jets, "none": tmp_path / "none"}
-    out = tmp_path / "clusters.parquet"
-    result = run(*(places[name] for name in arguments), "--out", out)
+    before = sorted(tmp_path.rglob("*"))
+    options = ["--out", str(tmp_path / "clusters.parquet")] if command == "predict" else []
+    result = CliRunner().invoke(
+        main, [command, *(str(places[name]) for name in arguments), *options]
+    )
     assert result.exit_code == 1
     assert message in result.stderr
+    assert "data.path" not in result.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "record", ["10.5281/zenodo.3602254", "https://zenodo.org/records/3602254"]
+)
+def test_a_record_of_zenodo_is_to_be_fetched_first(model, record, tmp_path):
+    result = run(model, record, "--out", tmp_path / "clusters.parquet")
+    assert result.exit_code == 1
+    assert "`ucluster-tune data download 3602254 --to DIR`, and name DIR" in result.stderr
+
+
+def test_a_prediction_is_not_written_to_a_uri(model, jets, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = run(model, jets, "--out", "s3://bucket/clusters.parquet")
+    assert result.exit_code == 2
+    assert "'s3://bucket/clusters.parquet' is a URI" in result.stderr
     assert list(tmp_path.iterdir()) == []
 
 

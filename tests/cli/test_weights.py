@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 
 from tests.published_data import FOLDER, needs_published_data
@@ -80,6 +81,39 @@ def test_what_is_no_model_cannot_be_exported(tmp_path):
     result = run("export", tmp_path, "--to", tmp_path / "back.ckpt")
     assert result.exit_code == 1
     assert "no model is in it; name a folder with model.json" in result.stderr
+
+
+def test_a_folder_that_cannot_be_written_gives_one_clear_error(checkpoint, tmp_path):
+    """Where even root may not write, and where TensorFlow itself fails."""
+    run("import", checkpoint, "--to", tmp_path / "model")
+    result = run("export", tmp_path / "model", "--to", "/sys/back.ckpt")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: /sys/back.ckpt: cannot be written: ")
+    assert result.stderr.endswith("; choose a folder that can be written\n")
+    assert len(result.stderr.splitlines()) == 1
+    assert "{{" not in result.stderr
+
+
+def test_a_disk_that_fills_up_is_told_without_tensorflows_names(checkpoint, tmp_path, monkeypatch):
+    run("import", checkpoint, "--to", tmp_path / "model")
+
+    def fail(**_):
+        message = "{{function_node __wrapped__SaveV2_device_/x}} back; No space left [Op:SaveV2]"
+        raise tf.errors.ResourceExhaustedError(None, None, message)
+
+    monkeypatch.setattr("tensorflow.raw_ops.SaveV2", fail)
+    result = run("export", tmp_path / "model", "--to", tmp_path / "back.ckpt")
+    assert "back.ckpt: cannot be written: back; No space left; choose" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("command", ["import", "export"])
+def test_nothing_is_written_to_a_uri(checkpoint, tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    result = run(command, checkpoint, "--to", "s3://bucket/model")
+    assert result.exit_code == 2
+    assert "'s3://bucket/model' is a URI" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["import", "export"])

@@ -79,8 +79,10 @@ def test_a_jet_far_out_is_named(jets):
     features = jets.features.copy()
     features[jets.first_rows[23]] = 1e38
     wild = replace(jets, features=features)
-    with pytest.raises(DataError, match=r"jet 123, counted from 0: .*largest feature is 1e\+38"):
-        Predictor(make_model(), 16).predict([wild], first_jet=100)
+    with pytest.raises(DataError, match=r"^jet 63, counted from 0: .*largest feature is 1e\+38"):
+        Predictor(make_model(), 16).predict([jets, wild])
+    with pytest.raises(DataError, match=r"^number 63 here: the network"):
+        Predictor(make_model(), 16).predict([jets, wild], "number {} here".format)
 
 
 def test_a_jet_without_constituents_gets_a_row(jets):
@@ -90,4 +92,9 @@ def test_a_jet_without_constituents_gets_a_row(jets):
     )
     found = Predictor(make_model()).predict([empty])
     assert np.isfinite(found.embedding).all()
-    assert len(found.cluster) == 2
+    assert found.n_constituents.tolist() == [0, 0]
+
+
+def test_real_constituents_are_counted(jets):
+    found = Predictor(make_model(), 16).predict([jets]).n_constituents
+    assert found.tolist() == (100 - jets.n_padded).tolist()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ucluster_tune.cli.local_path import LocalPath
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @data_argument
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=LocalPath("write it here, and copy it with the bucket's own tool"),
     required=True,
     metavar="FILE",
     help="Parquet file to write; it must not exist yet.",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ucluster_tune.cli.jet_options import progress_bar
+from ucluster_tune.cli.wrong_data import explained_data
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.errors import MachineError
 
@@ -63,18 +64,22 @@ def opened_source(
         split: as asked for.
         default_split: of a data set, where none is asked for; None for all.
     """
-    if _is_hls4ml(place):
+    with explained_data(place):
+        is_hls4ml = _is_hls4ml(place)
+    if is_hls4ml:
         if split is not None:
             raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
         with TemporaryDirectory(prefix="ucluster-tune-") as scratch:
-            source = _hls4ml_source(Path(place), Path(scratch))
-            for remark in source.remarks:
+            files = _hls4ml_source(Path(place), Path(scratch))
+            for remark in files.remarks:
                 click.secho(f"Warning: {remark}", fg="yellow", err=True)
-            yield source
+            yield files
         return
     from ucluster_tune.data.jet_stream import open_parquet
 
-    yield open_parquet(place, split or default_split)
+    with explained_data(place):
+        source = open_parquet(place, split or default_split)
+    yield source
 
 
 def _hls4ml_source(place: Path, scratch: Path) -> "Hls4mlJets":

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.jet_options import ClassList
+from ucluster_tune.cli.local_path import LocalPath
 from ucluster_tune.cli.predicting import model_argument, quiet_tensorflow
 
 
@@ -28,11 +29,11 @@ def weights() -> None:
       ucluster-tune weights import logs/cluster.ckpt --to published --classes w,z,t
     """,
 )
-@click.argument("checkpoint", metavar="CKPT", type=click.Path(path_type=Path))
+@click.argument("checkpoint", metavar="CKPT", type=LocalPath("copy its files here first"))
 @click.option(
     "--to",
     "target",
-    type=click.Path(path_type=Path),
+    type=LocalPath("write it here, and copy it with the bucket's own tool"),
     required=True,
     metavar="MODEL_DIR",
     help="Folder to make; it must not exist yet, or be empty.",
@@ -86,7 +87,7 @@ def import_(
 @click.option(
     "--to",
     "target",
-    type=click.Path(path_type=Path),
+    type=LocalPath("write it here, and copy it with the bucket's own tool"),
     required=True,
     metavar="CKPT",
     help="Name of the TensorFlow 1 checkpoint, without ending; nothing is overwritten.",

@@ -1,12 +1,13 @@
 """Clusters of jets by a model whose weights rest: no labels, no selection, no data set."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from ucluster_tune.config.trial import DataConfig, TrialConfig
+from ucluster_tune.data.features import MAX_CONSTITUENTS
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedBatch, PackedJets
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import build_abcnet
@@ -16,6 +17,11 @@ from ucluster_tune.training.saved_model import SavedModel
 from ucluster_tune.training.steps import NetworkState, NetworkSteps
 
 DEFAULT_BATCH = 128  # small enough to stay in the processor's caches
+PlaceOfJet = Callable[[int], str]
+
+
+def _counted(position: int) -> str:
+    return f"jet {position}, counted from 0"
 
 
 class Prediction(NamedTuple):
@@ -27,6 +33,7 @@ class Prediction(NamedTuple):
         distances: float32 [jet, cluster]; squared, to each centroid.
         mass_gev: float32 [jet].
         jet_class: int64 [jet]; as given with the jets.
+        n_constituents: int64 [jet]; real ones.
     """
 
     cluster: IntArray
@@ -34,6 +41,7 @@ class Prediction(NamedTuple):
     distances: FloatArray
     mass_gev: FloatArray
     jet_class: IntArray
+    n_constituents: IntArray
 
 
 class Predictor:
@@ -58,30 +66,34 @@ class Predictor:
             distances=np.zeros((0, model.config.n_clusters), np.float32),
             mass_gev=np.zeros(0, np.float32),
             jet_class=np.zeros(0, np.int64),
+            n_constituents=np.zeros(0, np.int64),
         )
 
-    def predict(self, pieces: Iterable[PackedJets], first_jet: int = 0) -> Prediction:
+    def predict(self, pieces: Iterable[PackedJets], place_of: PlaceOfJet = _counted) -> Prediction:
         """Return the clusters of all jets of `pieces`, one after the other.
 
         Args:
             pieces: of neighbouring jets.
-            first_jet: number of the first one, for messages.
+            place_of: says of a jet's number among them, from 0, where it stands, for messages.
 
         Raises:
             DataError: the features of a jet are so far out that the network gives no number.
         """
         parts = []
+        n_done = 0
         for jets in pieces:
             searched = self._search(jets)
             for start in range(0, len(jets), self._batch_size):
                 chosen = np.arange(start, min(start + self._batch_size, len(jets)))
-                parts.append(self._predict_batch(searched, chosen, first_jet))
-                first_jet += len(chosen)
+                parts.append(self._predict_batch(searched, chosen, n_done, place_of))
+                n_done += len(chosen)
         if not parts:
             return self._nothing
         return Prediction(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
 
-    def _predict_batch(self, jets: PackedJets, chosen: IntArray, first_jet: int) -> Prediction:
+    def _predict_batch(
+        self, jets: PackedJets, chosen: IntArray, n_done: int, place_of: PlaceOfJet
+    ) -> Prediction:
         edges_gev = np.zeros(1, np.float32)  # mass bins play no part here
         batch = jets.batch(chosen, self._n_neighbors, edges_gev)
         embedding, _, distances = self._infer(PackedBatch(*map(tf.constant, batch)))
@@ -91,7 +103,7 @@ class Predictor:
             jet = bad[0]
             largest = float(np.abs(batch.features[batch.jet == jet]).max())
             raise DataError(
-                f"jet {first_jet + int(jet)}, counted from 0: the network gives no finite number"
+                f"{place_of(n_done + int(jet))}: the network gives no finite number"
                 f" for it; its largest feature is {largest:.3g}. Look at that jet: features are"
                 " angles, logarithms and cosines, of the order of 1 to 10"
             )
@@ -101,4 +113,5 @@ class Predictor:
             distances=distances,
             mass_gev=jets.mass_gev[chosen],
             jet_class=jets.jet_class[chosen],
+            n_constituents=MAX_CONSTITUENTS - jets.n_padded[chosen],
         )

@@ -5,6 +5,7 @@ batch-norm averages, Adam's moments and its two powers, and the counter of steps
 """
 
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +36,7 @@ from ucluster_tune.training.saved_model import (
 STEP_COUNTER: Final = "Variable"
 _ENDINGS: Final = ("/Adam", "/Adam_1")
 _POWERS: Final = ("beta1_power", "beta2_power")
-_SUFFIXES: Final = (".index", ".data-00000-of-00001", ".meta")
+PUBLISHED_SUFFIXES: Final = (".index", ".data-00000-of-00001", ".meta")
 
 
 def checkpoint_prefix(path: Path) -> Path:
@@ -44,7 +45,7 @@ def checkpoint_prefix(path: Path) -> Path:
     Raises:
         CheckpointError: there is none, or a folder holds several.
     """
-    for suffix in _SUFFIXES:
+    for suffix in PUBLISHED_SUFFIXES:
         if path.name.endswith(suffix):
             path = path.with_name(path.name.removesuffix(suffix))
     if _index(path).is_file():
@@ -139,19 +140,21 @@ def write_published(model: SavedModel, path: Path) -> int:
     variables = _variables(model)
     target = path.absolute()
     refuse_existing(target)
-    for suffix in _SUFFIXES[:2]:
+    for suffix in PUBLISHED_SUFFIXES[:2]:
         refuse_existing(target.with_name(target.name + suffix))
     temporary = target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        # TensorFlow's own error of a folder that cannot be written is for its developers.
+        _index(temporary).touch(exist_ok=False)
         _save(temporary, variables)
-        for suffix in reversed(_SUFFIXES[:2]):  # the index last: it makes the checkpoint
+        for suffix in reversed(PUBLISHED_SUFFIXES[:2]):  # the index last: it makes the checkpoint
             file = temporary.with_name(temporary.name + suffix)
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
             file.replace(target.with_name(target.name + suffix))
     except (OSError, tf.errors.OpError) as error:
-        reason = getattr(error, "strerror", None) or getattr(error, "message", str(error))
+        reason = _reason(error)
         raise CheckpointError(
             f"{target}: cannot be written: {reason}; choose a folder that can be written"
         ) from error
@@ -204,6 +207,16 @@ def _save(prefix: Path, variables: dict[str, Any]) -> None:
         shape_and_slices=[""] * len(names),
         tensors=[tf.constant(variables[name]) for name in names],
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return what went wrong without the names of TensorFlow's operations around it.
+
+    >>> _reason(OSError(28, "No space left on device"))
+    'No space left on device'
+    """
+    text = getattr(error, "strerror", None) or getattr(error, "message", str(error))
+    return re.sub(r"\{\{.*?\}\} ?| ?\[Op:\w*\]", "", str(text)).splitlines()[0].strip()
 
 
 def _index(prefix: Path) -> Path:

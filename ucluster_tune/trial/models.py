@@ -3,11 +3,15 @@
 Loads TensorFlow.
 """
 
+import shlex
 from pathlib import Path
+from typing import Final
 
 from ucluster_tune.data.locations import locate
+from ucluster_tune.data.manifest import MANIFEST_NAME
 from ucluster_tune.errors import CheckpointError
-from ucluster_tune.training.checkpoint import read_checkpoint
+from ucluster_tune.training.checkpoint import is_checkpoint, read_checkpoint
+from ucluster_tune.training.published_checkpoint import PUBLISHED_SUFFIXES
 from ucluster_tune.training.saved_model import (
     MODEL_JSON,
     SavedModel,
@@ -16,6 +20,12 @@ from ucluster_tune.training.saved_model import (
     read_model,
 )
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
+
+_IMPORT: Final = "ucluster-tune weights import"
+_NAME_ONE: Final = (
+    f"name a folder with {MODEL_JSON} (`{_IMPORT} CKPT` makes one of published"
+    " weights), a study, a trial such as studies/quickstart/trials/0001, or one of its checkpoints"
+)
 
 
 def open_model(path: Path | str) -> SavedModel:
@@ -31,6 +41,7 @@ def open_model(path: Path | str) -> SavedModel:
     if isinstance(path, str) and "://" in path:
         return _model_in_bucket(path)
     path = Path(path)
+    _refuse_foreign(path)
     if path.is_file() and path.name != MODEL_JSON:
         return model_of_checkpoint(read_checkpoint(path), str(path))
     folder = path.parent if path.name == MODEL_JSON else path
@@ -39,11 +50,28 @@ def open_model(path: Path | str) -> SavedModel:
     files = TrialFiles(folder)
     if files.last_epoch:
         return _best_model(files)
-    what = "no model is in it" if path.is_dir() else "no such folder"
-    raise CheckpointError(
-        f"{path}: {what}; name a folder with {MODEL_JSON} (`ucluster-tune weights import` makes"
-        " one), a study, a trial such as studies/quickstart/trials/0001, or one of its checkpoints"
-    )
+    if (folder / MANIFEST_NAME).is_file():
+        what = "this is a data set, and no model is in it"
+    else:
+        what = "no model is in it" if path.is_dir() else "no such folder"
+    raise CheckpointError(f"{path}: {what}; {_NAME_ONE}")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Raise for a file that is no checkpoint of ours, above all one of published weights."""
+    for suffix in PUBLISHED_SUFFIXES:
+        prefix = path.with_name(path.name.removesuffix(suffix))
+        if prefix.with_name(f"{prefix.name}.index").is_file() and not prefix.is_file():
+            raise CheckpointError(
+                f"{path}: a TensorFlow checkpoint, as of the published code; make a model folder"
+                f" of it with `{_IMPORT} {shlex.quote(str(prefix))} --to MODEL_DIR`, and"
+                " name MODEL_DIR"
+            )
+    if not path.is_file() or path.name == MODEL_JSON or is_checkpoint(path):
+        return
+    if (path.parent / MODEL_JSON).is_file():
+        raise CheckpointError(f"{path}: a file of a model folder; name the folder, {path.parent}")
+    raise CheckpointError(f"{path}: not a checkpoint of ucluster-tune; {_NAME_ONE}")
 
 
 def _model_in_bucket(uri: str) -> SavedModel:

@@ -4,12 +4,14 @@ import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from ucluster_tune.data.jet_stream import Chunk, JetSource, chunks_of, read_chunk
 from ucluster_tune.errors import MachineError, UClusterTuneError
 from ucluster_tune.training.prediction import Prediction, Predictor
 from ucluster_tune.training.saved_model import SavedModel
+from ucluster_tune.trial.jet_places import jet_place
 
 _CHUNKS_IN_FLIGHT = 2  # of a worker: the next one waits for it, and never more results for us
 _CHUNK_TIMEOUT_S = 900.0
@@ -25,7 +27,7 @@ def predict_here(model: SavedModel, source: JetSource, batch_size: int) -> Itera
     """
     predictor = Predictor(model, batch_size)
     for chunk in chunks_of(source):
-        yield predictor.predict(read_chunk(source, chunk), chunk.first_jet)
+        yield predictor.predict(read_chunk(source, chunk), partial(jet_place, source, chunk))
 
 
 def predict_with_workers(
@@ -101,4 +103,5 @@ class _PredictionWorker:
 
     def predict(self, chunk: Chunk) -> Prediction:
         """Return the clusters of a chunk."""
-        return self._predictor.predict(read_chunk(self._source, chunk), chunk.first_jet)
+        place_of = partial(jet_place, self._source, chunk)
+        return self._predictor.predict(read_chunk(self._source, chunk), place_of)
