@@ -163,7 +163,7 @@ def test_chunks_of_too_many_jets_are_refused_whatever_their_own_size(tmp_path, m
     refused(
         path,
         r"chunks \[1000, 1, 16\], whose 1000 jets take 1516000 bytes with all their columns, at"
-        r" most 524288 can be read; repack it:"
+        r" most 1048576 can be read; repack it:"
         r" `h5repack -l jetConstituentList:CHUNK=100x20x16 OLD\.h5 NEW\.h5`",
     )
 

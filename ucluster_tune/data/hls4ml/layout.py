@@ -45,10 +45,10 @@ _MAX_NAMES: Final = 1000
 _MAX_SHOWN_NAMES: Final = 100  # the published files have 59
 _MAX_SHOWN: Final = 40
 _MAX_SLOTS: Final = 2000  # constituents of a jet; the published files have 30 to 150
-_MAX_CHUNK_BYTES: Final = 256 << 20
+_MAX_CHUNK_BYTES: Final = 192 << 20  # 10 000 jets of 150 constituents in float64 take 183
 _READ_BYTES: Final = 16 << 20
-_MAX_READ_BYTES: Final = 64 << 20
-_MAX_UNPACKING: Final = 8  # times that a chunk is unpacked, one part of it being read at a time
+_MAX_READ_BYTES: Final = 32 << 20
+_MAX_UNPACKING: Final = 16  # times that a chunk is unpacked, one part of it being read at a time
 _MAX_COMPRESSION: Final = 1100  # deflate, the strongest filter that these files use, ends at 1032
 
 
