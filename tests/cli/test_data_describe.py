@@ -79,6 +79,7 @@ def test_a_picture_that_cannot_be_written_is_an_error(jets, tmp_path):
     result = describe(jets, "--plot", tmp_path / "nowhere" / "jets.png")
     assert result.exit_code == 1
     assert "cannot write the picture: No such file or directory" in result.stderr
+    assert "checking and reading" not in result.stderr, "told before anything is computed"
     result = describe(jets, "--plot", tmp_path / "jets.pdf")
     assert result.exit_code == 2
     assert "must end in .png" in result.stderr
@@ -101,3 +102,16 @@ def test_what_is_no_data_set_is_one_error(tmp_path):
         (line,) = result.stderr.splitlines()
         assert line.startswith("Error: ")
         assert fault in line
+
+
+def test_a_data_set_in_a_bucket_is_described_alike(jets, s3_server):
+    s3_server.make_bucket("data")
+    uri = s3_server.upload(jets, "data")
+    wanted, found = (json.loads(describe(place, "--json").stdout) for place in (jets, uri))
+    assert found.pop("path") == uri
+    del wanted["path"]
+    assert found == wanted
+    (jets / "test-00000.parquet").write_bytes(b"cut short")
+    result = describe(s3_server.upload(jets, "data", "damaged"))
+    assert result.exit_code == 1
+    assert "test-00000.parquet: cut short" in result.stderr

@@ -172,6 +172,8 @@ def test_numbers_of_the_model_are_those_of_its_predicted_clusters(measured):
         "outside_mass_window": 1100 - len(mass_gev),
         "other_class": 0,
         "unlabelled": 0,
+        "unknown_classes": [],
+        "without_constituents": 0,
         "by_class": dict(zip("wzt", np.bincount(jet_class).tolist(), strict=True)),
     }
     assert document["reference"]["accuracy"] == 0.81
@@ -245,9 +247,11 @@ def test_every_cell_of_the_table_is_a_number_of_the_json(measured):
     shown = [word for line in class_table[2:] for word in line.split()]
     assert len(set(shown)) > 12, "hardly a number twice: columns that change places are seen"
     by_class = zip(("W", "Z", "top"), jets["by_class"].values(), strict=True)
-    assert after(lines, "Jets", 2) == [
+    assert "warning" not in measured.table.stdout
+    assert after(lines, "Jets", 3) == [
         f"Jets {jets['passed']:,} of 1,100 pass 10 < mass < 200 GeV;"
         f" {jets['outside_mass_window']} outside the window",
+        "window as published, and as the model was trained",
         ", ".join(f"{label} {n_jets}" for label, n_jets in by_class),
     ]
     low, high = results["mass_thresholds"]["thresholds_gev"][0]
@@ -307,6 +311,44 @@ def test_the_models_own_selection_is_the_default(jets, tmp_path):
     assert wider["jets"]["passed"] == 60
 
 
+WIDE = "0 < mass < 500 GeV"
+PUBLISHED = "10 < mass < 200 GeV"
+BOTH = ("--mass-min", 0, "--mass-max", 300)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "n_passed", "origin"),
+    [
+        ("h5", (), 4, f"as published; the model was trained on {WIDE} (--window model)"),
+        ("parquet", (), 6, f"as the model was trained; published is {PUBLISHED} (--window pub"),
+        ("h5", ("--window", "model"), 6, "as the model was trained; published is"),
+        ("parquet", ("--window", "published"), 4, "as published; the model was trained on"),
+        ("h5", ("--mass-max", 300), 5, "from --mass-max, else as published; the model"),
+        ("h5", BOTH, 6, "from --mass-min and --mass-max"),
+    ],
+)
+def test_the_window_says_where_it_comes_from(tmp_path, kind, options, n_passed, origin):
+    """Masses of 5 and 250 GeV are those that the windows differ by."""
+    wide = replace(make_model(), selection=Selection(0.0, 500.0))
+    write_model(wide, tmp_path / "wide")
+    if kind == "h5":
+        file = made_up_file(7)
+        file.jet_column("j_mass")[:3] = 5.0, 250.0, 600.0
+        data = file.write(tmp_path / "jets.h5")
+    else:
+        table = made_up_jets(7)
+        masses = [5.0, 250.0, 600.0, *table["mass_gev"].to_pylist()[3:]]
+        field = table.schema.field("mass_gev")
+        table = table.set_column(1, field, pa.array(masses, field.type))
+        data = write_tables(tmp_path / "jets", {"test": table})
+    document, text = numbers(tmp_path / "wide", data, *options), ""
+    assert document["jets"]["passed"] == n_passed
+    assert document["selection"]["window_from"].startswith(origin)
+    if not options:
+        text = " ".join(run(tmp_path / "wide", data).stdout.split())
+        assert f"window {origin}" in text
+
+
 def test_hdf5_is_selected_as_published_and_says_how_many_jets_passed(model, tmp_path):
     file = made_up_file(60, classes=("w", "z", "t", "q"))
     file.jet_column("j_mass")[:12] = 250.0
@@ -334,15 +376,34 @@ def test_the_confusion_matrix_is_drawn(model, jets, tmp_path, name):
     assert f"confusion matrix: {tmp_path / name}" in result.stderr
 
 
+def test_where_no_picture_can_be_drawn_nothing_is_computed(model, jets):
+    result = run(model, jets, "--plot", "/sys/x.png")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: /sys/x.png: cannot write the picture: ")
+    assert "evaluating" not in result.stderr
+
+
+def test_a_picture_that_fails_takes_no_numbers_with_it(model, jets, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", fail)
+    result = run(model, jets, "--json", "--plot", tmp_path / "x.png")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["jets"]["passed"] == 60
+    assert "x.png: cannot write the picture: No space left on device" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "exit_code", "message"),
     [
+        (("--plot", "s3://bucket/x.png"), 2, "is a URI, and this must be a path"),
         (("--mass-min", 300), 2, "--mass-min 300 must be below --mass-max 200"),
         (("--mass-min", 180, "--mass-max", 190), 1, "none of 60 jets passes 180 < mass < 190"),
         (("--classes", "g"), 1, "none of 60 jets passes g with"),
         (("--classes", "b"), 2, "'b' is no class"),
         (("--plot", "confusion.gif"), 2, "must end in one of .png, .pdf, .svg"),
-        (("--plot", "no/such/folder/confusion.png"), 1, "cannot be written"),
+        (("--plot", "no/such/folder/confusion.png"), 1, "cannot write the picture: No such"),
         (("--bootstrap", 1), 2, "not in the range"),
         (("--split", "holdout"), 2, "'holdout' is not one of"),
         (("--mass-min", "nan"), 2, "not a number"),
@@ -363,7 +424,34 @@ def test_jets_without_labels_are_told(model, tmp_path):
     )
     result = run(model, data)
     assert result.exit_code == 1
-    assert "6 in the window have no class, and an accuracy needs classes" in result.stderr
+    reason = "6 in the window have no class or an unknown one, and an accuracy needs classes"
+    assert reason in result.stderr
+    assert "Unknown" not in result.stderr
+
+
+def test_an_unknown_class_is_named(model, tmp_path):
+    table = made_up_jets(8)
+    for name, labels in (("all", ["higgs"] * 8), ("some", ["w", "z", "t", "w", *["higgs"] * 4])):
+        changed = table.set_column(0, table.schema.field(0), pa.array(labels, pa.string()))
+        write_tables(tmp_path / name, {"test": changed})
+    result = run(model, tmp_path / "all")
+    assert result.exit_code == 1
+    assert "Unknown in column jet_class: 'higgs'; the classes are g, q, w, z, t" in result.stderr
+    counts = numbers(model, tmp_path / "some")["jets"]
+    assert (counts["unlabelled"], counts["unknown_classes"]) == (4, ["higgs"])
+    text = " ".join(run(model, tmp_path / "some").stdout.split())
+    assert "4 without class or of an unknown one ('higgs')" in text
+
+
+def test_jets_without_constituents_are_counted_and_told(model, tmp_path):
+    file = made_up_file(12)
+    file.constituents[[2, 5, 7]] = 0
+    file.jet_column("j_mass")[7] = 250.0  # not selected, so not counted
+    path = file.write(tmp_path / "jets.h5")
+    assert numbers(model, path)["jets"]["without_constituents"] == 2
+    text = " ".join(run(model, path).stdout.split())
+    assert "warning: 2 of the 11 have no constituents" in text
+    assert "`data convert` leaves such jets out" in text
 
 
 @pytest.mark.slow
@@ -383,8 +471,17 @@ def test_a_damaged_jet_has_the_name_that_predict_gives_it(model, tmp_path):
     for name in ("j1_etarel", "j1_phirel", "j1_deltaR", "j1_costhetarel"):
         file.column(name)[7] = 1e38
     path = file.write(tmp_path / "jets.h5")
-    wanted = f"Error: {path}: jet 7 has a constituent with j1_etarel "
-    assert wanted in run(model, path).stderr
+    wanted = f"Error: {path}: jet 7"
+    assert run(model, path).stderr.splitlines()[-1].startswith(wanted)
     out = str(tmp_path / "clusters.parquet")
     result = CliRunner().invoke(main, ["predict", str(model), str(path), "--out", out])
-    assert wanted in result.stderr
+    assert result.stderr.splitlines()[-1].startswith(wanted)
+
+
+def test_a_data_set_in_a_bucket_gives_the_same_numbers(model, jets, s3_server):
+    s3_server.make_bucket("data")
+    uri = s3_server.upload(jets, "data")
+    wanted, found = numbers(model, jets), numbers(model, uri)
+    assert found.pop("data") == f"{uri}, test jets"
+    del wanted["data"]
+    assert found == wanted

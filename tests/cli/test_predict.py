@@ -282,3 +282,15 @@ def test_nothing_is_overwritten(model, jets, tmp_path):
 def test_names_and_defaults_are_those_of_the_layers_below():
     assert predicting.SPLITS == SPLITS
     assert predicting.DEFAULT_BATCH == prediction.DEFAULT_BATCH
+
+
+def test_a_data_set_in_a_bucket_gives_the_same_rows(model, jets, tmp_path, s3_server):
+    s3_server.make_bucket("data")
+    uri = s3_server.upload(jets, "data")
+    _, wanted = predicted(model, jets, out=tmp_path / "wanted.parquet")
+    result, found = predicted(model, uri, out=tmp_path / "found.parquet")
+    assert found.to_pydict() == wanted.to_pydict()
+    assert f"100 jets of {uri}, jets in the order" in result.stdout
+    missing = run(model, "s3://data/none", "--out", tmp_path / "none.parquet")
+    assert missing.exit_code == 1
+    assert "s3://data/none: no such file or folder; name a data set" in missing.stderr

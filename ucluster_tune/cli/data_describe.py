@@ -9,6 +9,7 @@ import click
 
 from ucluster_tune.cli.jet_options import progress_bar
 from ucluster_tune.cli.local_path import LocalPath
+from ucluster_tune.cli.picture_file import refuse_unwritable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,6 +43,8 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.BadParameter(f"{plot} must end in .png", param_hint="'--plot'")
 
+    if plot is not None:
+        refuse_unwritable(plot)
     from ucluster_tune.data.description import describe_dataset
     from ucluster_tune.data.manifest import read_manifest
     from ucluster_tune.errors import DataError
@@ -55,10 +58,6 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
             with_spectra=plot is not None,
             on_bytes=lambda n_bytes: progress.advance(task, n_bytes),
         )
-    if plot is not None and not description.faults:
-        from ucluster_tune.report.spectra import draw_spectra
-
-        draw_spectra(description, plot)
     if as_json:
         click.echo(json.dumps(_document(description), indent=2, allow_nan=False))
     else:
@@ -67,6 +66,10 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
         click.secho(f"Warning: {remark}", fg="yellow", err=True)
     if description.faults:
         raise DataError("\n".join([f"{folder}: not whole", *description.faults]))
+    if plot is not None:
+        from ucluster_tune.report.spectra import draw_spectra
+
+        draw_spectra(description, plot)
     if not as_json:
         if plot is not None:
             click.echo(f"Spectra: {plot}")

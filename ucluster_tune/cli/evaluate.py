@@ -2,12 +2,15 @@
 
 import json
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ucluster_tune.cli.jet_options import ClassList, FiniteRange
+from ucluster_tune.cli.local_path import LocalPath
+from ucluster_tune.cli.picture_file import refuse_unwritable
 from ucluster_tune.cli.predicting import (
     DEFAULT_BATCH,
     SPLITS,
@@ -29,10 +32,14 @@ if TYPE_CHECKING:
     from ucluster_tune.training.saved_model import SavedModel
 
 PICTURES = (".png", ".pdf", ".svg")
+WINDOWS = ("published", "model")
 
 
-class PictureFile(click.Path):
+class PictureFile(LocalPath):
     """A file to draw into; its ending says the format."""
+
+    def __init__(self) -> None:
+        super().__init__("draw it here, and copy it with the bucket's own tool", dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The path; fails on endings that nothing can be drawn for."""
@@ -59,21 +66,27 @@ class PictureFile(click.Path):
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
 @click.option(
     "--plot",
-    type=PictureFile(path_type=Path, dir_okay=False),
+    type=PictureFile(),
     metavar="FILE",
     help="Draw the confusion matrix into a .png, .pdf or .svg.",
+)
+@click.option(
+    "--window",
+    type=click.Choice(WINDOWS),
+    help="Window of masses: 10 to 200 GeV as published, or the one that the model was trained on."
+    "  [default: published for HDF5, model for a data set]",
 )
 @click.option(
     "--mass-min",
     type=FiniteRange(0.0, 1e6),
     metavar="GEV",
-    help="Jets at or below are left out.  [default: as the model was trained, 10 as published]",
+    help="Jets at or below are left out, in place of the window's lower end.",
 )
 @click.option(
     "--mass-max",
     type=FiniteRange(0.0, 1e6),
     metavar="GEV",
-    help="Jets at or above are left out.  [default: as the model was trained, 200 as published]",
+    help="Jets at or above are left out, in place of the window's upper end.",
 )
 @click.option(
     "--classes",
@@ -100,6 +113,7 @@ def evaluate(
     split: str | None,
     as_json: bool,
     plot: Path | None,
+    window: str | None,
     mass_min: float | None,
     mass_max: float | None,
     classes: tuple[str, ...] | None,
@@ -115,14 +129,17 @@ def evaluate(
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
     thresholds, chosen on training jets.
     """
-    from ucluster_tune.data.selection import select_labels
-    from ucluster_tune.report.evaluation import evaluation_document
+    from ucluster_tune.report.evaluation import evaluation_document, measurable_labels
 
+    if plot is not None:
+        refuse_unwritable(plot)
     with opened_source(data, split, default_split="test") as source:
         model = load_model(model_dir)
-        selection = _selection(model, mass_min, mass_max, classes)
-        labels = select_labels(source, selection)
-        cluster = _clusters(model, source, selection, workers)
+        own = model.selection
+        selection, origin = _window(source, own, window, mass_min, mass_max)
+        selection = replace(selection, classes=own.classes if classes is None else classes)
+        labels = measurable_labels(source, selection)
+        cluster, n_empty = _clusters(model, source, selection, workers)
         document = evaluation_document(
             model,
             source,
@@ -132,12 +149,19 @@ def evaluate(
             cluster,
             bootstrap,
             seed,
+            window_from=origin,
+            n_without_constituents=n_empty,
         )
-    if plot is not None:
-        _draw(document, labels.class_names, plot)
     if as_json:
         click.echo(json.dumps(document, indent=2, allow_nan=False))
-        return
+    else:
+        _print(document, model_dir, data)
+    if plot is not None:
+        _draw(document, labels.class_names, plot)
+
+
+def _print(document: dict[str, Any], model_dir: str, data: str) -> None:
+    """Prints the numbers as people read them, and what to type next."""
     from rich.console import Console
 
     from ucluster_tune.report.assessment_view import assessment_view
@@ -147,42 +171,62 @@ def evaluate(
     click.echo(f"Next, the cluster of every jet: {shlex.join(words)}")
 
 
-def _selection(
-    model: "SavedModel",
+def _window(
+    source: "JetSource",
+    own: "Selection",
+    chosen: str | None,
     mass_min: float | None,
     mass_max: float | None,
-    classes: tuple[str, ...] | None,
-) -> "Selection":
-    """Returns what the model was trained on, where the options say nothing else."""
+) -> "tuple[Selection, str]":
+    """Returns the window of masses, and in words where it comes from.
+
+    HDF5 files hold all masses, and numbers about them are read beside the published ones; a data
+    set is measured as the search that trained the model measured it.
+    """
+    from ucluster_tune.data.hls4ml.stream import Hls4mlJets
     from ucluster_tune.data.selection import Selection
 
-    trained = model.selection
-    low = trained.mass_min_gev if mass_min is None else mass_min
-    high = trained.mass_max_gev if mass_max is None else mass_max
+    published, own = Selection(), replace(own, classes=None)
+    if chosen is None:
+        chosen = "published" if isinstance(source, Hls4mlJets) else "model"
+    window = published if chosen == "published" else own
+    if own == published:
+        origin = "as published, and as the model was trained"
+    elif window == published:
+        origin = f"as published; the model was trained on {own} (--window model)"
+    else:
+        origin = f"as the model was trained; published is {published} (--window published)"
+    given = {"--mass-min": mass_min, "--mass-max": mass_max}
+    named = " and ".join(name for name, value in given.items() if value is not None)
+    if named:
+        origin = f"from {named}" if "and" in named else f"from {named}, else {origin}"
+    low = window.mass_min_gev if mass_min is None else mass_min
+    high = window.mass_max_gev if mass_max is None else mass_max
     if low >= high:
         raise click.UsageError(f"--mass-min {low:g} must be below --mass-max {high:g}")
-    return Selection(low, high, trained.classes if classes is None else classes)
+    return Selection(low, high), origin
 
 
 def _clusters(
     model: "SavedModel", source: "JetSource", selection: "Selection", n_workers: int
-) -> "IntArray":
-    """Returns the cluster of each selected jet."""
+) -> "tuple[IntArray, int]":
+    """Returns the cluster of each selected jet, and how many of them have no constituents."""
     import numpy as np
 
     from ucluster_tune.data.selection import SelectedJets
     from ucluster_tune.report.jet_progress import JetProgress
 
     selected = SelectedJets(source, selection)
-    clusters = []
+    clusters, n_empty = [], 0
     with (
         JetProgress("evaluating", sum(source.block_sizes)) as progress,
         predictions(model, selected, n_workers, DEFAULT_BATCH) as found,
     ):
         for part in found:
             clusters.append(part.cluster)
+            n_empty += int((part.n_constituents == 0).sum())
             progress.advance(len(part.cluster))
-    return np.concatenate(clusters)
+    return np.concatenate(clusters), n_empty
 
 
 def _draw(document: dict[str, Any], class_names: tuple[str, ...], path: Path) -> None:
@@ -197,6 +241,6 @@ def _draw(document: dict[str, Any], class_names: tuple[str, ...], path: Path) ->
         draw_confusion_matrix(confusion, class_names, title, path)
     except OSError as error:
         raise MachineError(
-            f"{path}: cannot be written: {error.strerror or error}; choose another folder"
+            f"{path}: cannot write the picture: {error.strerror or error}; choose another folder"
         ) from error
     click.echo(f"confusion matrix: {path}", err=True)

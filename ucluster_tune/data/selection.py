@@ -115,7 +115,8 @@ def select_labels(source: JetSource, selection: Selection) -> SelectedLabels:
     unlabelled = in_window & (jet_class < 0)
     if not passes.any():
         reason = (
-            f"; {int(unlabelled.sum())} in the window have no class, and an accuracy needs classes"
+            f"; {int(unlabelled.sum())} in the window have no class or an unknown one, and an"
+            " accuracy needs classes"
             if unlabelled.any()
             else ""
         )

@@ -26,7 +26,7 @@ def assessment_view(document: Mapping[str, Any]) -> RenderableType:
         for key, words in (
             ("outside_mass_window", "outside the window"),
             ("other_class", "of other classes"),
-            ("unlabelled", "without class"),
+            ("unlabelled", _without_class(jets["unknown_classes"])),
         )
         if jets[key]
     ]
@@ -37,7 +37,9 @@ def assessment_view(document: Mapping[str, Any]) -> RenderableType:
             f"Jets   {jets['passed']:,} of {jets['read']:,} pass {document['selection']['text']}"
             + (f"; {', '.join(left_out)}" if left_out else "")
         ),
+        Text(f"       window {document['selection']['window_from']}"),
         Text(f"       {by_class}"),
+        *(Text(line, style="yellow") for line in _warnings(jets)),
         Text(),
         _results_table(document),
         Text(),
@@ -46,6 +48,19 @@ def assessment_view(document: Mapping[str, Any]) -> RenderableType:
         *(Text(line, style="dim") for line in _notes(document)),
     ]
     return Group(*parts)
+
+
+def _without_class(unknown: list[str]) -> str:
+    names = ", ".join(map(repr, unknown))
+    return f"without class or of an unknown one ({names})" if unknown else "without class"
+
+
+def _warnings(jets: Mapping[str, Any]) -> list[str]:
+    n_jets = jets["without_constituents"]
+    return [
+        f"warning: {n_jets:,} of the {jets['passed']:,} have no constituents, so that the network"
+        " sees nothing of them; `data convert` leaves such jets out"
+    ] * (n_jets > 0)
 
 
 def _results_table(document: Mapping[str, Any]) -> RenderableType:

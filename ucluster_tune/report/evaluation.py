@@ -4,9 +4,13 @@ from dataclasses import replace
 from typing import Any
 
 from ucluster_tune.config.study import ReferenceConfig
+from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.jet_stream import JetSource
 from ucluster_tune.data.packed import IntArray
+from ucluster_tune.data.schema import JET_CLASS
 from ucluster_tune.data.selection import SelectedLabels, Selection, select_labels
+from ucluster_tune.errors import DataError
+from ucluster_tune.report.unknown_classes import unknown_classes
 from ucluster_tune.training.assessment import PUBLISHED_BATCH, assess, assess_mass_alone
 from ucluster_tune.training.saved_model import SavedModel
 
@@ -20,6 +24,9 @@ def evaluation_document(
     cluster: IntArray,
     n_resamples: int,
     seed: int,
+    *,
+    window_from: str,
+    n_without_constituents: int,
 ) -> dict[str, Any]:
     """Returns all numbers, as plain values.
 
@@ -32,6 +39,8 @@ def evaluation_document(
         cluster: int64 [selected jet].
         n_resamples: of the bootstrap.
         seed: of k-means and bootstrap.
+        window_from: where the window of masses comes from, in words.
+        n_without_constituents: selected jets of which nothing but padding was seen.
     """
     n_clusters = model.config.n_clusters
     training = None
@@ -54,6 +63,7 @@ def evaluation_document(
             "mass_max_gev": selection.mass_max_gev,
             "classes": list(labels.class_names),
             "text": str(selection),
+            "window_from": window_from,
         },
         "jets": {
             "read": labels.n_read,
@@ -61,6 +71,8 @@ def evaluation_document(
             "outside_mass_window": labels.n_outside,
             "other_class": labels.n_other_class,
             "unlabelled": labels.n_unlabelled,
+            "unknown_classes": unknown_classes(source) if labels.n_unlabelled else [],
+            "without_constituents": n_without_constituents,
             "by_class": counts,
         },
         "n_clusters": n_clusters,
@@ -70,6 +82,25 @@ def evaluation_document(
         "results": {name: found.as_dict() for name, found in results.items()},
         "reference": {"accuracy": reference.accuracy, "source": reference.source},
     }
+
+
+def measurable_labels(source: JetSource, selection: Selection) -> SelectedLabels:
+    """Returns masses and classes of the jets that pass.
+
+    Raises:
+        DataError: none passes; names the classes that are not known.
+    """
+    try:
+        return select_labels(source, selection)
+    except DataError as error:
+        unknown = unknown_classes(source)
+        if not unknown:
+            raise
+        names = ", ".join(map(repr, unknown))
+        raise DataError(
+            f"{error}\nUnknown in column {JET_CLASS}: {names}; the classes are"
+            f" {', '.join(CLASS_NAMES)}"
+        ) from error
 
 
 def _chosen_on(training: SelectedLabels | None) -> str:
