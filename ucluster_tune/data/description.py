@@ -1,4 +1,4 @@
-"""What is in a data set: numbers and histograms, read some thousand jets at a time, in flat memory."""
+"""What is in a data set: numbers and histograms, read piece by piece in flat memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
