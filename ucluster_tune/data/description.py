@@ -1,4 +1,4 @@
-"""What is in a data set: numbers and histograms, read row group by row group in flat memory."""
+"""What is in a data set: numbers and histograms, read piece by piece in flat memory."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field

@@ -32,6 +32,7 @@ from ucluster_tune.errors import DataError, MissingError
 LABELS: Final = [JET_CLASS, MASS_GEV]
 ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
 
+_BUFFER_BYTES: Final = 1 << 18  # of a column; without, all columns of a row group are read whole
 _MAX_CLASS_BYTES: Final = 64  # of a jet; the names that there are take 5
 _MAX_SHOWN: Final = 40
 _MEND: Final = "copy the data set again from where it came, or make it again"
@@ -74,6 +75,7 @@ class JetFile:
                 stream,
                 metadata=known,
                 pre_buffer=not self.place.is_local,
+                buffer_size=_BUFFER_BYTES if self.place.is_local else 0,
                 read_dictionary=[JET_CLASS],  # a long name that repeats takes its room once
             ) as file:
                 if known is None:

@@ -1,13 +1,11 @@
 """Files that are not what they should be end in one error that names the file and the fault."""
 
-import subprocess
-import sys
-
 import h5py
 import numpy as np
 import pytest
 
 from tests.hls4ml_files import JET_NAMES, made_up_file
+from tests.peak_memory import growth_mib
 from ucluster_tune.data.hls4ml import layout
 from ucluster_tune.data.hls4ml.jets import check_file, read_blocks
 from ucluster_tune.errors import DataError
@@ -171,18 +169,13 @@ def test_chunks_of_too_many_jets_are_refused_whatever_their_own_size(tmp_path, m
 def test_memory_stays_flat_whatever_the_chunks(tmp_path):
     """40 000 jets of 256 MB in chunks of a constituent each."""
     path = chunked_by_column(tmp_path / "jets.h5", 40_000)
-    code = (
-        "import sys, resource; from pathlib import Path;"
-        "from ucluster_tune.data.hls4ml.jets import read_blocks;"
-        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
-        "before = peak(); n = sum(map(len, read_blocks(Path(sys.argv[1]), 'jets')));"
-        "print(n, peak() - before)"
+    growth, n_jets = growth_mib(
+        "import sys; from ucluster_tune.data.hls4ml.jets import read_blocks",
+        "print(sum(map(len, read_blocks(sys.argv[1], 'jets'))))",
+        path,
     )
-    command = [sys.executable, "-c", code, str(path)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    n_jets, growth_mib = output.split()
-    assert int(n_jets) == 40_000
-    assert float(growth_mib) < 220
+    assert n_jets == "40000"
+    assert growth < 220
 
 
 def test_damage_is_one_error(jets_h5):
