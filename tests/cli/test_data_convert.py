@@ -35,7 +35,8 @@ def test_a_data_set_is_made_and_described(tmp_path):
     )
     n_heavy = 108 - sum(sizes)
     assert second == (
-        f"180 jets were read; left out: 72 of another class, {n_heavy} outside the mass range"
+        f"180 jets were read; left out: 36 without a class, 36 of another class,"
+        f" {n_heavy} outside the mass range"
     )
     assert last == f"Next: ucluster-tune data describe '{out}'"
     assert "converting jets" in result.stderr

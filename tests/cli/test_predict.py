@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests import small_study
-from tests.hls4ml_files import write_folder, write_tar
+from tests.hls4ml_files import made_up_file, write_folder, write_tar
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from tests.training.test_prediction import make_model
@@ -140,6 +140,15 @@ def test_an_archive_without_room_to_unpack_it_names_the_folder(model, tmp_path, 
     assert result.exit_code == 1
     assert "1000 are free at" in result.stderr
     assert f"TMPDIR names the folder, {tempfile.gettempdir()} now" in result.stderr
+
+
+def test_a_file_that_labels_some_classes_is_predicted_with_a_warning(model, tmp_path):
+    file = made_up_file(5)
+    file.jet_names[file.jet_names.index(b"j_g")] = b"j_gluon"
+    path = file.write(tmp_path / "jets.h5")
+    result = run(model, path, "--out", tmp_path / "clusters.parquet")
+    assert result.exit_code == 0, result.stderr
+    assert f"Warning: {path}: has no column j_g" in result.stderr
 
 
 def test_hdf5_files_have_no_splits(model, tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests import small_study
-from tests.hls4ml_files import write_folder, write_tar
+from tests.hls4ml_files import made_up_file, write_folder, write_tar
 from tests.zenodo_server import local_zenodo
 from ucluster_tune.cli.main import main
 from ucluster_tune.cli.run import _warn_of_own_disk
@@ -50,6 +50,21 @@ def study_file(tmp_path, path):
     file = tmp_path / "study.yaml"
     file.write_text(f"data: {{path: '{path}', classes: [w, z, t]}}\n{SMALL}")
     return file
+
+
+@pytest.mark.parametrize("command", [("check",), ("run", "--yes"), ("train", "--out", "x")])
+def test_files_without_all_classes_are_refused_before_anything_starts(
+    tmp_path, monkeypatch, cache, command
+):
+    monkeypatch.chdir(tmp_path)
+    file = made_up_file(20)
+    file.jet_names[file.jet_names.index(b"j_g")] = b"j_gluon"
+    file.write(tmp_path / "jets" / "a.h5")
+    result = typed(command[0], study_file(tmp_path, "jets"), *command[1:])
+    assert result.exit_code == 1
+    assert "a.h5: labels only some classes: jets has no column j_g: a search" in result.stderr
+    assert "No faults" not in result.stdout
+    assert not cache.exists()
 
 
 def test_check_says_what_would_be_fetched_and_asks_nobody(zenodo, cache):

@@ -1,6 +1,8 @@
 """Parquet files that lie end in one error, or are read; checksums that fit do not help them."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -156,3 +158,49 @@ def test_flipped_bytes_are_read_or_refused_but_never_a_traceback(jets):
         (jets / TRAIN).write_bytes(damaged)
         n_refused += any(outcomes(jets))
     assert n_refused > 20
+
+
+def test_a_long_class_name_is_held_once_and_told_in_part(jets):
+    """400 000 jets whose class is one name of 20 000 characters: 8 GB, where it is repeated."""
+    n_jets = 400_000
+    table = pq.read_table(jets / TRAIN).slice(0, 1)
+    for name in FEATURE_NAMES:
+        table = with_column(table, name, pa.array([[0.5]], pa.list_(pa.float32())))
+    table = table.take(pa.array(np.zeros(n_jets, np.int64)))
+    codes = pa.array(np.zeros(n_jets, np.int32))
+    long = pa.DictionaryArray.from_arrays(codes, pa.array(["w" * 20_000]))
+    table = with_column(table, "jet_class", long)
+    pq.write_table(table, jets / TRAIN, row_group_size=n_jets, store_schema=False)
+    assert (jets / TRAIN).stat().st_size < 100_000
+    adopt(jets)
+    code = (
+        "import resource, sys\n"
+        "from ucluster_tune.config.trial import DataConfig\n"
+        "from ucluster_tune.data.dataset import open_dataset\n"
+        "from ucluster_tune.data.description import describe_dataset\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024\n"
+        "before = peak()\n"
+        "told = describe_dataset(sys.argv[1]).faults[0]\n"
+        "try: open_dataset(DataConfig(path=sys.argv[1]))\n"
+        "except Exception as error: told = f'{told} {error}'\n"
+        "print(peak() - before, told)"
+    )
+    command = [sys.executable, "-c", code, str(jets)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    growth_mib, told = output.split(maxsplit=1)
+    assert told.count(f"unknown class '{'w' * 40}'...") == 2
+    assert "w" * 41 not in told
+    assert int(growth_mib) < 300
+
+
+def test_class_names_that_take_much_room_are_not_read(jets):
+    names = pa.array([f"{index:05d}" + "w" * 20_000 for index in range(48)])
+    changed(jets, lambda table: with_column(table, "jet_class", names))
+    table = pq.read_table(jets / TRAIN)
+    pq.write_table(table, jets / TRAIN, use_dictionary=False)
+    refused(jets, "column jet_class takes 960")
+
+
+def test_classes_that_are_stored_as_a_dictionary_are_read(jets):
+    changed(jets, lambda t: with_column(t, "jet_class", t["jet_class"].dictionary_encode()))
+    assert outcomes(jets) == [None, None]

@@ -122,10 +122,10 @@ def test_progress_counts_each_file_twice(jets):
 def test_masses_beyond_the_histogram_are_clipped_to_the_exact_end(tmp_path):
     table = made_up_jets(40)
     index = table.schema.get_field_index("mass_gev")
-    masses = pa.array(np.full(40, 1e30, np.float32))
+    masses = pa.array(np.full(40, 5e4, np.float32))
     heavy = table.set_column(index, table.schema.field(index), masses)
     found = describe_dataset(write_tables(tmp_path / "jets", {"train": heavy}))
-    assert found.mass_gev["w"]["max"] == np.float32(1e30)
+    assert found.mass_gev["w"]["max"] == 5e4
 
 
 def test_no_data_set_is_an_error(tmp_path):

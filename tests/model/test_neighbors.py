@@ -136,3 +136,13 @@ def test_the_search_made_once_is_that_of_each_batch():
     batch = jets.batch(chosen, 10, EDGES_GEV)
     _, _, found = first_of(constituents[chosen])
     assert np.array_equal(np.sort(batch.first_neighbors), np.sort(found))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])  # squared, the last overflows
+def test_where_the_network_diverges_neighbors_are_rows_that_there_are(value):
+    jets = packed(jets_of(4, 30, 100))
+    batch = jets.batch(np.arange(len(jets)), 10, EDGES_GEV)
+    values = tf.fill([len(batch.features), 5], tf.constant(value, tf.float32))
+    found = feature_space_neighbors(values, batch.dense_rows, batch.dense_columns, 10).numpy()
+    assert found.min() >= 0
+    assert found.max() < len(batch.features)

@@ -205,6 +205,15 @@ def test_second_run_of_a_trial_is_deleted(books: Any) -> None:
     assert mirror.changes == ["trial 0001: a run too many in MLflow, deleted"]
 
 
+def test_value_that_an_extension_gave_to_earlier_trials_is_told(books: Any) -> None:
+    books.tell(BEGIN, *epochs(1, 6), trial_ended("0001", "complete", 6))
+    mirror = later(books)
+    books.record.trials["0001"].hyperparameters["model.n_neighbors"] = 10
+    mirror.start()
+    books.close()
+    assert mirror.changes == ["trial 0001: model.n_neighbors told, which MLflow lacked"]
+
+
 HOLD = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1])

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import numpy as np
 import pytest
@@ -115,11 +116,15 @@ def test_another_seed_gives_other_weights(uninterrupted, jets_folder):
     assert not np.array_equal(others[0].parameters, checkpoints[0].parameters)
 
 
-def test_a_loss_that_is_not_finite_ends_training_with_its_place(jets_folder):
-    trainer = make_trainer(small_config(jets_folder, learning_rate=1e30), OneWorker())
-    message = r"loss is not finite .* in epoch 1, step [23], at learning rate 1e\+30: try a lower"
-    with pytest.raises(NonFiniteLossError, match=message):
-        train(trainer, 2)
+@pytest.mark.parametrize("rate", [1e10, 1e20, 1e30])
+def test_a_loss_that_is_not_finite_ends_training_with_its_place(jets_folder, rate):
+    """However far the weights are thrown: distances of neighbours overflow before the loss."""
+    config = small_config(jets_folder, learning_rate=rate)
+    model = config.model.model_copy(update={"n_neighbors": 10})
+    trainer = make_trainer(config.model_copy(update={"model": model}), OneWorker())
+    place = rf"epoch [12], step \d+, at learning rate {re.escape(f'{rate:g}')}: try a lower"
+    with pytest.raises(NonFiniteLossError, match=rf"not finite .*{place}"):
+        train(trainer, 4)
     assert issubclass(NonFiniteLossError, TrainingError)
 
 

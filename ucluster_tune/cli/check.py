@@ -36,14 +36,15 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check a search-space file and show the plan.
 
     Finds all faults of FILE at once, each with its place, the rule and the value; opens the data
-    set, or says what would be fetched and converted; then shows what a run would do. Starts and
-    fetches nothing.
+    set, or looks at HDF5 files and says what would be fetched and converted; then shows what a
+    run would do. Starts and fetches nothing.
     """
     from ucluster_tune.cli.prepared_data import study_at
-    from ucluster_tune.data.preparation import plan_preparation
+    from ucluster_tune.data.preparation import check_files, plan_preparation
 
     study = load_study_config(file, overrides)
     preparation = plan_preparation(study.data)
+    check_files(preparation)
     jets = describe_jets(study_at(study, preparation)) if preparation.is_ready else {}
     plan = plan_study(study, this_machine())
     if as_json:

@@ -80,7 +80,7 @@ from ucluster_tune.cli.local_path import LocalPath
     metavar="N",
     default=0,
     show_default=True,
-    help="Jets with values that are not finite to leave out, before giving up.",
+    help="Jets with values that are not finite or absurd to leave out, before giving up.",
 )
 def convert(
     *,
@@ -141,4 +141,6 @@ def convert(
     reasons = "".join(f", {n} {reason}" for reason, n in conversion.left_out.items())
     left_out = f"; left out:{reasons[1:]}" if reasons else ""
     click.echo(f"{conversion.n_jets} jets were read{left_out}")
+    for remark in conversion.remarks:
+        click.secho(f"Warning: {remark}", fg="yellow", err=True)
     click.echo(f"Next: {program()} data describe {shlex.quote(str(out))}")

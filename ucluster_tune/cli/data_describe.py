@@ -62,6 +62,8 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
         click.echo(json.dumps(_document(description), indent=2, allow_nan=False))
     else:
         _print(description)
+    for remark in description.remarks:
+        click.secho(f"Warning: {remark}", fg="yellow", err=True)
     if description.faults:
         raise DataError("\n".join([f"{folder}: not whole", *description.faults]))
     if plot is not None:
@@ -83,6 +85,7 @@ def _document(description: "DatasetDescription") -> dict[str, Any]:
         "path": str(description.path),
         "is_whole": not description.faults,
         "faults": list(description.faults),
+        "remarks": list(description.remarks),
         "name": manifest.name,
         "source": manifest.source,
         "command": manifest.command,

@@ -15,6 +15,7 @@ from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:
+    from ucluster_tune.data.hls4ml.stream import Hls4mlJets
     from ucluster_tune.data.jet_stream import JetSource
     from ucluster_tune.training.prediction import Prediction
     from ucluster_tune.training.saved_model import SavedModel
@@ -69,7 +70,10 @@ def opened_source(
         if split is not None:
             raise click.UsageError(f"--split {split}: HDF5 files have no splits; leave it out")
         with TemporaryDirectory(prefix="ucluster-tune-") as scratch:
-            yield _hls4ml_source(Path(place), Path(scratch))
+            files = _hls4ml_source(Path(place), Path(scratch))
+            for remark in files.remarks:
+                click.secho(f"Warning: {remark}", fg="yellow", err=True)
+            yield files
         return
     from ucluster_tune.data.jet_stream import open_parquet
 
@@ -78,7 +82,7 @@ def opened_source(
     yield source
 
 
-def _hls4ml_source(place: Path, scratch: Path) -> "JetSource":
+def _hls4ml_source(place: Path, scratch: Path) -> "Hls4mlJets":
     from ucluster_tune.data.hls4ml.sources import find_source_files
     from ucluster_tune.data.hls4ml.stream import open_hls4ml
 

@@ -21,9 +21,10 @@ def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
     Says how large what is missing is, and asks unless `yes`; raises DataError where there is
     nobody to ask.
     """
-    from ucluster_tune.data.preparation import plan_preparation, size_of
+    from ucluster_tune.data.preparation import check_files, plan_preparation, size_of
 
     preparation = plan_preparation(study.data)
+    check_files(preparation)
     if not preparation.is_ready:
         size = size_of(preparation, say=lambda line: click.echo(line, err=True))
         click.echo(f"{study.data.path}: {size.told()}", err=True)
@@ -74,6 +75,8 @@ def _prepare(preparation: "Preparation", size: "Size", name: str) -> None:
             say=lambda line: progress.console.print(line, markup=False, highlight=False),
         )
     if conversion is not None:
+        for remark in conversion.remarks:
+            click.secho(f"Warning: {remark}", fg="yellow", err=True)
         n_jets = sum(file.n_jets for file in conversion.manifest.files)
         where = "in the cache" if preparation.kept is None else f"at {preparation.kept}"
         click.echo(f"{name}: {n_jets} of {conversion.n_jets} jets are {where} now", err=True)

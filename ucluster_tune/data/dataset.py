@@ -7,6 +7,7 @@ from itertools import groupby
 import numpy as np
 
 from ucluster_tune.config.trial import DataConfig
+from ucluster_tune.data.bounds import MassCensus
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import Manifest, read_manifest, verify_files
@@ -183,10 +184,22 @@ def _refuse_empty(dataset: JetDataset, split: str) -> None:
         raise DataError(
             f"{config.path}: no {split} jets of {', '.join(dataset.class_names)} with {window};"
             " widen data.mass_min_gev and data.mass_max_gev, or check the data set"
+            f"{_unit_hint(dataset, split)}"
         )
     empty = [name for name, n_jets in counts.items() if n_jets == 0]
     if empty:
         raise DataError(
             f"{config.path}: no {split} jets of class {', '.join(empty)} with {window};"
             " leave the class out of data.classes, widen the mass window, or add jets"
+            f"{_unit_hint(dataset, split)}"
         )
+
+
+def _unit_hint(dataset: JetDataset, split: str) -> str:
+    """Return what speaks for masses in MeV, which no window in GeV takes."""
+    census = MassCensus()
+    for jet_file, _ in groupby(dataset.row_groups[split], lambda group: group.file):
+        for table in label_tables(jet_file):
+            census.take(table[MASS_GEV].to_numpy())
+    remark = census.unit_remark()
+    return f"; {remark}" if remark else ""

@@ -10,11 +10,20 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ucluster_tune.data.bounds import MassCensus
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import Manifest, ManifestFile, read_manifest, verify_files
-from ucluster_tune.data.parquet_files import ALL_COLUMNS, JetFile, check_lists, flat
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, SPLITS
+from ucluster_tune.data.parquet_files import (
+    ALL_COLUMNS,
+    JetFile,
+    check_lists,
+    check_masses,
+    class_index,
+    flat,
+    refuse_unknown_classes,
+)
+from ucluster_tune.data.schema import MASS_GEV, SPLITS
 from ucluster_tune.errors import DataError
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -30,6 +39,8 @@ _MASS_BIN_GEV: Final = 0.1
 _N_MASS_BINS: Final = 20_000  # up to 2 TeV; heavier jets go to the last one
 _N_SPECTRUM_BINS: Final = 60
 _N_SAMPLED_ROW_GROUPS: Final = 16
+_MAX_SAMPLED_JETS: Final = 4096
+_JETS_AT_A_TIME: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class DatasetDescription:
         path: its folder.
         manifest: as read.
         faults: what is wrong, one line each; with any, nothing below is known.
+        remarks: what is allowed and yet strange, one line each.
         splits: by name.
         mass_gev: class to quantiles, by name of the quantile; exact to 0.1 GeV.
         n_constituents: the same of the number of constituents, exact.
@@ -80,6 +92,7 @@ class DatasetDescription:
     path: Location
     manifest: Manifest
     faults: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
     splits: dict[str, SplitDescription] = field(default_factory=dict)
     mass_gev: dict[str, dict[str, float]] = field(default_factory=dict)
     n_constituents: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -137,6 +150,7 @@ def describe_dataset(
         folder,
         manifest,
         tuple(faults),
+        remarks=census.masses.remarks(),
         splits=splits,
         mass_gev=census.mass_quantiles(),
         n_constituents=census.multiplicity_quantiles(),
@@ -154,9 +168,9 @@ def _read_split(
     jets = np.zeros(len(_KEYS), np.int64)
     n_row_groups = 0
     for file in files:
-        for table in _row_groups(JetFile(folder / file.path, file.n_bytes)):
+        for _, start, table in _batches(JetFile(folder / file.path, file.n_bytes)):
             jets += census.take(table)
-            n_row_groups += 1
+            n_row_groups += start == 0
         on_bytes(file.n_bytes)
     return SplitDescription(
         n_files=len(files),
@@ -166,22 +180,22 @@ def _read_split(
     )
 
 
-def _row_groups(jet_file: JetFile, chosen: Sequence[int] | None = None) -> Iterator[pa.Table]:
-    """Yield the row groups of a file, checked."""
+def _batches(
+    jet_file: JetFile, chosen: Sequence[int] | None = None
+) -> Iterator[tuple[int, int, pa.Table]]:
+    """Yield some thousand jets at a time, checked: row group, first row in it, table."""
     with jet_file.opened() as file:
         for index in range(file.num_row_groups) if chosen is None else chosen:
-            table = file.read_row_group(index, ALL_COLUMNS)
-            where = f"{jet_file}, row group {index}"
-            if not np.isfinite(table[MASS_GEV].to_numpy()).all():
-                raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite")
-            unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - {*CLASS_NAMES, None}
-            if unknown:
-                raise DataError(
-                    f"{where}, column {JET_CLASS}: unknown class {min(unknown)!r};"
-                    f" classes are {', '.join(CLASS_NAMES)}"
-                )
-            check_lists(table, where)
-            yield table
+            where, start = f"{jet_file}, row group {index}", 0
+            for batch in file.iter_batches(
+                _JETS_AT_A_TIME, row_groups=[index], columns=ALL_COLUMNS
+            ):
+                table = pa.Table.from_batches([batch])
+                check_masses(table[MASS_GEV].to_numpy(), where, start)
+                refuse_unknown_classes(table, where)
+                check_lists(table, where, start + np.arange(len(batch)))
+                yield index, start, table
+                start += len(batch)
 
 
 def _count_faults(
@@ -199,6 +213,7 @@ class _Census:
 
     def __init__(self) -> None:
         self.spectra: dict[str, Spectrum] = {}
+        self.masses = MassCensus()
         self._mass = np.zeros((len(_KEYS), _N_MASS_BINS), np.int64)
         self._mass_ends = np.tile([np.inf, -np.inf], (len(_KEYS), 1))
         self._multiplicity = np.zeros((len(_KEYS), MAX_CONSTITUENTS + 1), np.int64)
@@ -207,13 +222,12 @@ class _Census:
         self._n_constituents = 0
 
     def take(self, table: pa.Table) -> Counts:
-        """Count the jets of a row group; return their number by class: int64 [class]."""
-        index = pc.fill_null(
-            pc.index_in(table[JET_CLASS], pa.array(CLASS_NAMES)), len(CLASS_NAMES)
-        )
-        key = np.asarray(index.to_numpy(), np.int64)
+        """Count the jets of a table; return their number by class: int64 [class]."""
+        key = class_index(table, CLASS_NAMES)
+        key[key < 0] = len(CLASS_NAMES)
         values = _values(table)
         mass, counts = values[MASS_GEV], values[N_CONSTITUENTS].astype(np.int64)
+        self.masses.take(mass)
         bins = np.clip(mass / _MASS_BIN_GEV, 0, _N_MASS_BINS - 1).astype(np.int64)
         np.add.at(self._mass, (key, bins), 1)
         np.minimum.at(self._mass_ends[:, 0], key, mass)
@@ -290,9 +304,10 @@ def _empty_spectra(folder: Location, manifest: Manifest) -> dict[str, Spectrum]:
     for file in files[:: max(1, len(files) // _N_SAMPLED_ROW_GROUPS)]:
         steps = max(1, file.n_row_groups // 4)
         jet_file = JetFile(folder / file.path, file.n_bytes)
-        for table in _row_groups(jet_file, range(0, file.n_row_groups, steps)):
-            for name, values in _values(table).items():
-                sampled[name].append(values)
+        for _, start, table in _batches(jet_file, range(0, file.n_row_groups, steps)):
+            if start < _MAX_SAMPLED_JETS:  # of each row group
+                for name, values in _values(table).items():
+                    sampled[name].append(values)
     spectra = {}
     for name, parts in sampled.items():
         low, high = np.quantile(np.concatenate(parts).astype(np.float64), [0.0005, 0.9995])

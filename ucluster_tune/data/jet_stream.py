@@ -22,6 +22,7 @@ from ucluster_tune.data.parquet_files import (
     LABELS,
     JetFile,
     check_lists,
+    check_masses,
     class_index,
     pack_table,
 )
@@ -103,7 +104,8 @@ class ParquetJets:
             )
             for batch in batches:
                 table = pa.Table.from_batches([batch])
-                check_lists(table, f"{jet_file}, row group {row_group}")
+                numbers = n_read + np.arange(len(batch))
+                check_lists(table, f"{jet_file}, row group {row_group}", numbers)
                 n_read += len(batch)
                 yield pack_table(table, CLASS_NAMES)
         if n_read != self.block_sizes[index]:
@@ -118,12 +120,7 @@ class ParquetJets:
         with jet_file.opened() as file:
             table = file.read_row_group(row_group, LABELS)
         mass_gev = table[MASS_GEV].to_numpy()
-        n_bad = int(np.count_nonzero(~np.isfinite(mass_gev)))
-        if n_bad:
-            raise DataError(
-                f"{jet_file}, row group {row_group}, column {MASS_GEV}: {n_bad} values are NaN or"
-                f" infinite; {_MEND}"
-            )
+        check_masses(mass_gev, f"{jet_file}, row group {row_group}")
         return mass_gev, class_index(table, CLASS_NAMES)
 
 

@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ucluster_tune.data.features import FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV, mass_fault
+from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.location_errors import storage_error
 from ucluster_tune.data.locations import Location
-from ucluster_tune.data.packed import IntArray, PackedJets, pack_lists
+from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.data.schema import (
     FORMAT_KEY,
     FORMAT_VERSION,
@@ -31,6 +32,8 @@ from ucluster_tune.errors import DataError, MissingError
 LABELS: Final = [JET_CLASS, MASS_GEV]
 ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
 
+_MAX_CLASS_BYTES: Final = 64  # of a jet; the names that there are take 5
+_MAX_SHOWN: Final = 40
 _MEND: Final = "copy the data set again from where it came, or make it again"
 
 
@@ -68,15 +71,45 @@ class JetFile:
                 )
             # Of a remote file all columns of a row group come with few requests at a time.
             with pq.ParquetFile(
-                stream, metadata=known, pre_buffer=not self.place.is_local
+                stream,
+                metadata=known,
+                pre_buffer=not self.place.is_local,
+                read_dictionary=[JET_CLASS],  # a long name that repeats takes its room once
             ) as file:
                 if known is None:
                     _check_parquet(self.place, file)
                 yield file
 
 
-def check_lists(table: pa.Table, where: str) -> None:
-    """Refuse lists of constituents that are empty, too long, unequal or not finite.
+def check_masses(mass_gev: FloatArray, where: str, first_jet: int = 0) -> None:
+    """Refuse masses that are not finite or out of bounds.
+
+    Args:
+        mass_gev: float [jet].
+        where: the jets come from, for errors.
+        first_jet: number of the first one there.
+
+    Raises:
+        DataError: naming the first such jet.
+    """
+    if MASS_BOUNDS_GEV.hold(mass_gev):
+        return
+    if not np.isfinite(mass_gev).all():
+        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+    first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
+    raise DataError(
+        f"{where}, column {MASS_GEV}: jet {first_jet + first} has a mass"
+        f" {mass_fault(float(mass_gev[first]))}; {_MEND}"
+    )
+
+
+def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> None:
+    """Refuse lists of constituents that are empty, too long, unequal, not finite or absurd.
+
+    Args:
+        table: some jets.
+        where: they come from, for errors.
+        jets: their numbers there; by default those from 0 on.
 
     Raises:
         DataError: naming `where` the table comes from, and the column.
@@ -97,10 +130,18 @@ def check_lists(table: pa.Table, where: str) -> None:
                 f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
                 f" constituents for a jet; {_MEND}"
             )
-        values = flat(table[name])
+        values, bounds = flat(table[name]), FEATURE_BOUNDS[name]
+        if bounds.hold(values):
+            continue
         n_bad = int(np.count_nonzero(~np.isfinite(values)))
         if n_bad:
             raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+        first = int(np.flatnonzero(bounds.outside(values))[0])
+        jet = int(np.searchsorted(np.cumsum(counts.to_numpy()), first, side="right"))
+        raise DataError(
+            f"{where}, column {name}: jet {jet if jets is None else jets[jet]} has a constituent"
+            f" with {values[first]:g}, outside of {bounds}; {_MEND}"
+        )
 
 
 def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
@@ -116,8 +157,37 @@ def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
 
 def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
     """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
-    index = pc.index_in(table[JET_CLASS], pa.array(class_names)).fill_null(-1)
-    return np.asarray(index.to_numpy(), np.int64)
+    parts = [np.zeros(0, np.int64)]
+    for chunk in _dictionaries(table):
+        of_name = pc.index_in(chunk.dictionary, pa.array(class_names, chunk.dictionary.type))
+        # one more, for a class that is missing
+        by_code = np.append(of_name.fill_null(-1).to_numpy().astype(np.int64), -1)
+        parts.append(by_code[chunk.indices.fill_null(len(by_code) - 1).to_numpy()])
+    return np.concatenate(parts)
+
+
+def refuse_unknown_classes(table: pa.Table, where: str) -> None:
+    """Raise DataError for a class that is none of CLASS_NAMES; a jet may have none."""
+    for chunk in _dictionaries(table):
+        used = chunk.dictionary.take(pc.unique(chunk.indices.drop_null()))
+        is_known = pc.is_in(used, pa.array([*CLASS_NAMES, None], used.type))
+        unknown = used.filter(pc.invert(is_known)).slice(0, 1).to_pylist()
+        if unknown:
+            raise DataError(
+                f"{where}, column {JET_CLASS}: unknown class {_shortened(unknown[0])};"
+                f" classes are {', '.join(CLASS_NAMES)}; {_MEND}"
+            )
+
+
+def _dictionaries(table: pa.Table) -> Iterator[pa.DictionaryArray]:
+    """Yield the classes of jets as codes and names, with which names are not repeated."""
+    for chunk in table[JET_CLASS].chunks:
+        is_dictionary = pa.types.is_dictionary(chunk.type)
+        yield chunk if is_dictionary else chunk.dictionary_encode()
+
+
+def _shortened(name: str) -> str:
+    return repr(name) if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]!r}..."
 
 
 def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
@@ -140,6 +210,12 @@ def _check_parquet(path: Location, file: pq.ParquetFile) -> None:
                 f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
                 f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
                 f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
+            )
+        names = group.column(file.metadata.schema.names.index(JET_CLASS)).total_uncompressed_size
+        if names > _MAX_CLASS_BYTES * (group.num_rows + 1000):
+            raise DataError(
+                f"{path}, row group {index}: column {JET_CLASS} takes {names} bytes for"
+                f" {group.num_rows} jets; classes are {', '.join(CLASS_NAMES)}; {_MEND}"
             )
 
 
@@ -165,6 +241,8 @@ def _check_columns(path: Location, schema: pa.Schema) -> None:
 
 
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_string(wanted) and pa.types.is_dictionary(found):
+        return bool(found.value_type == wanted)
     if pa.types.is_list(wanted):
         return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
     return bool(found == wanted)

@@ -20,7 +20,11 @@ from ucluster_tune.data.dataset_copy import copy_dataset, dataset_bytes, refuse_
 from ucluster_tune.data.download import Patience, Say, in_words, n_bytes_left
 from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset
-from ucluster_tune.data.hls4ml.sources import find_source_files, is_source
+from ucluster_tune.data.hls4ml.sources import (
+    check_hdf5_files,
+    find_source_files,
+    is_source,
+)
 from ucluster_tune.data.locations import Location, locate
 from ucluster_tune.data.manifest import MANIFEST_NAME
 from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
@@ -148,6 +152,19 @@ def plan_preparation(config: DataConfig) -> Preparation:
     if _is_dataset(path) or not is_source(path):
         return Preparation(config.path, path, is_ready=True)  # what is wrong is told by the reader
     return _converted(config, f"{path.name}-{_fingerprint(path)}", files=path)
+
+
+def check_files(preparation: Preparation) -> None:
+    """Look at HDF5 files that are to be converted, in milliseconds: not into archives.
+
+    Raises:
+        DataError: one is damaged, no HLS4ML file, or its jets have no classes.
+    """
+    here = preparation.files is not None and preparation.record is None
+    if preparation.is_ready or preparation.is_only_to_be_sent or not here:
+        return
+    assert preparation.files is not None
+    check_hdf5_files(find_source_files(preparation.files))
 
 
 def size_of(

@@ -11,16 +11,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.features import CLASS_NAMES
 from ucluster_tune.data.packed import PackedJets
 from ucluster_tune.data.parquet_files import (
     ALL_COLUMNS,
     LABELS,
     JetFile,
     check_lists,
+    check_masses,
+    class_index,
     pack_table,
+    refuse_unknown_classes,
 )
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV
+from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, MAX_ROW_GROUP_SIZE
 from ucluster_tune.data.sharding import Piece
 from ucluster_tune.errors import DataError
 
@@ -66,30 +68,39 @@ class JetFilter:
             pc.greater(table[MASS_GEV], self.config.mass_min_gev),
             pc.less(table[MASS_GEV], self.config.mass_max_gev),
         )
-        return pc.and_(in_window, pc.is_in(table[JET_CLASS], pa.array(self.class_names)))
+        return pc.and_(in_window, pa.array(class_index(table, self.class_names) >= 0))
 
 
 def scan_file(file: JetFile, jet_filter: JetFilter) -> Iterator[RowGroup]:
     """Yield the row groups of a file, their classes and masses read and checked.
 
     Raises:
-        DataError: a mass is not finite, or a jet has no class or an unknown one.
+        DataError: a mass is not finite or out of bounds, or a jet has no class or an unknown one.
     """
     for index, table in enumerate(label_tables(file)):
-        yield RowGroup(file, index, _count_selected(str(file), table, jet_filter))
+        yield RowGroup(
+            file, index, _count_selected(f"{file}, row group {index}", table, jet_filter)
+        )
 
 
 def label_tables(jet_file: JetFile) -> Iterator[pa.Table]:
     """Yield class and mass of the jets of each row group."""
     with jet_file.opened() as file:
-        for first in range(0, file.num_row_groups, _LABELS_AT_A_TIME):
-            chosen = range(first, min(first + _LABELS_AT_A_TIME, file.num_row_groups))
-            table = file.read_row_groups(chosen, LABELS)
+        sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+        first = 0
+        while first < len(sizes):
+            stop = first + 1
+            while (
+                stop < min(first + _LABELS_AT_A_TIME, len(sizes))
+                and sum(sizes[first : stop + 1]) <= MAX_ROW_GROUP_SIZE
+            ):
+                stop += 1
+            table = file.read_row_groups(range(first, stop), LABELS)
             start = 0
-            for index in chosen:
-                n_jets = file.metadata.row_group(index).num_rows
+            for n_jets in sizes[first:stop]:
                 yield table.slice(start, n_jets)
                 start += n_jets
+            first = stop
 
 
 def read_jets(
@@ -118,11 +129,13 @@ def read_jets(
 def _read_piece(
     file: pq.ParquetFile, group: RowGroup, piece: Piece, jet_filter: JetFilter
 ) -> Iterator[PackedJets]:
-    n_read = 0
+    n_read = n_rows = 0
     for batch in file.iter_batches(_JETS_AT_A_TIME, row_groups=[group.index], columns=ALL_COLUMNS):
         table = pa.Table.from_batches([batch])
-        table = table.filter(jet_filter.passes(table))
-        check_lists(table, str(group))
+        passes = jet_filter.passes(table)
+        table = table.filter(passes)
+        check_lists(table, str(group), n_rows + np.flatnonzero(passes))
+        n_rows += len(batch)
         start = max(piece.start - n_read, 0)
         wanted = table.slice(start, max(piece.stop - n_read - start, 0))
         n_read += table.num_rows
@@ -136,19 +149,13 @@ def _read_piece(
 
 
 def _count_selected(where: str, table: pa.Table, jet_filter: JetFilter) -> dict[str, int]:
-    masses = table[MASS_GEV].to_numpy()
-    if not np.isfinite(masses).all():
-        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+    check_masses(table[MASS_GEV].to_numpy(), where)
     if table[JET_CLASS].null_count:
         raise DataError(
             f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
             " a search needs labelled jets to measure its accuracy"
         )
-    unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - set(CLASS_NAMES)
-    if unknown:
-        raise DataError(
-            f"{where}, column {JET_CLASS}: unknown class {min(unknown)!r};"
-            f" classes are {', '.join(CLASS_NAMES)}"
-        )
-    kept = table.filter(jet_filter.passes(table))[JET_CLASS].to_numpy()
-    return {name: int(np.count_nonzero(kept == name)) for name in jet_filter.class_names}
+    refuse_unknown_classes(table, where)
+    names = jet_filter.class_names
+    kept = class_index(table.filter(jet_filter.passes(table)), names)
+    return dict(zip(names, np.bincount(kept, minlength=len(names)).tolist(), strict=True))

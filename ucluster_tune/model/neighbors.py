@@ -86,9 +86,15 @@ def _squared_distance(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
 def _nearest(
     distance: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor, n_neighbors: int
 ) -> tf.Tensor:
-    """Return int32 [row, neighbor], rows of the batch; of equal distances the first is taken."""
+    """Return int32 [row, neighbor], rows of the batch; of equal distances the first is taken.
+
+    In a network that diverges distances overflow, or are NaN. Then too only rows that there are
+    are chosen, so that it is the loss which tells.
+    """
     absent = (dense_columns < 0)[:, None, :]
-    closeness = tf.where(absent, tf.constant(-np.inf, distance.dtype), -distance)
+    closeness = tf.maximum(-distance, distance.dtype.min)
+    closeness = tf.where(absent, tf.constant(-np.inf, distance.dtype), closeness)
     present = tf.where(dense_rows >= 0)
     chosen = tf.math.top_k(tf.gather_nd(closeness, present), k=n_neighbors, sorted=False).indices
-    return tf.gather(tf.gather(dense_columns, present[:, 0]), chosen, batch_dims=1)
+    rows = tf.gather(tf.gather(dense_columns, present[:, 0]), chosen, batch_dims=1)
+    return tf.maximum(rows, 0)  # absent ones win over NaN

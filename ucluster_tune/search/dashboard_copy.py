@@ -16,6 +16,7 @@ from ucluster_tune.search.databases import told
 
 _LOG = logging.getLogger(__name__)
 _RETRY_AFTER_S = 60.0
+_LAST_TRIES, _LAST_RETRY_AFTER_S = 3, 1.0
 _CLOSE_TIMEOUT_S = 120.0
 
 
@@ -70,6 +71,7 @@ class DashboardCopy:
                 self._thread.start()
 
     def _work(self) -> None:
+        n_last_failures = 0
         while True:
             with self._condition:
                 self._condition.wait_for(lambda: self._has_news or self._is_closing)
@@ -84,8 +86,15 @@ class DashboardCopy:
                 )
                 self._compare_again()
                 with self._condition:
-                    self._condition.wait_for(lambda: self._is_closing, _RETRY_AFTER_S)
+                    n_last_failures += is_last
+                    if n_last_failures >= _LAST_TRIES:
+                        return
+                    if is_last:
+                        self._condition.wait(_LAST_RETRY_AFTER_S)
+                    else:
+                        self._condition.wait_for(lambda: self._is_closing, _RETRY_AFTER_S)
                     self._has_news = True
+                continue
             if is_last:
                 return
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ucluster_tune.errors import CheckpointError, StudyError
-from ucluster_tune.search.events import Event, FinalState, StudyTracked, TrialTracked
+from ucluster_tune.search.events import Event, FinalState, StudyTracked, TrialTracked, Value
 from ucluster_tune.search.paths import StudyPaths
 from ucluster_tune.search.record import StudyRecord, TrialState
 from ucluster_tune.search.tracking import Tracker, TrialRun
@@ -186,7 +186,7 @@ class MlflowMirror:
         run = self._runs.get(trial.id)
         if run is None or run.run_id != trial.run_id:
             return False
-        return run.says(trial.outcome, trial.epochs)
+        return run.says(trial.outcome, trial.epochs) and not _lacking(run, trial)
 
     def _one_run_a_trial(self, tracker: Tracker, study_run_id: str) -> dict[str, TrialRun]:
         """Return the run of each trial; further ones are deleted."""
@@ -263,6 +263,10 @@ class MlflowMirror:
             )
         elif n_lacking > 0:
             self._change(f"trial {trial.id}: {n_lacking} epochs sent that MLflow lacked")
+        lacking = _lacking(run, trial)
+        if lacking:  # what an extension searches, and these trials had at its fixed value
+            tracker.add_params(run.run_id, lacking)
+            self._change(f"trial {trial.id}: {', '.join(lacking)} told, which MLflow lacked")
         if trial.outcome == "running" and run.status != "RUNNING":
             tracker.resume_trial(run.run_id)
         if run.run_id != trial.run_id:
@@ -287,6 +291,11 @@ class MlflowMirror:
     def _change(self, line: str) -> None:
         self.changes.append(line)
         _LOGGER.info("%s", line)
+
+
+def _lacking(run: TrialRun, trial: TrialState) -> dict[str, Value]:
+    """Return the hyperparameters that a trial's run does not tell."""
+    return {name: value for name, value in trial.hyperparameters.items() if name not in run.params}
 
 
 def _by_epoch(logged: list[tuple[int, int]]) -> dict[int, int]:

@@ -72,6 +72,7 @@ class TrialRun:
 
     Attributes:
         epochs: that it was closed with; None while it runs.
+        params: names of the hyperparameters that it tells.
     """
 
     run_id: str
@@ -79,6 +80,7 @@ class TrialRun:
     status: str
     outcome: str
     epochs: int | None
+    params: frozenset[str]
 
     def says(self, outcome: str, n_epochs: int) -> bool:
         """Whether the run was closed with this outcome and so many epochs."""
@@ -326,16 +328,21 @@ class Tracker:
         if user:
             origin["mlflow.user"] = user
         with store_errors(self._secret_uri):
-            from mlflow.entities import Param  # noqa: PLC0415 heavy
-
             run = self._client.create_run(
                 self.experiment_id, tags={**origin, **tags}, run_name=name
             )
             run_id: str = run.info.run_id
+        self.add_params(run_id, params)
+        return run_id
+
+    def add_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Gives a run params that it lacks: MLflow lets none be changed."""
+        with store_errors(self._secret_uri):
+            from mlflow.entities import Param  # noqa: PLC0415 heavy
+
             self._client.log_batch(
                 run_id, params=[Param(key, _as_text(value)) for key, value in params.items()]
             )
-            return run_id
 
     def _log_metrics(self, run_id: str, values: Sequence[_Values]) -> None:
         with store_errors(self._secret_uri):
@@ -384,6 +391,7 @@ def _trial_run(run: Any) -> TrialRun:
         status=run.info.status,
         outcome=tags.get(f"{TAG_PREFIX}outcome", ""),
         epochs=int(epochs) if epochs.isdigit() else None,
+        params=frozenset(run.data.params),
     )
 
 

@@ -31,6 +31,7 @@ class Evaluation:
         mass_gev: float32 [jet].
         centroids: float32 [cluster, dim].
         class_names: of the columns of `confusion`.
+        n_not_finite: jets over all ranks whose distance to a centroid is NaN or infinite.
     """
 
     quality: ClusterQuality
@@ -41,6 +42,7 @@ class Evaluation:
     mass_gev: npt.NDArray[np.float32]
     centroids: npt.NDArray[np.float32]
     class_names: tuple[str, ...]
+    n_not_finite: int
 
     def contents(self) -> bytes:
         """Return the file of what a picture of the clusters needs."""
@@ -78,17 +80,19 @@ def evaluate(
     """
     counts = ClusterCounts(len(centroids), len(class_names), evaluation_batch_size)
     kept: list[tuple[npt.NDArray[np.generic], ...]] = []
-    n_kept = 0
+    n_kept = n_not_finite = 0
     for jets in batches:
-        embedding, _, distances = infer(jets.batch)
-        cluster = np.argmin(distances.numpy(), axis=1).astype(np.int64)
+        embedding, _, squared = infer(jets.batch)
+        distances = squared.numpy()
+        n_not_finite += int((~np.isfinite(distances)).any(axis=1).sum())
+        cluster = np.argmin(distances, axis=1).astype(np.int64)
         counts.add(cluster, jets.jet_class)
         if n_kept < _MAX_KEPT_JETS:
             few = slice(_MAX_KEPT_JETS - n_kept)
             arrays = (embedding.numpy(), cluster, jets.jet_class, jets.mass_gev)
             kept.append(tuple(array[few] for array in arrays))
             n_kept += len(kept[-1][0])
-    confusion, accuracy_batched = _summed(counts, group)
+    confusion, accuracy_batched, n_not_finite = _summed(counts, n_not_finite, group)
     embedding, cluster, jet_class, mass_gev = map(np.concatenate, zip(*kept, strict=True))
     return Evaluation(
         quality=cluster_quality(confusion, accuracy_batched),
@@ -99,13 +103,16 @@ def evaluate(
         mass_gev=mass_gev,
         centroids=centroids,
         class_names=tuple(class_names),
+        n_not_finite=n_not_finite,
     )
 
 
-def _summed(counts: ClusterCounts, group: Group) -> tuple[Confusion, float]:
-    """Return the confusion matrix and the mean accuracy in batches over all ranks."""
+def _summed(
+    counts: ClusterCounts, n_not_finite: int, group: Group
+) -> tuple[Confusion, float, int]:
+    """Return confusion matrix, mean accuracy in batches and jets not finite, over all ranks."""
     local = counts.confusion
-    numbers = np.concatenate([local.reshape(-1), counts.batched()])
+    numbers = np.concatenate([local.reshape(-1), counts.batched(), [n_not_finite]])
     numbers = group.sum_tensor(tf.constant(numbers, tf.float64), name="evaluation").numpy()
-    confusion = numbers[:-2].round().astype(np.int64).reshape(local.shape)
-    return confusion, float(numbers[-2] / numbers[-1])
+    confusion = numbers[:-3].round().astype(np.int64).reshape(local.shape)
+    return confusion, float(numbers[-3] / numbers[-2]), round(float(numbers[-1]))

@@ -74,7 +74,7 @@ class Trainer:
             on_step: called with the steps done and the steps of the epoch.
 
         Raises:
-            NonFiniteLossError: a loss is not finite.
+            NonFiniteLossError: a loss is not finite, or what the last step left is not.
             CollapsedEmbeddingError: the embedding is zero for every jet and stays so.
         """
         epoch, training, loss = self.epoch + 1, self.config.training, self.config.loss
@@ -97,7 +97,8 @@ class Trainer:
                 )
                 losses.append(step_losses)
                 if in_pretraining:
-                    embeddings.append(embedding[: feed.n_kept(len(embedding))])
+                    # A copy, for a part would keep all of it.
+                    embeddings.append(embedding[: feed.n_kept(len(embedding))].copy())
                 health.append(state)
                 if on_step is not None:
                     on_step(step, n_steps)
@@ -267,7 +268,7 @@ class Trainer:
 
     def _evaluate(self, feed: JetFeed[PackedBatch]) -> Evaluation:
         with feed.in_order(INFERENCE_BATCH) as batches:
-            return evaluate(
+            evaluation = evaluate(
                 batches,
                 self._steps.infer,
                 self._centroids(),
@@ -275,3 +276,10 @@ class Trainer:
                 self.config.training.evaluation_batch_size,
                 self._group,
             )
+        if evaluation.n_not_finite:  # the last step's update may be what made it so
+            raise NonFiniteLossError(
+                f"the embedding of {evaluation.n_not_finite} jets is not finite after epoch"
+                f" {self.epoch}, step {self._steps_per_epoch}, at learning rate"
+                f" {self._learning_rate():g}: try a lower learning rate"
+            )
+        return evaluation

@@ -1,10 +1,14 @@
 """Files that are not what they should be end in one error that names the file and the fault."""
 
+import subprocess
+import sys
+
 import h5py
 import numpy as np
 import pytest
 
 from tests.hls4ml_files import JET_NAMES, made_up_file
+from ucluster_tune.data.hls4ml import layout
 from ucluster_tune.data.hls4ml.jets import check_file, read_blocks
 from ucluster_tune.errors import DataError
 
@@ -31,10 +35,10 @@ def replace(path, name, value=None, **options):
 
 
 def test_where_the_columns_are(jets_h5):
-    layout = check_file(jets_h5, "jets")
-    assert (layout.n_jets, layout.n_slots, layout.mass) == (20, 100, JET_NAMES.index("j_mass"))
-    assert layout.classes == (53, 54, 55, 56, 57)
-    assert layout.features == (8, 11, 6, 13, 3, 4, 5, 15)
+    found = check_file(jets_h5, "jets")
+    assert (found.n_jets, found.n_slots, found.mass) == (20, 100, JET_NAMES.index("j_mass"))
+    assert found.classes == (53, 54, 55, 56, 57)
+    assert found.features == (8, 11, 6, 13, 3, 4, 5, 15)
 
 
 @pytest.mark.parametrize(
@@ -68,11 +72,11 @@ def test_data_in_other_files_is_not_read(jets_h5, tmp_path):
     replace(jets_h5, "jets", shape=(20, 59), dtype="f4", external=[(str(secret), 0, 20 * 59 * 4)])
     refused(jets_h5, "jets lies in other files")
     made_up_file(20).write(tmp_path / "real.h5")
-    layout = h5py.VirtualLayout((20, 59), "f4")
-    layout[:] = h5py.VirtualSource(tmp_path / "real.h5", "jets", (20, 59))
+    virtual = h5py.VirtualLayout((20, 59), "f4")
+    virtual[:] = h5py.VirtualSource(tmp_path / "real.h5", "jets", (20, 59))
     with h5py.File(jets_h5, "a") as file:
         del file["jets"]
-        file.create_virtual_dataset("jets", layout)
+        file.create_virtual_dataset("jets", virtual)
     refused(jets_h5, "jets lies in other files")
 
 
@@ -97,7 +101,9 @@ def test_data_in_other_files_is_not_read(jets_h5, tmp_path):
         ("jetFeatureNames", np.array([b"x" * 2000]), "has names of 2000 bytes"),
         ("jetFeatureNames", [b"j_g", b"j_pt"], "jetFeatureNames names no column j_mass"),
         ("jetFeatureNames", [b"j_mass", b"j_mass"], "names j_mass 2 times"),
-        ("particleFeatureNames", [b"j1_px"], "names no column j1_etarel; it has j1_px"),
+        ("particleFeatureNames", [b"j1_px"], "names no column j1_etarel; it has j1_px; columns"),
+        ("jetFeatureNames", [b"Mass", b"j_t"], r"has Mass, j_t; is Mass meant\? .* write j_mass"),
+        ("jetConstituentList", np.ones((20, 16, 100)), r"than .* names, 17; .* axes swapped\?"),
     ],
 )
 def test_wrong_shapes_types_and_names(jets_h5, name, value, message):
@@ -120,6 +126,63 @@ def test_a_chunk_larger_than_memory_is_refused_with_what_mends_it(jets_h5):
         file["jetConstituentList"].id.write_direct_chunk((0, 0, 0), bytes(1_900_000))
         file["jets"].id.write_direct_chunk((0, 0), bytes(200_000))
     refused(jets_h5, r"chunks \[300000, 100, 16\] of 1920000000 bytes.*h5repack -l jetConst")
+
+
+def chunked_by_column(path, n_jets, n_slots=100):
+    """A file of n_jets in chunks that hold one constituent of all of them."""
+    file = made_up_file(2, n_slots=n_slots)
+    constituents = np.resize(file.constituents, (n_jets, n_slots, 16))
+    file.jets = np.resize(file.jets, (n_jets, 59))
+    file.constituents = constituents[:0]
+    file.write(path)
+    replace(
+        path,
+        "jetConstituentList",
+        constituents,
+        chunks=(n_jets, 1, 16),
+        compression="gzip",
+        compression_opts=1,
+    )
+    return path
+
+
+def test_chunks_that_hold_a_column_of_many_jets_are_read_in_parts(tmp_path, monkeypatch):
+    path = chunked_by_column(tmp_path / "jets.h5", 1000, n_slots=20)
+    monkeypatch.setattr(layout, "_READ_BYTES", 1 << 16)
+    monkeypatch.setattr(layout, "_MAX_READ_BYTES", 1 << 18)
+    rows = check_file(path, "jets").rows_per_read
+    assert rows == 167  # a sixth of a chunk, 0.25 MiB with all columns
+    starts = [block.start for block in read_blocks(path, str(path))]
+    assert starts == list(range(0, 1000, rows))
+
+
+def test_chunks_of_too_many_jets_are_refused_whatever_their_own_size(tmp_path, monkeypatch):
+    path = chunked_by_column(tmp_path / "jets.h5", 1000, n_slots=20)
+    monkeypatch.setattr(layout, "_READ_BYTES", 1 << 10)
+    monkeypatch.setattr(layout, "_MAX_READ_BYTES", 1 << 16)
+    refused(
+        path,
+        r"chunks \[1000, 1, 16\], whose 1000 jets take 1516000 bytes with all their columns, at"
+        r" most 1048576 can be read; repack it:"
+        r" `h5repack -l jetConstituentList:CHUNK=100x20x16 OLD\.h5 NEW\.h5`",
+    )
+
+
+def test_memory_stays_flat_whatever_the_chunks(tmp_path):
+    """40 000 jets of 256 MB in chunks of a constituent each."""
+    path = chunked_by_column(tmp_path / "jets.h5", 40_000)
+    code = (
+        "import sys, resource; from pathlib import Path;"
+        "from ucluster_tune.data.hls4ml.jets import read_blocks;"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024;"
+        "before = peak(); n = sum(map(len, read_blocks(Path(sys.argv[1]), 'jets')));"
+        "print(n, peak() - before)"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    n_jets, growth_mib = output.split()
+    assert int(n_jets) == 40_000
+    assert float(growth_mib) < 220
 
 
 def test_damage_is_one_error(jets_h5):

@@ -73,6 +73,18 @@ def test_jets_without_class_or_constituents_stay(tmp_path):
     assert jets.n_padded[4] == 100
 
 
+def test_jets_of_a_file_that_labels_some_classes_are_unlabelled(tmp_path):
+    file = made_up_file(6)
+    file.jet_names[file.jet_names.index(b"j_g")] = b"j_gluon"
+    path = file.write(tmp_path / "jets.h5")
+    source = open_hls4ml(path, tmp_path)
+    (remark,) = source.remarks
+    assert remark.startswith(f"{path}: has no column j_g beside those of other classes; its jets")
+    (jets,) = all_jets(source)
+    assert jets.jet_class.tolist() == [-1] * 6
+    assert open_hls4ml(made_up_file(6).write(path), tmp_path).remarks == ()
+
+
 def test_a_bad_value_is_named_with_its_jet(tmp_path):
     file = made_up_file(6)
     file.column("j1_e")[3, 0] = -1.0
@@ -80,7 +92,7 @@ def test_a_bad_value_is_named_with_its_jet(tmp_path):
     source = open_hls4ml(file.write(tmp_path / "jets.h5"), tmp_path)
     with pytest.raises(DataError, match="jet 3 has values in j1_e that are NaN, infinite or"):
         all_jets(source)
-    with pytest.raises(DataError, match="the mass of jet 5 is nan"):
+    with pytest.raises(DataError, match="jet 5 has a mass of nan GeV"):
         read_labels(source)
 
 

@@ -17,13 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import JsonValue
 
+from ucluster_tune.data.bounds import MASS_BOUNDS_GEV, MassCensus
 from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
-from ucluster_tune.data.hls4ml.jets import JetBlock, check_file, constituent_lists, read_blocks
+from ucluster_tune.data.hls4ml.jets import (
+    NO_CLASS,
+    JetBlock,
+    check_file,
+    constituent_lists,
+    read_blocks,
+)
 from ucluster_tune.data.hls4ml.layout import (
-    CLASS_COLUMNS,
     FEATURE_COLUMNS,
     JETS,
-    MASS_COLUMN,
+    refuse_unlabelled,
 )
 from ucluster_tune.data.hls4ml.sources import (
     Hdf5File,
@@ -32,6 +38,7 @@ from ucluster_tune.data.hls4ml.sources import (
     find_source_files,
     hdf5_files,
 )
+from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
 from ucluster_tune.data.manifest import Manifest
 from ucluster_tune.data.mixing import JetMixer, Keys
 from ucluster_tune.data.schema import SPLITS, jets_table
@@ -43,6 +50,8 @@ DEFAULT_ROW_GROUP_SIZE: Final = 1024
 _JETS_IN_MEMORY: Final = 16_384  # some 30 MB of features
 _JETS_AT_A_TIME: Final = 2048
 _SPLIT: Final = "split"
+_NOT_FINITE: Final = "with values that are not finite"
+_OUT_OF_BOUNDS: Final = "with values that no jet has"
 _SPLIT_STREAM, _ORDER_STREAM = 0, 1
 
 
@@ -56,7 +65,8 @@ class Selection:
         mass_max_gev: jets at or above are left out.
         fractions: of train, validation and test, with sum 1.
         seed: decides which jet goes where.
-        max_bad_jets: jets with values that are not finite to leave out, before giving up.
+        max_bad_jets: jets with values that are not finite or absurd to leave out, before
+            giving up.
     """
 
     classes: Sequence[str]
@@ -75,11 +85,13 @@ class Conversion:
         manifest: of the data set.
         n_jets: read.
         left_out: reason to number of jets.
+        remarks: what is strange about those that were kept, a sentence each.
     """
 
     manifest: Manifest
     n_jets: int
     left_out: dict[str, int]
+    remarks: tuple[str, ...] = ()
 
 
 def convert_dataset(
@@ -109,8 +121,8 @@ def convert_dataset(
         on_bytes: called with the number of bytes read since the last call.
 
     Raises:
-        DataError: a file is damaged or no HLS4ML file, a value is not finite, or a split comes
-            out empty.
+        DataError: a file is damaged or no HLS4ML file, a value is not finite or absurd, or a split
+            comes out empty.
         MachineError: no space, no permission.
     """
     files = find_source_files(source)
@@ -120,6 +132,11 @@ def convert_dataset(
         check_hdf5_files(files)
         with writer.scratch() as scratch:
             _convert(files, converter, writer, scratch, on_bytes)
+        if not converter.n_jets:
+            raise DataError(
+                f"{source}: {JETS} has no rows: there are no jets in it; download or copy the"
+                " files again, or choose others"
+            )
         _refuse_empty(writer, selection, converter)
         settings: dict[str, JsonValue] = {
             **_recorded(selection),
@@ -135,7 +152,9 @@ def convert_dataset(
             command=command,
             settings=settings,
         )
-    return Conversion(manifest, converter.n_jets, dict(converter.left_out))
+    return Conversion(
+        manifest, converter.n_jets, dict(converter.left_out), converter.masses.remarks()
+    )
 
 
 def _convert(
@@ -180,30 +199,15 @@ def _blocks(
     is_archive = files[0].is_archive
     for file in hdf5_files(files, scratch, on_bytes):
         found = check_file(file.path, file.label)
-        if found.classes is None:
-            raise DataError(
-                f"{file.label}: {JETS} has no columns {', '.join(CLASS_COLUMNS)}: a search needs"
-                " labelled jets to measure its accuracy"
-            )
+        refuse_unlabelled(found, file.label)
         n_jets = found.n_jets
         n_bytes = 0 if is_archive else file.path.stat().st_size
         n_done = 0
         for block in read_blocks(file.path, file.label):
-            yield from ((file, part) for part in _parts(block))
+            yield from ((file, part) for part in block.parts(_JETS_AT_A_TIME))
             n_now = n_bytes * (block.start + len(block)) // n_jets
             on_bytes(n_now - n_done)
             n_done = n_now
-
-
-def _parts(block: JetBlock) -> Iterator[JetBlock]:
-    for start in range(0, len(block), _JETS_AT_A_TIME):
-        piece = slice(start, start + _JETS_AT_A_TIME)
-        yield JetBlock(
-            block.start + start,
-            block.mass_gev[piece],
-            block.class_index[piece],
-            block.columns[piece],
-        )
 
 
 class _Converter:
@@ -211,6 +215,7 @@ class _Converter:
 
     def __init__(self, selection: Selection) -> None:
         self.n_jets = 0
+        self.masses = MassCensus()
         self.left_out: Counter[str] = Counter()
         self._selection = selection
         self._file: Hdf5File | None = None
@@ -263,7 +268,9 @@ class _Converter:
         is_outside = (mass <= selection.mass_min_gev) | (mass >= selection.mass_max_gev)
         is_outside &= np.isfinite(mass)
         is_kept: npt.NDArray[np.bool_] = is_wanted & ~is_outside
-        self._leave_out("of another class", int((~is_wanted).sum()))
+        is_unlabelled = block.class_index == NO_CLASS
+        self._leave_out("without a class", int(is_unlabelled.sum()))
+        self._leave_out("of another class", int((~is_wanted & ~is_unlabelled).sum()))
         self._leave_out("outside the mass range", int((is_wanted & is_outside).sum()))
         return is_kept
 
@@ -277,22 +284,24 @@ class _Converter:
     ) -> npt.NDArray[np.bool_]:
         """Return which of the selected jets, with these numbers in the file, can be used."""
         jet = np.repeat(np.arange(len(counts)), counts)
-        is_bad_value = ~np.isfinite(features)
-        is_bad = ~np.isfinite(mass_gev)
-        is_bad[jet[is_bad_value.any(axis=1)]] = True
+        is_bad = MASS_BOUNDS_GEV.outside(mass_gev)
+        is_bad[jet[is_absurd(features).any(axis=1)]] = True
+        is_finite = np.isfinite(mass_gev)
+        is_finite[jet[~np.isfinite(features).all(axis=1)]] = False
         is_empty = (counts == 0) & ~is_bad
         self._leave_out("without constituents", int(is_empty.sum()))
-        self._leave_out("with values that are not finite", int(is_bad.sum()))
-        if self.left_out["with values that are not finite"] > self._selection.max_bad_jets:
+        self._leave_out(_NOT_FINITE, int((~is_finite).sum()))
+        self._leave_out(_OUT_OF_BOUNDS, int((is_bad & is_finite).sum()))
+        n_bad = self.left_out[_NOT_FINITE] + self.left_out[_OUT_OF_BOUNDS]
+        if n_bad > self._selection.max_bad_jets:
             first = int(np.flatnonzero(is_bad)[0])
-            faulty = is_bad_value[jet == first].any(axis=0)
-            columns = [n for n, bad in zip(FEATURE_COLUMNS, faulty, strict=True) if bad]
-            columns += [] if np.isfinite(mass_gev[first]) else [MASS_COLUMN]
             raise DataError(
-                f"{file.label}: jet {numbers[first]} has values in {', '.join(columns)} that are"
-                " NaN, infinite or without a logarithm; download or copy the file again, or"
-                " leave such jets out with `ucluster-tune data convert --max-bad-jets N`"
+                f"{file.label}: jet {numbers[first]} has"
+                f" {value_fault(features[jet == first], float(mass_gev[first]))};"
+                " download or copy the file again, or leave such jets out with"
+                " `ucluster-tune data convert --max-bad-jets N`"
             )
+        self.masses.take(mass_gev[~is_bad & ~is_empty])
         is_good: npt.NDArray[np.bool_] = ~is_bad & ~is_empty
         return is_good
 

@@ -52,6 +52,17 @@ class JetBlock:
     def __len__(self) -> int:
         return len(self.mass_gev)
 
+    def parts(self, n_jets: int = 2048) -> Iterator["JetBlock"]:
+        """Yield the same jets in blocks of at most `n_jets`, of which copies take little room."""
+        for first in range(0, len(self), n_jets):
+            piece = slice(first, first + n_jets)
+            yield JetBlock(
+                self.start + first,
+                self.mass_gev[piece],
+                self.class_index[piece],
+                self.columns[piece],
+            )
+
 
 def check_file(path: Path, label: str) -> Layout:
     """Return the layout of a file; `label` names it in errors.

@@ -4,6 +4,8 @@ A file is a stranger's: links to other files, data that is declared but not ther
 unpack to more than memory holds are refused.
 """
 
+import difflib
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,8 +42,13 @@ HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 _MEND: Final = "download or copy it again from where it came"
 _MAX_NAMES: Final = 1000
+_MAX_SHOWN_NAMES: Final = 100  # the published files have 59
+_MAX_SHOWN: Final = 40
 _MAX_SLOTS: Final = 2000  # constituents of a jet; the published files have 30 to 150
-_MAX_CHUNK_BYTES: Final = 256 << 20
+_MAX_CHUNK_BYTES: Final = 192 << 20  # 10 000 jets of 150 constituents in float64 take 183
+_READ_BYTES: Final = 16 << 20
+_MAX_READ_BYTES: Final = 32 << 20
+_MAX_UNPACKING: Final = 16  # times that a chunk is unpacked, one part of it being read at a time
 _MAX_COMPRESSION: Final = 1100  # deflate, the strongest filter that these files use, ends at 1032
 
 
@@ -53,16 +60,18 @@ class Layout:
         n_jets: rows of both arrays.
         n_slots: constituents that a jet has room for.
         mass: column of the jets' mass.
-        classes: column of each of CLASS_NAMES; None where the file has no truth.
+        classes: column of each of CLASS_NAMES; None where the file has no truth, or not all of it.
+        absent_classes: those of CLASS_COLUMNS that are not there, where others are.
         features: column of each of FEATURE_COLUMNS.
-        rows_per_read: jets to read at a time; a multiple of the chunks, so that none is
-            unpacked twice.
+        rows_per_read: jets to read at a time; whole chunks, or one of a few parts of a chunk
+            that is larger than memory should hold.
     """
 
     n_jets: int
     n_slots: int
     mass: int
     classes: tuple[int, ...] | None
+    absent_classes: tuple[str, ...]
     features: tuple[int, ...]
     rows_per_read: int
 
@@ -119,7 +128,14 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         )
     jet_names = _names(file, JET_NAMES, label)
     constituent_names = _names(file, CONSTITUENT_NAMES, label)
-    has_truth = any(name in jet_names for name in CLASS_COLUMNS)
+    if constituents.shape[2] > len(constituent_names) >= constituents.shape[1]:
+        raise DataError(
+            f"{label}: {CONSTITUENTS} is {list(constituents.shape)} and has more columns,"
+            f" {constituents.shape[2]}, than {CONSTITUENT_NAMES} has names,"
+            f" {len(constituent_names)}; it must be [jet, constituent, column]: are its axes"
+            " swapped? transpose it, or name all columns"
+        )
+    absent = tuple(name for name in CLASS_COLUMNS if name not in jet_names)
 
     def of_jets(name: str) -> int:
         return _column(name, jet_names, jets, JET_NAMES, label)
@@ -128,12 +144,27 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         n_jets=jets.shape[0],
         n_slots=constituents.shape[1],
         mass=of_jets(MASS_COLUMN),
-        classes=tuple(map(of_jets, CLASS_COLUMNS)) if has_truth else None,
+        classes=None if absent else tuple(map(of_jets, CLASS_COLUMNS)),
+        absent_classes=absent if len(absent) < len(CLASS_COLUMNS) else (),
         features=tuple(
             _column(name, constituent_names, constituents, CONSTITUENT_NAMES, label)
             for name in FEATURE_COLUMNS
         ),
-        rows_per_read=_rows_per_read(constituents),
+        rows_per_read=_rows_per_read(jets, constituents, label),
+    )
+
+
+def refuse_unlabelled(layout: Layout, label: str) -> None:
+    """Raise DataError where the jets have no classes."""
+    if layout.classes is not None:
+        return
+    absent = layout.absent_classes or CLASS_COLUMNS
+    some = "labels only some classes: " if layout.absent_classes else ""
+    raise DataError(
+        f"{label}: {some}{JETS} has no column{'s' * (len(absent) > 1)} {', '.join(absent)}: a"
+        " search needs labelled jets to measure its accuracy; choose files with all of"
+        f" {', '.join(CLASS_COLUMNS)}, or predict the clusters of these with"
+        " `ucluster-tune predict`, which needs no labels"
     )
 
 
@@ -176,8 +207,7 @@ def _check_numbers(dataset: h5py.Dataset, axes: Sequence[str], label: str) -> No
     if n_chunk > _MAX_CHUNK_BYTES:
         raise DataError(
             f"{label}: {name} is packed in chunks {list(dataset.chunks)} of {n_chunk} bytes, at"
-            f" most {_MAX_CHUNK_BYTES} can be read;"
-            f" repack it: `h5repack -l {name}:CHUNK={'x'.join(['100', *map(str, shape[1:])])}`"
+            f" most {_MAX_CHUNK_BYTES} can be read; {_repack(dataset)}"
         )
 
 
@@ -207,7 +237,13 @@ def _column(
     count = names.count(name)
     if count != 1:
         fault = f"names no column {name}" if count == 0 else f"names {name} {count} times"
-        raise DataError(f"{label}: {names_of} {fault}; it has {', '.join(names)[:500]}")
+        there = ", ".join(other[:_MAX_SHOWN] for other in names[:_MAX_SHOWN_NAMES])
+        meant = "" if count else _likely(name, names[:_MAX_SHOWN_NAMES])
+        raise DataError(
+            f"{label}: {names_of} {fault}; it has {there or 'nothing'}; {meant}columns are looked"
+            f" up by the names of HLS4ML LHC jets: write {name} into {names_of} at the place of"
+            " its column, or download such a file"
+        )
     index, n_columns = names.index(name), dataset.shape[-1]
     if index >= n_columns:
         raise DataError(
@@ -217,9 +253,47 @@ def _column(
     return index
 
 
-def _rows_per_read(constituents: h5py.Dataset) -> int:
-    """Return a number of jets that takes some 16 MiB, in whole chunks."""
-    row_bytes = max(1, int(constituents.dtype.itemsize * np.prod(constituents.shape[1:])))
-    rows = max(1, (16 << 20) // row_bytes)
-    chunk_rows = int(constituents.chunks[0]) if constituents.chunks else 1
-    return max(chunk_rows, rows // chunk_rows * chunk_rows)
+def _likely(name: str, names: Sequence[str]) -> str:
+    """Return a question for the column that may be meant; none that is wanted itself."""
+    wanted = {MASS_COLUMN, *CLASS_COLUMNS, *FEATURE_COLUMNS}
+    plain = {_plain(other): other for other in names if other not in wanted}
+    close = difflib.get_close_matches(_plain(name), plain, 1)
+    return f"is {plain[close[0]][:_MAX_SHOWN]} meant? " if close else ""
+
+
+def _plain(name: str) -> str:
+    """Return a name without what other files leave out or add.
+
+    >>> _plain("j1_ptrel") == _plain("PT_rel")
+    True
+    """
+    return name.lower().removeprefix("j1_").removeprefix("j_").replace("_", "")
+
+
+def _rows_per_read(jets: h5py.Dataset, constituents: h5py.Dataset, label: str) -> int:
+    """Return a number of jets that takes some 16 MiB, in whole chunks where memory allows that.
+
+    A chunk of many jets may hold a single column of them, and all columns are wanted: what a read
+    takes is told by the rows of a chunk, not by its bytes.
+    """
+    row_bytes = max(
+        1, sum(d.dtype.itemsize * math.prod(d.shape[1:]) for d in (jets, constituents))
+    )
+    rows = max(1, _READ_BYTES // row_bytes)
+    chunk_rows = min(constituents.chunks[0] if constituents.chunks else 1, constituents.shape[0])
+    if chunk_rows <= rows:
+        return int(rows // max(1, chunk_rows) * max(1, chunk_rows))
+    n_parts = -(-chunk_rows * row_bytes // _MAX_READ_BYTES)
+    if n_parts > _MAX_UNPACKING:
+        raise DataError(
+            f"{label}: {CONSTITUENTS} is packed in chunks {list(constituents.chunks)}, whose"
+            f" {chunk_rows} jets take {chunk_rows * row_bytes} bytes with all their columns, at"
+            f" most {_MAX_UNPACKING * _MAX_READ_BYTES} can be read; {_repack(constituents)}"
+        )
+    return int(-(-chunk_rows // n_parts))
+
+
+def _repack(dataset: h5py.Dataset) -> str:
+    """Return the command that packs a data set anew in chunks of few rows."""
+    shape = "x".join(map(str, [min(100, dataset.shape[0]), *dataset.shape[1:]]))
+    return f"repack it: `h5repack -l {str(dataset.name).lstrip('/')}:CHUNK={shape} OLD.h5 NEW.h5`"

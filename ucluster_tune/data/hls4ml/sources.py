@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
 from ucluster_tune.data.hls4ml.jets import check_file
-from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE, is_hdf5
+from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE, is_hdf5, refuse_unlabelled
 from ucluster_tune.errors import DataError, MachineError
 
 OnBytes = Callable[[int], None]
@@ -118,14 +118,14 @@ def hdf5_files(
 
 
 def check_hdf5_files(files: tuple[SourceFile, ...]) -> None:
-    """Look at all files that are not in archives, so that a wrong one is found at once.
+    """Look at all files to convert that are not in archives, so that a wrong one is found at once.
 
     Raises:
-        DataError: one is damaged or no HLS4ML file.
+        DataError: one is damaged, no HLS4ML file, or its jets have no classes.
     """
     for file in files:
         if not file.is_archive:
-            check_file(file.path, str(file.path))
+            refuse_unlabelled(check_file(file.path, str(file.path)), str(file.path))
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:
@@ -170,7 +170,7 @@ def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
         ending = (
             "; it is a parquet data set already: name it as data.path"
             if (folder / "manifest.json").is_file()
-            else ""
+            else f"; {_NAME_ONE}"
         )
         raise DataError(f"{folder}: no HDF5 files and no tar in this folder{ending}")
     if len({file.is_archive for file in files}) > 1:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ucluster_tune.data.features import FEATURE_NAMES
+from ucluster_tune.data.bounds import MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.hls4ml.jets import check_file, constituent_lists, read_rows, read_truth
-from ucluster_tune.data.hls4ml.layout import FEATURE_COLUMNS
 from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files
 from ucluster_tune.data.hls4ml.unpacking import side_by_side
+from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
 from ucluster_tune.data.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.errors import DataError
 
@@ -22,10 +22,12 @@ class Hls4mlJets:
     Attributes:
         description: path and order.
         rows: the file, first row and the one after the last of each block.
+        remarks: what is strange about the files, a sentence each.
     """
 
     description: str
     rows: tuple[tuple[Hdf5File, int, int], ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -35,19 +37,21 @@ class Hls4mlJets:
     def read_block(self, index: int) -> Iterator[PackedJets]:
         """Yield the jets of a block; those without constituents stay."""
         file, start, stop = self.rows[index]
-        block = read_rows(file.path, file.label, start, stop)
-        counts, features = constituent_lists(block.columns)
-        _refuse_bad(features, np.repeat(np.arange(start, stop), counts), file.label)
-        yield pack_lists(features, counts, block.mass_gev, block.class_index.astype(np.int64))
+        for block in read_rows(file.path, file.label, start, stop).parts():
+            counts, features = constituent_lists(block.columns)
+            number = block.start + np.arange(len(block))
+            _refuse_bad(features, np.repeat(number, counts), file.label)
+            yield pack_lists(features, counts, block.mass_gev, block.class_index.astype(np.int64))
 
     def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of the jets of a block."""
         file, start, stop = self.rows[index]
         mass_gev, jet_class = read_truth(file.path, file.label, start, stop)
-        bad = np.flatnonzero(~np.isfinite(mass_gev))
-        if len(bad):
+        if not MASS_BOUNDS_GEV.hold(mass_gev):
+            first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
             raise DataError(
-                f"{file.label}: the mass of jet {start + int(bad[0])} is {mass_gev[bad[0]]};"
+                f"{file.label}: jet {start + first} has a mass"
+                f" {mass_fault(float(mass_gev[first]))};"
                 " download or copy the file again from where it came"
             )
         return mass_gev, jet_class.astype(np.int64)
@@ -67,27 +71,31 @@ def open_hls4ml(path: Path, scratch: Path, on_bytes: OnBytes = lambda n_bytes: N
         MachineError: no space to unpack an archive.
     """
     rows: list[tuple[Hdf5File, int, int]] = []
+    remarks: list[str] = []
     files = side_by_side(find_source_files(path), scratch, on_bytes)
     for file in files:
         layout = check_file(file.path, file.label)
+        if layout.absent_classes:
+            remarks.append(
+                f"{file.label}: has no column {', '.join(layout.absent_classes)} beside those of"
+                " other classes; its jets are taken as unlabelled"
+            )
         starts = range(0, layout.n_jets, layout.rows_per_read)
         rows += [(file, s, min(s + layout.rows_per_read, layout.n_jets)) for s in starts]
     if not rows:
         raise DataError(f"{path}: no jets in it; choose another file")
     order = f", {len(files)} files in the order of their names" if len(files) > 1 else ""
-    return Hls4mlJets(f"{path}{order}", tuple(rows))
+    return Hls4mlJets(f"{path}{order}", tuple(rows), tuple(remarks))
 
 
 def _refuse_bad(features: FloatArray, jet: IntArray, label: str) -> None:
     """Raise for a value that is no number: leaving the jet out would shift all rows after it."""
-    is_bad = ~np.isfinite(features)
+    is_bad = is_absurd(features)
     if not is_bad.any():
         return
     first = int(jet[is_bad.any(axis=1)][0])
-    faulty = is_bad[jet == first].any(axis=0)
-    columns = [FEATURE_COLUMNS[index] for index in range(len(FEATURE_NAMES)) if faulty[index]]
     raise DataError(
-        f"{label}: jet {first} has values in {', '.join(columns)} that are NaN, infinite or"
-        " without a logarithm; download or copy the file again, or convert it with"
+        f"{label}: jet {first} has {value_fault(features[jet == first])};"
+        " download or copy the file again, or convert it with"
         " `ucluster-tune data convert --max-bad-jets`, which leaves such jets out"
     )
