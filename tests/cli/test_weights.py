@@ -92,6 +92,7 @@ def test_a_folder_that_cannot_be_written_gives_one_clear_error(checkpoint, tmp_p
     assert result.stderr.endswith("; choose a folder that can be written\n")
     assert len(result.stderr.splitlines()) == 1
     assert "{{" not in result.stderr
+    assert ".part-" not in result.stderr, "the system's own words, not TensorFlow's"
 
 
 def test_a_disk_that_fills_up_is_told_without_tensorflows_names(checkpoint, tmp_path, monkeypatch):
