@@ -265,10 +265,11 @@ def test_every_cell_of_the_table_is_a_number_of_the_json(measured):
     assert "HLS4ML" in notes
 
 
-def test_the_table_fits_80_columns_and_names_the_next_step(measured):
+def test_the_table_fits_80_columns_and_names_the_next_step(measured, sorter):
     result, lines = measured.table, measured.table.stdout.splitlines()
     assert max(map(len, lines[:-1])) <= 80
-    assert lines[-1].startswith("Next, the cluster of every jet: ucluster-tune pred")
+    assert lines[-1].startswith("Next, the cluster of every jet: ")
+    assert f"ucluster-tune predict {sorter} " in lines[-1]
     assert f"evaluating: {measured.document['jets']['passed']:,} jets" in result.stderr
 
 
