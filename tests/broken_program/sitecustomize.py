@@ -28,7 +28,7 @@ class _Breaking(importlib.abc.MetaPathFinder):
             load(module)
             _break(module.CheckpointedTraining)
 
-        spec.loader.exec_module = load_and_break  # type: ignore[method-assign]
+        spec.loader.exec_module = load_and_break  # type: ignore[method-assign]  # of this import alone
         return spec
 
 

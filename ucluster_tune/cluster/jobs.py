@@ -156,7 +156,7 @@ class ClusterJobs:
         show_token()
         from ray.exceptions import RayError  # noqa: PLC0415  # after that
 
-        from ucluster_tune.cluster.jobs_client import JobsClient  # noqa: PLC0415
+        from ucluster_tune.cluster.jobs_client import JobsClient  # noqa: PLC0415  # loads Ray
 
         for module in _TALKATIVE:
             logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)

@@ -99,7 +99,7 @@ def _until_ended(
         yield from look(is_last)
         if is_last:
             return
-        time.sleep(every_s)
+        time.sleep(every_s)  # neither a file nor a bucket tells of what is added
 
 
 def _file_text(paths: StudyPaths, file: Path, n_lines: int, follow: bool) -> Iterator[str]:
