@@ -15,38 +15,30 @@ from ucluster_tune.errors import UClusterTuneError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-# In order of use: name, where the command is, its line of help.
-COMMANDS = {
-    "data": ("ucluster_tune.cli.data:data", "Make data sets of jets, and look into them."),
-    "check": ("ucluster_tune.cli.check:check", "Check a search-space file and show the plan."),
-    "train": ("ucluster_tune.cli.train:train", "Train one configuration, without a search."),
-    "cluster": (
-        "ucluster_tune.cli.cluster:cluster",
-        "Look after the machines that a search runs on.",
-    ),
-    "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),
-    "list": ("ucluster_tune.cli.list:list_studies", "List all studies."),
-    "status": ("ucluster_tune.cli.status:status", "Show how study NAME stands."),
-    "logs": ("ucluster_tune.cli.logs:logs", "Show the log of study NAME, or of a trial."),
-    "stop": ("ucluster_tune.cli.stop:stop", "Stop study NAME."),
-    "resume": ("ucluster_tune.cli.resume:resume", "Carry study NAME on."),
-    "extend": ("ucluster_tune.cli.extend:extend", "Give study NAME more trials."),
-    "repair": ("ucluster_tune.cli.repair:repair", "Rebuild all from the record of study NAME."),
-    "delete": ("ucluster_tune.cli.delete:delete", "Delete study NAME."),
-    "predict": (
-        "ucluster_tune.cli.predict:predict",
-        "Write the cluster of every jet, in the order of DATA.",
-    ),
+# In order of use: name, where in `ucluster_tune.cli` the command is, its line of help.
+_COMMANDS = {
+    "data": ("data.group:data", "Make data sets of jets, and look into them."),
+    "check": ("studies.check:check", "Check a search-space file and show the plan."),
+    "train": ("models.train:train", "Train one configuration, without a search."),
+    "cluster": ("studies.cluster:cluster", "Look after the machines that a search runs on."),
+    "run": ("studies.run:run", "Run the search that FILE describes."),
+    "list": ("studies.list:list_studies", "List all studies."),
+    "status": ("studies.status:status", "Show how study NAME stands."),
+    "logs": ("studies.logs:logs", "Show the log of study NAME, or of a trial."),
+    "stop": ("studies.stop:stop", "Stop study NAME."),
+    "resume": ("studies.resume:resume", "Carry study NAME on."),
+    "extend": ("studies.extend:extend", "Give study NAME more trials."),
+    "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
+    "delete": ("studies.delete:delete", "Delete study NAME."),
+    "predict": ("models.predict:predict", "Write the cluster of every jet, in the order of DATA."),
     "evaluate": (
-        "ucluster_tune.cli.evaluate:evaluate",
+        "models.evaluate:evaluate",
         "Measure a model's clusters against the classes of jets.",
     ),
-    "weights": (
-        "ucluster_tune.cli.weights:weights",
-        "Import published weights; export a model to them.",
-    ),
-    "ui": ("ucluster_tune.cli.ui:ui", "Open the MLflow UI on the studies."),
+    "weights": ("models.weights:weights", "Import published weights; export a model to them."),
+    "ui": ("studies.ui:ui", "Open the MLflow UI on the studies."),
 }
+COMMANDS = {name: (f"{__package__}.{place}", line) for name, (place, line) in _COMMANDS.items()}
 
 
 class LazyGroup(click.Group):

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ucluster_tune.cluster import probe
+from ucluster_tune.cluster.fitness import probe
 
 _HEAD = "node:__internal_head__"
 _N_PINGS = 3
@@ -45,7 +45,7 @@ class Questions:
     """What nodes are asked beyond themselves.
 
     Attributes:
-        token_folder: of `cluster.shared_folder`, None for none.
+        token_folder: of `cluster.fitness.shared_folder`, None for none.
         token: in it.
         data: path or URI of a data set, None for none.
     """

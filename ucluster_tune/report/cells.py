@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 
 from rich.text import Text
 
-from ucluster_tune.search.paths import StudyPaths, open_studies
-from ucluster_tune.search.record import TrialState
+from ucluster_tune.study.paths import StudyPaths, open_studies
+from ucluster_tune.study.record import TrialState
 
 NOTHING = "-"
 _ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ucluster_tune.cluster.comparisons import CheckRow
+from ucluster_tune.cluster.fitness.comparisons import CheckRow
 from ucluster_tune.report.cells import unfolded
 from ucluster_tune.report.study_tables import plain_table
 

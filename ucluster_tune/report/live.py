@@ -25,7 +25,7 @@ from ucluster_tune.report.study_tables import (
     plain_table,
     warning_lines,
 )
-from ucluster_tune.search.events import (
+from ucluster_tune.study.events import (
     EpochEnded,
     Event,
     TrialEnded,
@@ -34,8 +34,8 @@ from ucluster_tune.search.events import (
     TrialResumed,
     TrialStarted,
 )
-from ucluster_tune.search.record import StudyRecord, TrialState
-from ucluster_tune.search.status import elapsed_s, remaining_s
+from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.status import elapsed_s, remaining_s
 
 _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt

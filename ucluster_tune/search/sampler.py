@@ -27,9 +27,9 @@ from ucluster_tune.config.study import (
     SamplerConfig,
     StudyConfig,
 )
-from ucluster_tune.search.dashboard_copy import DashboardCopy
-from ucluster_tune.search.dashboard_stores import DashboardStore
-from ucluster_tune.search.events import FinalOutcome, KnownTrial, Outcome, Value
+from ucluster_tune.study.events import FinalOutcome, KnownTrial, Outcome, Value
+from ucluster_tune.tracking.dashboards.copy import DashboardCopy
+from ucluster_tune.tracking.dashboards.stores import DashboardStore
 
 _STATES: dict[Outcome, TrialState] = {
     "running": TrialState.RUNNING,

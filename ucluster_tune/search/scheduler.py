@@ -23,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from ucluster_tune.config.search_space import corners
 from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
-from ucluster_tune.search.knowledge import JudgedEpoch
+from ucluster_tune.study.knowledge import JudgedEpoch
 
 _WAITING = (Trial.PENDING, Trial.PAUSED)
 

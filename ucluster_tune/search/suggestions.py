@@ -11,10 +11,10 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from ucluster_tune.config.study import ObjectiveConfig
-from ucluster_tune.search.events import FinalOutcome, Value
-from ucluster_tune.search.record import TrialState, trial_number_to_id
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import tune_mode
+from ucluster_tune.study.events import FinalOutcome, Value
+from ucluster_tune.study.record import TrialState, trial_number_to_id
 from ucluster_tune.training.record import Rank, epoch_rank
 from ucluster_tune.trial.trainable import EARLIER, FAILURE
 

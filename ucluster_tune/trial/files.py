@@ -24,7 +24,7 @@ from ucluster_tune.training.checkpoint import (
 from ucluster_tune.trial.places import BucketFolder, DiskFolder, Folder, PlaceError
 
 if TYPE_CHECKING:
-    from ucluster_tune.data.locations import Location
+    from ucluster_tune.storage.locations import Location
 
 _EPOCH = re.compile(r"epoch-(\d{4,})\.(ckpt|npz)")
 _LOG = "workers.log"
@@ -53,7 +53,7 @@ class TrialFiles:
         """Return the files of the trial whose `place` another process told."""
         if "://" not in place:
             return cls(Path(place))
-        from ucluster_tune.data.locations import locate  # noqa: PLC0415  # loads Arrow
+        from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
 
         key = hashlib.sha256(place.encode()).hexdigest()[:12]
         root = Path(tempfile.gettempdir()) / f"ucluster-tune-{os.getuid()}" / "trials" / key
@@ -195,7 +195,7 @@ def read_checkpoint_at(place: str, patience_s: float = 0.0) -> Checkpoint:
     """
     if "://" not in place:
         return read_checkpoint(Path(place))
-    from ucluster_tune.data.locations import locate  # noqa: PLC0415  # loads Arrow
+    from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
 
     path, mark, query = place.partition("?")
     folder, _, name = path.rpartition("/")

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.simulation.collisions import collide
 from ucluster_tune.data.simulation.detector import smear
 from ucluster_tune.data.simulation.jets import Jet, JetFinder

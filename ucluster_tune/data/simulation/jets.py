@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.features import (
+from ucluster_tune.data.format.features import (
     MAX_CONSTITUENTS,
     constituent_features,
     jet_mass,

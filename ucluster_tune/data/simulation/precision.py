@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.features import FEATURE_NAMES
+from ucluster_tune.data.format.features import FEATURE_NAMES
 
 FLOAT32_BITS: Final = 24
 """Significant bits of a float32."""
