@@ -1,12 +1,9 @@
 """What makes one trial better than another; one metric today.
 
-All that reads a trial's worth out of an epoch asks here, so that a second metric needs this file,
-`study.ranking` and what tables show.
+A second one needs this file, what ranks epochs by it, and what tables show.
 """
 
-import math
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from ucluster_tune.config.section import Rule, Section
 
@@ -35,23 +32,3 @@ class ObjectiveConfig(Section):
 
     metric: Metric = "clustering_accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
-
-    def value_of(self, epoch: Mapping[str, Any]) -> float | None:
-        """Return the metric of an epoch's record, None where it is missing or not finite.
-
-        >>> ObjectiveConfig().value_of({"clustering_accuracy": 0.5})
-        0.5
-        """
-        value = epoch.get(self.metric)
-        return float(value) if value is not None and math.isfinite(value) else None
-
-    def worth_of(self, epoch: Mapping[str, Any]) -> float | None:
-        """Return the same, with the sign that makes more of it better.
-
-        >>> ObjectiveConfig(metric="ari").worth_of({"ari": 0.5})
-        0.5
-        >>> ObjectiveConfig(metric="focal_loss", direction="minimize").worth_of({"focal_loss": 2})
-        -2.0
-        """
-        value = self.value_of(epoch)
-        return value if value is None or self.direction == "maximize" else -value

@@ -3,6 +3,7 @@
 Loads without TensorFlow, for those who only read records.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -77,8 +78,11 @@ def epoch_rank(epoch: Mapping[str, Any], objective: ObjectiveConfig) -> Rank | N
     >>> epoch_rank({"phase": "clustering", "clustering_accuracy": 0.5}, objective)
     (True, 0.5)
     """
-    worth = objective.worth_of(epoch)
-    return None if worth is None else (epoch.get("phase") == "clustering", worth)
+    value = epoch.get(objective.metric)
+    if value is None or not math.isfinite(value):
+        return None
+    sign = 1.0 if objective.direction == "maximize" else -1.0
+    return epoch.get("phase") == "clustering", sign * value
 
 
 def best_record(
