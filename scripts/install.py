@@ -101,6 +101,8 @@ def _sync(uv: str, python: str, extra: str) -> int:
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     # Every trial starts processes that import TensorFlow: from byte code in a third of the time.
     environment["UV_COMPILE_BYTECODE"] = "1"
+    # Another installation on this machine may be compiling Horovod, which this one then takes over.
+    environment.setdefault("UV_LOCK_TIMEOUT", "1800")
     if any(os.path.exists(bundle) for bundle in CERTIFICATES):
         # As curl and git do: a site behind a proxy has its own authorities there. Older and
         # newer versions of uv read one of these names each.
