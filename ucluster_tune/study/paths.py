@@ -29,12 +29,12 @@ _TRACKING_FILE, _TRACKING_ARTIFACTS = "mlflow.db", "mlartifacts"
 
 
 def studies_folder(option: str | None = None) -> Path:
-    """Returns the studies folder on a disk: the option, UCLUSTER_TUNE_STUDIES, or ./studies."""
+    """Return the studies folder on a disk: the option, UCLUSTER_TUNE_STUDIES, or ./studies."""
     return Path(_chosen(option)).expanduser().absolute()
 
 
 def open_studies(option: str | None = None) -> "StudiesFolder":
-    """Returns the studies of a path or URI: the option, else as `studies_folder`.
+    """Return the studies of a path or URI: the option, else as `studies_folder`.
 
     Asks no server.
 
@@ -71,7 +71,7 @@ def bucket_errors() -> Iterator[None]:
 
 
 def check_study_name(name: str) -> str:
-    """Returns the name when it is safe as a folder's name; StudyError otherwise."""
+    """Return the name when it is safe as a folder's name; StudyError otherwise."""
     if not _NAME.fullmatch(name):
         shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
         raise StudyError(
@@ -87,7 +87,7 @@ def check_study_name(name: str) -> str:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Writes a file that others may read: under a temporary name, then renamed."""
+    """Write a file that others may read: under a temporary name, then renamed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8") as file:
@@ -100,7 +100,7 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder with all that is in it; nothing where there is none."""
+    """Remove a folder with all that is in it; nothing where there is none."""
     with suppress(FileNotFoundError):
         shutil.rmtree(path)
 
@@ -186,7 +186,7 @@ class StudyPaths:
         return self.root / "trials"
 
     def trial(self, trial_id: str) -> TrialFiles:
-        """The files of one trial."""
+        """Return the files of one trial."""
         remote = None if self.remote is None else self.remote / f"{self.trials.name}/{trial_id}"
         return TrialFiles(self.trials / trial_id, remote)
 
@@ -250,15 +250,15 @@ class StudiesFolder:
         return self.root / _TRACKING_ARTIFACTS
 
     def study(self, name: str) -> StudyPaths:
-        """The paths of a study, which need not exist; StudyError for a name that cannot be one."""
+        """Return the paths of a study, which need not exist; StudyError for an unusable name."""
         return self.listed(check_study_name(name))
 
     def listed(self, name: str) -> StudyPaths:
-        """The paths of a study that is there, under whatever name."""
+        """Return the paths of a study that is there, under whatever name."""
         return StudyPaths(self.root / name, None if self.remote is None else self.remote / name)
 
     def names(self) -> list[str]:
-        """The names of the studies that have a record or a configuration, sorted.
+        """Return the names of the studies that have a record or a configuration, sorted.
 
         Raises:
             StudyError: the bucket cannot be read.

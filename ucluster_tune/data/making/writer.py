@@ -145,7 +145,7 @@ class DatasetWriter:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Gives a folder beside the files for what is needed until the data set is whole.
+        """Give a folder beside the files for what is needed until the data set is whole.
 
         Failures of the disk inside the block are explained as those of the data set.
         """
@@ -318,7 +318,7 @@ def _refuse_existing(target: Path) -> None:
 
 
 def _make_staging(target: Path) -> Path:
-    """A new, empty folder beside the target."""
+    """Make a new, empty folder beside the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
     staging.mkdir()
