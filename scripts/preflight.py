@@ -11,8 +11,8 @@ import subprocess
 import tempfile
 from typing import Dict, List, Optional, Sequence, Tuple
 
-PYTHONS = ((3, 11), (3, 12), (3, 10))  # on the first, all tests are run each time
-WHY_THESE = "TensorFlow 2.19 has no build for others"
+PYTHONS = ((3, 11), (3, 12))  # on the first, all tests are run each time
+WHY_THESE = "TensorFlow 2.19 has no build for 3.13"
 GLIBC = (2, 28)  # what Arrow's and Ray's builds ask for
 GIB = 1024.0**3
 
@@ -105,7 +105,7 @@ def python_problem(python: str) -> Optional[str]:
             found.append(f"{name} is {'.'.join(map(str, version))}")
     others = "and " + ", ".join(found) if found else "and none was found"
     return (
-        f"Python 3.10, 3.11 or 3.12 is needed ({WHY_THESE}), {others}:"
+        f"Python 3.11 or 3.12 is needed ({WHY_THESE}), {others}:"
         f" {_package('python3.12 python3.12-venv', 'python3.12')}, or 3.11 where there is no 3.12;"
         " or name one with `make PYTHON=/path/to/python3.12`."
     )
