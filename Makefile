@@ -1,4 +1,4 @@
-# Two commands do all on a fresh machine with Python 3.10, 3.11 or 3.12, g++ and make:
+# Two commands do all on a fresh machine with Python 3.11 or 3.12, g++ and make:
 # `make quickstart` and `make test`. Both install first; that takes no time when nothing changed.
 
 EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
@@ -26,14 +26,14 @@ install: $(INSTALLED) ## Install everything into .venv
 
 # The stamp is written last, so an installation that was cut short goes on the next time.
 $(INSTALLED): pyproject.toml uv.lock $(wildcard horovod_headers/*)
-	@for python in $(PYTHON) python3.11 python3.12 python3.10 python3 python; do \
+	@for python in $(PYTHON) python3.11 python3.12 python3 python; do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null; then \
 	        "$$python" scripts/install.py --extra "$(EXTRA)" --python "$(PYTHON)" || exit 1; \
 	        rm -f .venv/.installed-*; touch $@; exit 0; \
 	    fi; \
 	done; \
-	echo "Error: Python 3.10, 3.11 or 3.12 is needed and was not found: install it with" \
-	    "\`apt install python3 python3-venv\` (Debian 12, Ubuntu 22.04, 24.04) or" \
+	echo "Error: Python 3.11 or 3.12 is needed and was not found: install it with" \
+	    "\`apt install python3 python3-venv\` (Debian 12, Ubuntu 24.04) or" \
 	    "\`dnf install python3.12\` (Fedora, RHEL)." >&2; exit 1
 
 quickstart: install ## Install, then search on the sample of simulated jets (8 minutes on 2 cores)

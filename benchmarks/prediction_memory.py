@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def write_sample(folder: Path, times: int) -> int:
-    """The sample, repeated; returns its number of jets."""
+    """Return the sample, repeated; returns its number of jets."""
     tables = {
         split: pa.concat_tables([pq.read_table(SAMPLE / f"{split}-00000.parquet")] * times)
         for split in SPLITS

@@ -21,7 +21,7 @@ def main() -> int:
     """Installs; returns the exit status."""
     parser = argparse.ArgumentParser(description="Install ucluster-tune into .venv.")
     parser.add_argument("--extra", default="cpu", choices=("cpu", "gpu"))
-    parser.add_argument("--python", default="", help="a Python 3.10, 3.11 or 3.12")
+    parser.add_argument("--python", default="", help="a Python 3.11 or 3.12")
     parser.add_argument("--check-only", action="store_true", help="install nothing")
     options = parser.parse_args()
 
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def find_uv() -> Optional[str]:
-    """Returns a uv that is new enough: the one fetched before, or the machine's own."""
+    """Return a uv that is new enough: the one fetched before, or the machine's own."""
     for place in (".uv/bin/uv", ".uv/lib/bin/uv", shutil.which("uv")):
         if place and os.path.exists(place) and _uv_version(place) >= UV_OLDEST:
             return place
@@ -94,13 +94,15 @@ def _fetch_uv(python: str) -> str:
 
 
 def _sync(uv: str, python: str, extra: str) -> int:
-    """Makes .venv hold exactly what uv.lock says."""
+    """Make .venv hold exactly what uv.lock says."""
     environment = dict(os.environ)
     environment.pop("VIRTUAL_ENV", None)  # another environment that happens to be active
     environment["UV_PROJECT_ENVIRONMENT"] = ".venv"
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     # Every trial starts processes that import TensorFlow: from byte code in a third of the time.
     environment["UV_COMPILE_BYTECODE"] = "1"
+    # Another installation may be compiling Horovod, which this one then takes over.
+    environment.setdefault("UV_LOCK_TIMEOUT", "1800")
     if any(os.path.exists(bundle) for bundle in CERTIFICATES):
         # As curl and git do: a site behind a proxy has its own authorities there. Older and
         # newer versions of uv read one of these names each.

@@ -137,18 +137,17 @@ def test_a_wrong_python_is_named_with_its_version(machine):
     (machine / "python3.11").unlink()
     put_program(machine / "python3", "echo 3.13")
     text = sentence(install(machine))
-    assert "Python 3.10, 3.11 or 3.12 is needed (TensorFlow 2.19 has no build for others)" in text
+    assert "Python 3.11 or 3.12 is needed (TensorFlow 2.19 has no build for 3.13)" in text
     assert "python3 is 3.13" in text
     assert "apt install python3.12" in text
 
 
-@pytest.mark.parametrize("name", ["python3.10", "python3.12", "python3"])
-@pytest.mark.parametrize("version", ["3.10", "3.12"])
-def test_pythons_other_than_3_11_will_do(machine, name, version):
+@pytest.mark.parametrize("name", ["python3.12", "python3"])
+def test_python_3_12_will_do(machine, name):
     (machine / "python3.11").unlink()
     put_program(
         machine / name,
-        f'case "$2" in *version_info*) echo {version} ;; *) exec {sys.executable} "$@" ;; esac',
+        f'case "$2" in *version_info*) echo 3.12 ;; *) exec {sys.executable} "$@" ;; esac',
     )
     assert install(machine).returncode == 0
 
@@ -156,9 +155,8 @@ def test_pythons_other_than_3_11_will_do(machine, name, version):
 def test_the_pythons_that_are_taken_are_those_of_the_lock_file(preflight):
     """The scripts cannot read TOML: they run on Pythons older than its reader."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    oldest, end = (f"3.{minor}" for minor in (10, 13))
-    assert project["project"]["requires-python"] == f">={oldest},<{end}"
-    assert sorted(preflight.PYTHONS) == [(3, 10), (3, 11), (3, 12)]
+    assert project["project"]["requires-python"] == ">=3.11,<3.13"
+    assert preflight.PYTHONS == ((3, 11), (3, 12))
     (tensorflow,) = project["project"]["optional-dependencies"]["cpu"]
     release = tensorflow.partition("==")[2].rpartition(".")[0]
     assert f"TensorFlow {release} " in preflight.WHY_THESE
@@ -208,7 +206,7 @@ def test_make_says_it_where_there_is_no_python_at_all(machine, tmp_path):
         env={"PATH": str(machine)},
     )
     assert done.returncode != 0
-    assert done.stderr.startswith("Error: Python 3.10, 3.11 or 3.12 is needed and was not found")
+    assert done.stderr.startswith("Error: Python 3.11 or 3.12 is needed and was not found")
     assert not (tmp_path / ".venv" / ".installed-cpu").exists()
 
 

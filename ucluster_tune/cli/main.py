@@ -45,11 +45,11 @@ class LazyGroup(click.Group):
     """A group that knows its commands' names and help, and imports them when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in order of use."""
+        """Return the names in order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports and returns a command; None for an unknown name."""
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -60,19 +60,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Returns the command that the arguments name; the nearest one is named for a misspelt."""
+        """Return the command that the arguments name; the nearest one is named for a misspelt."""
         suggestion = None if args[0] in COMMANDS else nearest(args[0], COMMANDS)
         if suggestion is not None and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}; did you mean {suggestion}?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands without importing them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a known error is printed alone, Ctrl-C ends with 130."""
+        """Run the command; a known error is printed alone, Ctrl-C ends with 130."""
         try:
             return super().invoke(ctx)
         except UClusterTuneError as error:

@@ -22,10 +22,6 @@ _WORDING = {
     "string_type": "must be text, got {got}",
     "string_too_short": "must not be empty",
     "string_too_long": "must hold at most {max_length} characters, got {got}",
-    "string_pattern_mismatch": (
-        "must hold 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or"
-        " digit, got {got}"
-    ),
     "greater_than": "must be > {gt}, got {got}",
     "greater_than_equal": "must be >= {ge}, got {got}",
     "less_than": "must be < {lt}, got {got}",
@@ -39,7 +35,7 @@ _WORDING = {
 
 
 def show(value: object) -> str:
-    """Returns a value as YAML shows it, cut where it is long, without passwords of URIs.
+    """Return a value as YAML shows it, cut where it is long, without passwords of URIs.
 
     >>> show(None), show(True), show("a"), show(1e-5)
     ('null', 'true', "'a'", '1e-05')
@@ -92,7 +88,7 @@ def section_faults(
     path: str,
     elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, list[str]]:
-    """Returns the faults of one section's own fields; the key is the field, "" for the whole.
+    """Return the faults of one section's own fields; the key is the field, "" for the whole.
 
     Broken rules are left out: who calls this checks the rules over the whole study.
     """

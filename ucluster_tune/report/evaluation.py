@@ -28,7 +28,7 @@ def evaluation_document(
     window_from: str,
     n_without_constituents: int,
 ) -> dict[str, Any]:
-    """Returns all numbers, as plain values.
+    """Return all numbers, as plain values.
 
     Args:
         model: that made the clusters.
@@ -85,7 +85,7 @@ def evaluation_document(
 
 
 def measurable_labels(source: JetSource, selection: Selection) -> SelectedLabels:
-    """Returns masses and classes of the jets that pass.
+    """Return masses and classes of the jets that pass.
 
     Raises:
         DataError: none passes; names the classes that are not known.

@@ -9,7 +9,7 @@ _MAX_CHARACTERS = 40
 
 
 def unknown_classes(source: JetSource) -> list[str]:
-    """Returns some of these names, cut where they are long; none for what is no parquet.
+    """Return some of these names, cut where they are long; none for what is no parquet.
 
     Raises:
         DataError: a file changed since it was opened.

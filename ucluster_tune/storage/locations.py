@@ -70,7 +70,7 @@ class Location:
         return self.text
 
     def __truediv__(self, name: str) -> "Location":
-        """What `name` means in this folder."""
+        """Return what `name` means in this folder."""
         head, mark, query = self.text.partition("?") if self.is_uri else (self.text, "", "")
         return Location(f"{head.rstrip('/')}/{name}{mark}{query}")
 

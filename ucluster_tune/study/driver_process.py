@@ -26,13 +26,13 @@ class Driver:
 
     @classmethod
     def here(cls) -> "Driver":
-        """Returns this process."""
+        """Return this process."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, _start_of(pid), utc_now())
 
     @classmethod
     def told(cls, values: Mapping[str, Any]) -> "Driver | None":
-        """Returns the process that a file tells of, None where it tells of none."""
+        """Return the process that a file tells of, None where it tells of none."""
         try:
             return cls(**{field.name: values[field.name] for field in fields(cls)})
         except (KeyError, TypeError):
@@ -52,12 +52,12 @@ class Driver:
 
 
 def _start_of(pid: int) -> float:
-    """Returns when a process started, in seconds after boot: no clock that is set moves it."""
+    """Return when a process started, in seconds after boot: no clock that is set moves it."""
     return psutil.Process(pid).create_time() - psutil.boot_time()
 
 
 def read_driver_file(paths: StudyPaths) -> Driver | None:
-    """Returns the process that a study's folder on this machine names, dead or alive."""
+    """Return the process that a study's folder on this machine names, dead or alive."""
     try:
         return Driver.told(json.loads(paths.driver.read_text(encoding="utf-8")))
     except (OSError, ValueError):

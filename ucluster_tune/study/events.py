@@ -4,7 +4,7 @@ Knows nothing of files. `epoch.record` is the training layer's EpochRecord as a 
 that are not finite become null.
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -20,8 +20,8 @@ FinalState = Literal["interrupted", "complete", "failed"]
 
 
 def utc_now() -> str:
-    """Returns the time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    """Return the time as ISO 8601 in UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Event(BaseModel):
@@ -30,7 +30,7 @@ class _Event(BaseModel):
     time: str = Field(default_factory=utc_now)
 
     def line(self) -> str:
-        """Returns the event as one line of JSON, without the line's end."""
+        """Return the event as one line of JSON, without the line's end."""
         return self.model_dump_json()
 
 
@@ -241,5 +241,5 @@ _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="
 
 
 def parse_event(line: bytes) -> Event:
-    """Returns the event that a line holds; ValueError says what is wrong with it."""
+    """Return the event that a line holds; ValueError says what is wrong with it."""
     return _EVENTS.validate_json(line)

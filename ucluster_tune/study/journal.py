@@ -47,7 +47,7 @@ class StudyJournal:
             raise _write_error(path, error) from error
 
     def append(self, event: Event) -> None:
-        """Writes one event and waits until it is on disk; nothing of it stays after an error."""
+        """Write one event and wait until it is on disk; nothing of it stays after an error."""
         line = event.line().encode() + b"\n"
         try:
             if self._has_rest:
@@ -69,7 +69,7 @@ class StudyJournal:
         self._has_rest = False
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
     def __enter__(self) -> "StudyJournal":
@@ -85,7 +85,7 @@ class StudyJournal:
 
 
 def read_events(path: Path) -> Iterator[Event]:
-    """Yields the journal's events; StudyError names the line of a broken one."""
+    """Yield the journal's events; StudyError names the line of a broken one."""
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
@@ -97,7 +97,7 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def read_record(path: Path) -> StudyRecord:
-    """Returns the state of the study that the journal tells."""
+    """Return the state of the study that the journal tells."""
     events = read_events(path)
     first = next(events, None)
     if first is None:
@@ -140,7 +140,7 @@ def _refuse_newer_format(path: Path, first_line: bytes) -> None:
 
 
 def _length_of_whole_lines(file: FileIO) -> int:
-    """Returns the number of bytes up to the end of the last line that has one."""
+    """Return the number of bytes up to the end of the last line that has one."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - _BLOCK_BYTES)

@@ -112,7 +112,7 @@ class DriverLock:
 
 
 def read_driver(paths: StudyPaths) -> Driver | None:
-    """Returns the process that drives the study, or did until it was killed.
+    """Return the process that drives the study, or did until it was killed.
 
     Raises:
         StudyError: its bucket cannot be read.

@@ -11,10 +11,10 @@ class Observer(Protocol):
     """Told of each event once it is in the journal and in the record."""
 
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
-        """The study began."""
+        """Return the study began."""
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
-        """An event happened."""
+        """Take in that an event happened."""
 
     def on_study_end(self, record: StudyRecord) -> None:
-        """The study ended, and nothing more will happen."""
+        """Return the study ended, and nothing more will happen."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import (
     EpochEnded,
@@ -43,7 +43,7 @@ _NODE_LOST = FAILURE_KINDS[NodeLostError].name
 
 
 def trial_number_to_id(number: int) -> str:
-    """Returns the id of the n-th trial, counted from 1.
+    """Return the id of the n-th trial, counted from 1.
 
     >>> trial_number_to_id(7)
     '0007'
@@ -52,7 +52,7 @@ def trial_number_to_id(number: int) -> str:
 
 
 def seconds_between(start: str, end: str) -> float:
-    """Returns the seconds from one ISO 8601 time to another, 0 where a clock was set back.
+    """Return the seconds from one ISO 8601 time to another, 0 where a clock was set back.
 
     >>> seconds_between("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:30+00:00")
     90.0
@@ -117,16 +117,16 @@ class TrialState:
         return int(self.best["epoch"]) if self.best else None
 
     def score(self, objective: ObjectiveConfig) -> float | None:
-        """The objective at the best epoch."""
+        """Return the objective at the best epoch."""
         return float(self.best[objective.metric]) if self.best else None
 
     def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
-        """The finite values of the objective, by epoch."""
+        """Return the finite values of the objective, by epoch."""
         values = {int(epoch["epoch"]): epoch.get(objective.metric) for epoch in self.records}
         return {number: float(value) for number, value in values.items() if value is not None}
 
     def add(self, epoch: EpochValues, objective: ObjectiveConfig) -> None:
-        """Adds an epoch; one that was run again replaces the old one and all after it."""
+        """Add an epoch; one that was run again replaces the old one and all after it."""
         if epoch["epoch"] <= self.epochs:
             kept = [old for old in self.records if old["epoch"] < epoch["epoch"]]
             self.records, self.best, self.rank = [], None, None
@@ -205,7 +205,7 @@ class StudyRecord:
         return self.tests.get(self.best.id) if self.best else None
 
     def apply(self, event: Event) -> None:
-        """Takes in the next event; StudyError when it contradicts those before it."""
+        """Take in the next event; StudyError when it contradicts those before it."""
         match event:
             case EpochEnded():
                 self._add_epoch(event)

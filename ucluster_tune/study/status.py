@@ -22,7 +22,7 @@ _KILLED = "the driver was killed"
 
 
 def find_study(folder: StudiesFolder, name: str) -> StudyPaths:
-    """Returns the paths of a study that exists; StudyError names the nearest one otherwise."""
+    """Return the paths of a study that exists; StudyError names the nearest one otherwise."""
     paths = folder.study(name)
     names = folder.names()
     if name in names:
@@ -38,7 +38,7 @@ def find_study(folder: StudiesFolder, name: str) -> StudyPaths:
 
 
 def read_study(paths: StudyPaths) -> StudyRecord:
-    """Returns a study's record; what a killed driver left running is interrupted in it."""
+    """Return a study's record; what a killed driver left running is interrupted in it."""
     driven = is_driven(paths)  # before the record: a driver that ends meanwhile has told so there
     refresh(paths)
     record = read_record(paths.record)
@@ -49,7 +49,7 @@ def read_study(paths: StudyPaths) -> StudyRecord:
 
 
 def closing_events(record: StudyRecord) -> list[Event]:
-    """Returns what a driver that was killed did not come to write, timed as its last event."""
+    """Return what a driver that was killed did not come to write, timed as its last event."""
     if record.state != "running":
         return []
     time = record.last_event
@@ -63,14 +63,14 @@ def closing_events(record: StudyRecord) -> list[Event]:
 
 
 def elapsed_s(record: StudyRecord) -> float:
-    """Returns the seconds that drivers have worked on the study, up to now while one does."""
+    """Return the seconds that drivers have worked on the study, up to now while one does."""
     if record.ended is not None:
         return record.elapsed_before_s
     return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
 
 
 def remaining_s(record: StudyRecord) -> float | None:
-    """Returns an estimate of the seconds to the study's end, None where there is no telling.
+    """Return an estimate of the seconds to the study's end, None where there is no telling.
 
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
     the finished ones did on average, to its last epoch while there is none.
@@ -92,7 +92,7 @@ def remaining_s(record: StudyRecord) -> float | None:
 
 
 def study_status(paths: StudyPaths) -> dict[str, Any]:
-    """Returns all that is known of a study, as plain data."""
+    """Return all that is known of a study, as plain data."""
     record = read_study(paths)
     return {
         "name": paths.name,
@@ -122,7 +122,7 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
 
 
 def list_studies(folder: StudiesFolder) -> list[dict[str, Any]]:
-    """Returns one line about each study; a study that cannot be read has state `unreadable`."""
+    """Return one line about each study; a study that cannot be read has state `unreadable`."""
     studies = [folder.listed(name) for name in folder.names()]
     if folder.remote is None:
         return [_line(paths) for paths in studies]

@@ -11,7 +11,7 @@ from ucluster_tune.tracking.databases import is_database_server, refuse_unreacha
 
 
 def main() -> int:
-    """Prints the URI, or why it cannot be used; returns the exit status."""
+    """Print the URI, or why it cannot be used; return the exit status."""
     try:
         uri = with_password(os.environ["MLFLOW_BACKEND_STORE_URI"])
         if is_database_server(uri):

@@ -36,7 +36,7 @@ def is_database_server(uri: str) -> bool:
 
 
 def with_password(uri: str) -> str:
-    """Returns a PostgreSQL URL with user and password; any other URI as it is.
+    """Return a PostgreSQL URL with user and password; any other URI as it is.
 
     What it lacks comes from PGUSER, else the name of who runs this, and from PGPASSWORD, else the
     file that PGPASSFILE names, else ~/.pgpass.
@@ -94,7 +94,7 @@ def _from_file(url: "URL") -> str | None:
 
 
 def _fields(line: str) -> list[str]:
-    r"""Returns the five fields of a line of ~/.pgpass.
+    r"""Return the five fields of a line of ~/.pgpass.
 
     >>> _fields(r"db:5432:*:ann:se\:cret")
     ['db', '5432', '*', 'ann', 'se:cret']
@@ -103,7 +103,7 @@ def _fields(line: str) -> list[str]:
 
 
 def refuse_unreachable(uri: str, whose: str) -> None:
-    """Raises StudyError at once where a database server does not let this process in.
+    """Raise StudyError at once where a database server does not let this process in.
 
     Args:
         uri: with the password.
@@ -115,7 +115,7 @@ def refuse_unreachable(uri: str, whose: str) -> None:
 
 @contextmanager
 def one_at_a_time(uri: str, whose: str) -> Iterator[None]:
-    """Keeps other processes of this program from the same: tables are made by one alone.
+    """Keep other processes of this program from the same: tables are made by one alone.
 
     Of databases other than PostgreSQL's nothing is held.
     """
@@ -153,7 +153,7 @@ def _connection(uri: str, whose: str) -> Iterator[Any]:
 
 
 def connect(uri: str) -> "Engine":
-    """Returns an engine; nothing is opened yet.
+    """Return an engine; nothing is opened yet.
 
     Raises:
         StudyError: the driver that the URL names is not installed.
@@ -171,7 +171,7 @@ def connect(uri: str) -> "Engine":
 
 
 def engine_arguments(uri: str) -> dict[str, Any]:
-    """Returns SQLAlchemy's settings for connections that end after use and do not wait for ever.
+    """Return SQLAlchemy's settings for connections that end after use and do not wait for ever.
 
     A server that restarts ends them all, so none is kept for the next time.
     """
@@ -182,7 +182,7 @@ def engine_arguments(uri: str) -> dict[str, Any]:
 
 
 def told(error: BaseException) -> str:
-    """Returns in one line what a database said and what to do, without SQL and passwords."""
+    """Return in one line what a database said and what to do, without SQL and passwords."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     if isinstance(cause.__cause__, OSError):  # below pg8000's own error
         reason = cause.__cause__.strerror or cause.__cause__

@@ -80,12 +80,12 @@ class TrialFiles:
         return self.root / "pictures"
 
     def checkpoint(self, epoch: int) -> Path:
-        """The checkpoint written after an epoch, counted from 1, where `root` is all there is."""
+        """Return the checkpoint of an epoch, counted from 1, where `root` is all there is."""
         assert self.remote is None, "in a bucket: see checkpoint_place"
         return self.root / _checkpoint_name(epoch)
 
     def checkpoint_place(self, epoch: int) -> str:
-        """The path or URI of the checkpoint written after an epoch, counted from 1."""
+        """Return the path or URI of the checkpoint written after an epoch, counted from 1."""
         return self._folder.place_of(_checkpoint_name(epoch))
 
     def has_checkpoint(self, epoch: int) -> bool:
@@ -104,7 +104,7 @@ class TrialFiles:
         return self._fetched(name)
 
     def fetched_config(self) -> Path:
-        """The trial's full configuration, fetched where it lies in a bucket and not here.
+        """Return the trial's full configuration, fetched where it lies in a bucket and not here.
 
         Raises:
             CheckpointError: it cannot be fetched.

@@ -182,7 +182,7 @@ def simulate(
 
 
 def _check_split_sizes(jets_per_class: int, fractions: tuple[float, ...]) -> None:
-    """A share that comes out as no jets at all is a mistake that training would find too late."""
+    """Refuse a share that comes out as no jets at all: training would find it too late."""
     from ucluster_tune.data.simulation.splits import split_sizes
 
     sizes = split_sizes(jets_per_class, fractions)

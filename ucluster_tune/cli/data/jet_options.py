@@ -32,7 +32,7 @@ class ClassList(click.ParamType[tuple[str, ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """The classes as a tuple; fails on unknown and repeated ones."""
+        """Return the classes as a tuple; fails on unknown and repeated ones."""
         if isinstance(value, tuple):
             return value
         names = [name.strip().lower() for name in str(value).split(",")]
@@ -57,7 +57,7 @@ class Fractions(click.ParamType[tuple[float, ...]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[float, ...]:
-        """The fractions as a tuple; fails if they are not three with sum 1."""
+        """Return the fractions as a tuple; fails if they are not three with sum 1."""
         if isinstance(value, tuple):
             return value
         try:
@@ -79,7 +79,7 @@ class FiniteRange(click.FloatRange):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """The number; fails outside the range and on nan."""
+        """Return the number; fails outside the range and on nan."""
         number = float(super().convert(value, param, ctx))
         if math.isnan(number):
             self.fail(f"{value!r} is not a number.", param, ctx)
@@ -87,7 +87,7 @@ class FiniteRange(click.FloatRange):
 
 
 def progress_bar(in_bytes: bool = False) -> Any:
-    """Returns a progress bar on standard error, that counts jets or bytes."""
+    """Return a progress bar on standard error, that counts jets or bytes."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -19,7 +19,7 @@ class LocalPath(click.Path):
         self.instead = instead
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; fails where the text has `://` in it."""
+        """Return the path; fails where the text has `://` in it."""
         text = str(value)
         if "://" in text:
             scheme, _, _ = text.partition("://")

@@ -7,7 +7,7 @@ from ucluster_tune.errors import MachineError
 
 
 def refuse_unwritable(path: Path) -> None:
-    """Raises MachineError where no file can be made in the folder of `path`; leaves none."""
+    """Raise MachineError where no file can be made in the folder of `path`; leaves none."""
     probe = path.with_name(f".{path.name}.{os.getpid()}.probe")
     try:
         probe.touch(exist_ok=False)

@@ -20,7 +20,7 @@ _CHECKPOINT_ENDINGS = (".ckpt", ".index", ".meta", ".npz")
 
 @contextmanager
 def explained_data(place: str) -> "Iterator[None]":
-    """Raises the error that fits DATA where what is read inside is no data set at all.
+    """Raise the error that fits DATA where what is read inside is no data set at all.
 
     Args:
         place: path or URI, as typed.
@@ -48,7 +48,7 @@ def explained_data(place: str) -> "Iterator[None]":
 
 
 def _reason(place: str) -> str | None:
-    """Returns why a place is no data; None where it is some, or where nothing more is known."""
+    """Return why a place is no data; None where it is some, or where nothing more is known."""
     from ucluster_tune.data.format.manifest import MANIFEST_NAME
     from ucluster_tune.storage.locations import locate
 

@@ -42,7 +42,7 @@ class PictureFile(LocalPath):
         super().__init__("draw it here, and copy it with the bucket's own tool", dir_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The path; fails on endings that nothing can be drawn for."""
+        """Return the path; fails on endings that nothing can be drawn for."""
         path = super().convert(value, param, ctx)
         if Path(str(path)).suffix.lower() not in PICTURES:
             self.fail(f"{str(value)!r} must end in one of {', '.join(PICTURES)}", param, ctx)
@@ -161,7 +161,7 @@ def evaluate(
 
 
 def _print(document: dict[str, Any], model_dir: str, data: str) -> None:
-    """Prints the numbers as people read them, and what to type next."""
+    """Print the numbers as people read them, and what to type next."""
     from rich.console import Console
 
     from ucluster_tune.report.assessment_view import assessment_view
@@ -178,7 +178,7 @@ def _window(
     mass_min: float | None,
     mass_max: float | None,
 ) -> "tuple[Selection, str]":
-    """Returns the window of masses, and in words where it comes from.
+    """Return the window of masses, and in words where it comes from.
 
     HDF5 files hold all masses, and numbers about them are read beside the published ones; a data
     set is measured as the search that trained the model measured it.
@@ -210,7 +210,7 @@ def _window(
 def _clusters(
     model: "SavedModel", source: "JetSource", selection: "Selection", n_workers: int
 ) -> "tuple[IntArray, int]":
-    """Returns the cluster of each selected jet, and how many of them have no constituents."""
+    """Return the cluster of each selected jet, and how many of them have no constituents."""
     import numpy as np
 
     from ucluster_tune.data.reading.selection import SelectedJets

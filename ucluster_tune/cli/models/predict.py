@@ -81,7 +81,7 @@ def predict(
 def _write(
     model: "SavedModel", source: "JetSource", out: Path, n_workers: int, batch_size: int
 ) -> list[int]:
-    """Writes the prediction; returns the jets of each cluster."""
+    """Write the prediction; return the jets of each cluster."""
     import numpy as np
 
     from ucluster_tune import __version__

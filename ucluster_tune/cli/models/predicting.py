@@ -38,12 +38,12 @@ workers_option = click.option(
 
 
 def quiet_tensorflow() -> None:
-    """Keeps TensorFlow's news off this terminal; called before it is imported."""
+    """Keep TensorFlow's news off this terminal; called before it is imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
 def load_model(path: str) -> "SavedModel":
-    """Returns the model at a path or URI, in whichever form; see `open_model`."""
+    """Return the model at a path or URI, in whichever form; see `open_model`."""
     quiet_tensorflow()
     from ucluster_tune.models.opening import open_model
     from ucluster_tune.study.best_model import model_folder
@@ -55,7 +55,7 @@ def load_model(path: str) -> "SavedModel":
 def opened_source(
     place: str, split: str | None, default_split: str | None = None
 ) -> "Iterator[JetSource]":
-    """Gives the jets at a place: of a split of a parquet data set, or of HLS4ML HDF5 files.
+    """Give the jets at a place: of a split of a parquet data set, or of HLS4ML HDF5 files.
 
     What archives hold lies unpacked on the disk as long as the block lasts.
 
@@ -98,7 +98,7 @@ def _hls4ml_source(place: Path, scratch: Path) -> "Hls4mlJets":
 
 
 def training_source(place: str) -> "JetSource | None":
-    """Returns the training jets beside those at a place; None where there are none."""
+    """Return the training jets beside those at a place; None where there are none."""
     if _is_hls4ml(place):
         return None
     from ucluster_tune.data.format.manifest import read_manifest
@@ -120,7 +120,7 @@ def _is_hls4ml(place: str) -> bool:
 def predictions(
     model: "SavedModel", source: "JetSource", n_workers: int, batch_size: int
 ) -> "Iterator[Iterator[Prediction]]":
-    """Gives the predictions of all jets of a source in order; processes end with the block."""
+    """Give the predictions of all jets of a source in order; processes end with the block."""
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 
     prepare_environment()

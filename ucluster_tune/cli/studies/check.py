@@ -63,7 +63,7 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
-    """Returns the selected jets by split and class; raises DataError where they cannot be used."""
+    """Return the selected jets by split and class; raises DataError where they cannot be used."""
     from ucluster_tune.data.format.schema import SPLITS
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 

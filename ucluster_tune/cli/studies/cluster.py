@@ -37,7 +37,7 @@ def cluster() -> None:
 
 class _Check(SearchCommand):
     def job(self, ctx: click.Context) -> Job:
-        """Returns the configuration with all that was changed in it, and how to check it."""
+        """Return the configuration with all that was changed in it, and how to check it."""
         params = ctx.params
         words, files = ["cluster", "check"], {}
         if params["file"] is not None:
@@ -182,7 +182,7 @@ def _show(rows: "Sequence[CheckRow]", next_typed: str) -> None:
 
 
 def next_command(ctx: click.Context) -> str:
-    """Returns the command to type after a check without faults: the search on the same cluster."""
+    """Return the command to type after a check without faults: the search on the same cluster."""
     from ucluster_tune.report.cells import program
 
     words = [word for word in all_typed_words(ctx) if word != "--json"]

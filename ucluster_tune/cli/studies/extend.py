@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class _Extend(SearchCommand):
     def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
-        """Yields the folder of the jets too, which is set there as it was typed."""
+        """Yield the folder of the jets too, which is set there as it was typed."""
         yield from super().folders_there(ctx)
         for override in ctx.params["overrides"]:
             path, _, value = (part.strip() for part in override.partition("="))

@@ -43,12 +43,12 @@ class OnCluster(click.Command):
         ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parses the arguments, and keeps them as they were typed."""
+        """Parse the arguments, and keep them as they were typed."""
         ctx.meta[_WORDS] = list(args)
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command on the cluster, or here."""
+        """Run the command on the cluster, or here."""
         cluster, is_local = ctx.params.pop("cluster"), ctx.params.pop("is_local")
         head = self.find_head(ctx, cluster, is_local)
         if head is None:
@@ -60,7 +60,7 @@ class OnCluster(click.Command):
         return None
 
     def find_head(self, ctx: click.Context, cluster: Path | None, is_local: bool) -> "Head | None":
-        """Returns the head of the cluster to be used, None for this machine.
+        """Return the head of the cluster to be used, None for this machine.
 
         Raises:
             click.UsageError: `--cluster` was given, and another place too.
@@ -88,7 +88,7 @@ class OnCluster(click.Command):
             return None
 
     def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
-        """Yields the options that name a folder of the cluster, and what they were given."""
+        """Yield the options that name a folder of the cluster, and what they were given."""
         folder = ctx.params.get("studies_dir")
         if folder:
             yield "--studies-dir", folder
@@ -101,7 +101,7 @@ class OnCluster(click.Command):
         """Says why a cluster file that just lies there is not used; not worth a word here."""
 
     def place_here(self, ctx: click.Context, is_local: bool) -> None:
-        """Adds what the command needs to know when it is this machine that carries it out."""
+        """Add what the command needs to know when it is this machine that carries it out."""
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
         """Carries the command out on the cluster; returns its exit code."""
@@ -148,7 +148,7 @@ class SearchCommand(OnCluster):
         click.echo(f"{error}\nSo the search does not run there.", err=True)
 
     def place_here(self, ctx: click.Context, is_local: bool) -> None:
-        """Adds the place where the search runs."""
+        """Add the place where the search runs."""
         from ucluster_tune.cluster.place import choose_place
 
         address = ctx.params.pop("address")
@@ -159,11 +159,11 @@ class SearchCommand(OnCluster):
         ctx.params["place"] = choose_place(is_local=is_local, address=address)
 
     def job(self, ctx: click.Context) -> Job:
-        """Returns what is sent to a cluster; by default the command as it was typed."""
+        """Return what is sent to a cluster; by default the command as it was typed."""
         return Job([str(ctx.info_name), *typed_words(ctx)], {}, str(ctx.params["name"]))
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
-        """Sends the search to the cluster and shows it; Ctrl-C only ends the showing."""
+        """Send the search to the cluster and show it; Ctrl-C only ends the showing."""
         job = self.job(ctx)
         click.echo(_told(head), err=True)
         with _jobs_of(head) as jobs:
@@ -179,7 +179,7 @@ class SearchCommand(OnCluster):
                 return 0
 
     def send(self, head: "Head", jobs: Sequence[Job]) -> list[str]:
-        """Sends jobs without a view of them; returns their ids."""
+        """Send jobs without a view of them; return their ids."""
         click.echo(_told(head), err=True)
         if not jobs:
             return []
@@ -200,12 +200,12 @@ def _submit(jobs: "ClusterJobs", job: Job) -> str:
 
 
 def all_typed_words(ctx: click.Context) -> list[str]:
-    """Returns the arguments as typed."""
+    """Return the arguments as typed."""
     return list(ctx.meta[_WORDS])
 
 
 def typed_words(ctx: click.Context) -> list[str]:
-    """Returns the arguments as typed, without those that say where the command is carried out."""
+    """Return the arguments as typed, without those that say where the command is carried out."""
     words: list[str] = []
     skip = False
     for word in all_typed_words(ctx):

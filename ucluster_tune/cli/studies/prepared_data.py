@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
-    """Returns the study with the parquet data set as its `data.path`.
+    """Return the study with the parquet data set as its `data.path`.
 
     Says how large what is missing is, and asks unless `yes`; raises DataError where there is
     nobody to ask.
@@ -40,7 +40,7 @@ def with_prepared_data(study: StudyConfig, yes: bool) -> StudyConfig:
 
 
 def study_at(study: StudyConfig, preparation: "Preparation") -> StudyConfig:
-    """Returns the study that reads the prepared data set."""
+    """Return the study that reads the prepared data set."""
     data = study.data.model_copy(update={"path": preparation.data_path})
     return study.model_copy(update={"data": data})
 

@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 class _Resume(SearchCommand):
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the command once it is clear what is to be resumed."""
+        """Run the command once it is clear what is to be resumed."""
         if (ctx.params["name"] is None) != ctx.params["is_all"]:
             raise click.UsageError("give either the NAME of a study or --all")
         return super().invoke(ctx)
 
     def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
-        """Yields the folder of the jets too."""
+        """Yield the folder of the jets too."""
         yield from super().folders_there(ctx)
         if ctx.params["data"]:
             yield "--data", ctx.params["data"]
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
-        """Sends one job a study; with --all, all of them at once and without a view of them."""
+        """Send one job a study; with --all, all of them at once and without a view of them."""
         if not ctx.params["is_all"]:
             return super().run_on(head, ctx)
         words = [word for word in typed_words(ctx) if word != "--all"]
@@ -107,7 +107,7 @@ def _resume(name: str, data: str | None, studies_dir: str | None, place: "Place"
 
 
 def interrupted_studies(studies: list[dict[str, object]]) -> list[str]:
-    """Returns the names of those, of what `list --json` prints, that wait to be carried on.
+    """Return the names of those, of what `list --json` prints, that wait to be carried on.
 
     >>> interrupted_studies([{"name": "a", "state": "interrupted"}, {"name": "b", "state": "x"}])
     ['a']

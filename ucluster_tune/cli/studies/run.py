@@ -34,7 +34,7 @@ _JOB_FILE = "search_space.yaml"
 
 class _Run(SearchCommand):
     def job(self, ctx: click.Context) -> Job:
-        """Returns the checked configuration with all that was changed in it, and how to run it."""
+        """Return the checked configuration with all that was changed in it, and how to run it."""
         params = ctx.params
         config = _configured(params["file"], params["name"], params["trials"], params["overrides"])
         assert config.name is not None

@@ -33,7 +33,7 @@ yes_option = click.option(
 
 
 def set_words(overrides: Sequence[str]) -> list[str]:
-    """Returns the words of a command that sets the same again.
+    """Return the words of a command that sets the same again.
 
     >>> set_words(["training.seed=2"])
     ['--set', 'training.seed=2']

@@ -47,7 +47,7 @@ _END_TIMEOUT_S = 10.0
 
 class _Ui(OnCluster):
     def run_on(self, head: "Head", ctx: click.Context) -> int:
-        """Shows the cluster's pages here, through a tunnel that ends with the command."""
+        """Show the cluster's pages here, through a tunnel that ends with the command."""
         params = ctx.params
         if params["as_json"]:
             return super().run_on(head, ctx)
@@ -191,7 +191,7 @@ def ui(
 
 
 def _read_study(studies: StudiesFolder, name: str | None) -> StudyRecord:
-    """Returns the named study or the one with the latest event."""
+    """Return the named study or the one with the latest event."""
     names = studies.names()
     for known in names if name is None else [n for n in names if n == name]:
         refresh(studies.listed(known))
@@ -231,7 +231,7 @@ class Pages:
 
     @classmethod
     def of(cls, record: StudyRecord) -> "Pages":
-        """Returns the pages of a study."""
+        """Return the pages of a study."""
         runs = compared_runs(record)
         curves = curves_page("", record.experiment_id, runs) if runs else None
         return cls(record.name, curves, runs_page("", record.experiment_id, record.name))
@@ -257,7 +257,7 @@ def _has_display() -> bool:
 
 
 def _until_ctrl_c(wait: Callable[[], None]) -> None:
-    """Waits while the pages are there; Ctrl-C is how that is meant to end."""
+    """Wait while the pages are there; Ctrl-C is how that is meant to end."""
     click.echo("Ctrl-C ends it.", err=True)
     with suppress(KeyboardInterrupt):
         wait()

@@ -37,7 +37,7 @@ class CheckRequest:
 
     @staticmethod
     def of(config: StudyConfig, studies: str) -> "CheckRequest":
-        """Returns what the study needs, kept in the folder `studies`."""
+        """Return what the study needs, kept in the folder `studies`."""
         return CheckRequest(studies, locate(config.data.path).text, config.resources)
 
 

@@ -48,11 +48,11 @@ class CheckRow:
     remedy: str = ""
 
     def document(self) -> dict[str, object]:
-        """Returns the row as plain data."""
+        """Return the row as plain data."""
         return asdict(self)
 
     def told(self) -> str:
-        """Returns the row in one line."""
+        """Return the row in one line."""
         text = f"{self.node}: {self.check}: {self.found}"
         return f"{text}; {self.remedy}" if self.remedy else text
 
@@ -63,7 +63,7 @@ def compare(
     resources: ResourcesConfig | None,
     token: SharedToken | None,
 ) -> Iterator[CheckRow]:
-    """Yields all rows, check by check.
+    """Yield all rows, check by check.
 
     Args:
         told: by the nodes.
@@ -118,7 +118,7 @@ def _relevant(key: str, version: str | None) -> str | None:
 
 
 def _host_names(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
-    """A host that cannot resolve its own name makes Gloo crash; two of one name are mixed up."""
+    """Yield rows on names: a host that cannot resolve its own makes Gloo crash, two of one mix."""
     for facts in told:
         node = facts.node
         twins = [
@@ -203,7 +203,7 @@ def _room(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
 
 
 def shared_rows(told: Sequence[NodeFacts], token: SharedToken) -> Iterator[CheckRow]:
-    """Yields whether a folder is the same for each node that answered."""
+    """Yield whether a folder is the same for each node that answered."""
     place, check, elsewhere = token.place, token.purpose.check, token.purpose.remedy
     if token.fault:
         yield CheckRow("driver", check, False, f"{place}: {token.fault}", elsewhere)
@@ -249,7 +249,7 @@ def _data(told: Sequence[NodeFacts], place: str) -> Iterator[CheckRow]:
 
 
 def _gpus(told: Sequence[NodeFacts], resources: ResourcesConfig | None) -> Iterator[CheckRow]:
-    """What Ray counts against what the system has; TensorFlow can see no more than that."""
+    """Yield what Ray counts against what the system has; TensorFlow can see no more than that."""
     falls_back = resources is not None and resources.cpu_fallback
     matters = resources is None or resources.gpus_per_worker > 0
     for facts in told:

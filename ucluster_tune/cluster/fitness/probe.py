@@ -35,11 +35,11 @@ class Probe:
     """An actor on one node."""
 
     def now(self) -> float:
-        """Returns the node's clock, seconds since 1970."""
+        """Return the node's clock, seconds since 1970."""
         return time.time()
 
     def facts(self, questions: dict[str, Any]) -> dict[str, Any]:
-        """Returns all that is quickly known.
+        """Return all that is quickly known.
 
         Args:
             questions: `token_folder`, `token` and `node_id` of the shared folder, `data` of the
@@ -58,7 +58,7 @@ class Probe:
         }
 
     def libraries(self, limit_s: float) -> dict[str, Any]:
-        """Returns how many GPUs TensorFlow sees, or why TensorFlow or Horovod do not load.
+        """Return how many GPUs TensorFlow sees, or why TensorFlow or Horovod do not load.
 
         In a process of its own: TensorFlow takes a GPU's memory, and a broken one may crash.
         """
@@ -83,7 +83,7 @@ class Probe:
         return {"fault": last[0][:300]}
 
     def autoscaler(self, gcs_address: str) -> dict[str, Any] | str | None:
-        """Returns what the autoscaler on this node was started with.
+        """Return what the autoscaler on this node was started with.
 
         None where none is; text where one is that does not tell.
         """
@@ -108,7 +108,7 @@ class Probe:
 
 
 def versions() -> dict[str, str | None]:
-    """Returns versions by name, None for what is missing; imports nothing of it."""
+    """Return versions by name, None for what is missing; imports nothing of it."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for name, distributions in _DISTRIBUTIONS.items():
         found[name] = None
@@ -123,7 +123,7 @@ def versions() -> dict[str, str | None]:
 
 
 def package_version() -> str | None:
-    """Returns the version of this package as it would be imported, with a digest of its code."""
+    """Return the version of this package as it would be imported, with a digest of its code."""
     spec = importlib.util.find_spec("ucluster_tune")
     if spec is None or not spec.submodule_search_locations:
         return None
@@ -138,7 +138,7 @@ def package_version() -> str | None:
 
 
 def host_fault() -> str | None:
-    """Returns why the host cannot resolve its own name, None where it can."""
+    """Return why the host cannot resolve its own name, None where it can."""
     try:
         socket.getaddrinfo(socket.gethostname(), None)
     except OSError as error:
@@ -147,7 +147,7 @@ def host_fault() -> str | None:
 
 
 def interfaces() -> dict[str, list[str]]:
-    """Returns the IPv4 addresses of each network interface that is up, but for the loopback."""
+    """Return the IPv4 addresses of each network interface that is up, but for the loopback."""
     import psutil  # noqa: PLC0415  # may be missing on the node
 
     states = psutil.net_if_stats()
@@ -161,7 +161,7 @@ def interfaces() -> dict[str, list[str]]:
 
 
 def n_gpu_devices() -> int | None:
-    """Returns how many GPUs the system has for TensorFlow; None where that cannot be told."""
+    """Return how many GPUs the system has for TensorFlow; None where that cannot be told."""
     if Path("/dev/dxg").exists() or Path("/dev/kfd").exists():  # Windows' and AMD's ways
         return None
     in_proc = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
@@ -169,7 +169,7 @@ def n_gpu_devices() -> int | None:
 
 
 def memory_free() -> int:
-    """Returns the bytes of memory that this node can still give, within its container's limit."""
+    """Return the bytes of memory that this node can still give, within its container's limit."""
     import psutil  # noqa: PLC0415
 
     free = int(psutil.virtual_memory().available)
@@ -182,7 +182,7 @@ def memory_free() -> int:
 
 
 def answer_token(questions: dict[str, Any]) -> dict[str, str | None]:
-    """Returns what is wrong with the shared folder, once this node's answer lies in it."""
+    """Return what is wrong with the shared folder, once this node's answer lies in it."""
     folder, token, node_id = (questions[name] for name in ("token_folder", "token", "node_id"))
     if "://" in folder:
         return _answer_in_store(folder, token, node_id)
@@ -219,7 +219,7 @@ def _answer_in_store(folder: str, token: str, node_id: str) -> dict[str, str | N
 
 
 def data_checksum(path: str) -> dict[str, str | None]:
-    """Returns the checksum of the data set there, or why it cannot be read."""
+    """Return the checksum of the data set there, or why it cannot be read."""
     try:
         from ucluster_tune.data.format.manifest import read_manifest  # noqa: PLC0415
 

@@ -58,7 +58,7 @@ class SharedToken:
         self.fault: str | None = None
 
     def questions(self, data: str | None = None) -> Questions:
-        """Returns what the nodes are asked."""
+        """Return what the nodes are asked."""
         return Questions(None if self.fault else self.folder.text, self.token, data)
 
     def is_answered_by(self, node_id: str) -> bool:
@@ -73,7 +73,7 @@ class SharedToken:
             time.sleep(0.1)
 
     def write(self) -> None:
-        """Writes the token, or notes why not."""
+        """Write the token, or note why not."""
         try:
             (self.folder / "driver").write_bytes(self.token.encode())
         except DataError as error:
@@ -82,7 +82,7 @@ class SharedToken:
             self.fault = str(error.strerror or error)
 
     def take_away(self) -> None:
-        """Deletes the token and all answers."""
+        """Delete the token and all answers."""
         if self.folder.is_local:
             shutil.rmtree(self.folder.local_path, ignore_errors=True)
             return

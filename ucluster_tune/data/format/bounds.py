@@ -85,7 +85,7 @@ class MassCensus:
         self._n_negative += int(np.count_nonzero((mass_gev < 0) & (mass_gev >= low)))
 
     def unit_remark(self) -> str:
-        """What speaks for MeV: a median above 10 TeV; nothing where it is below."""
+        """Return what speaks for MeV: a median above 10 TeV; nothing where it is below."""
         if 2 * self._n_suspicious <= self._n_jets:
             return ""
         return (
@@ -94,7 +94,7 @@ class MassCensus:
         )
 
     def remarks(self) -> tuple[str, ...]:
-        """What the user should know, a sentence each."""
+        """Return what the user should know, a sentence each."""
         negative = (
             f"{self._n_negative} jets have a mass just below 0, as rounding makes it; they are"
             " kept"
@@ -105,6 +105,6 @@ class MassCensus:
 
 
 def mass_fault(mass_gev: float) -> str:
-    """What is wrong with a mass that lies outside, for the end of `jet 7 has a mass ...`."""
+    """Return what is wrong with a mass outside the bounds, to end `jet 7 has a mass ...`."""
     hint = f": {MEV_HINT}" if mass_gev > MASS_BOUNDS_GEV.high else ""
     return f"of {mass_gev:g} GeV, outside of {MASS_BOUNDS_GEV}{hint}"

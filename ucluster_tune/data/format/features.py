@@ -33,7 +33,7 @@ MAX_CONSTITUENTS: Final = 100
 
 
 def wrap_angle(angle: Floats) -> npt.NDArray[np.float64]:
-    """An angle in (-pi, pi].
+    """Return an angle in (-pi, pi].
 
     >>> [float(x) for x in wrap_angle(np.array([0.25, np.pi, -np.pi, 2 * np.pi]))]
     [0.25, 3.141592653589793, 3.141592653589793, 0.0]
@@ -56,7 +56,7 @@ def massless_momenta(pt_gev: Floats, eta: Floats, phi: Floats) -> npt.NDArray[np
 
 
 def jet_mass(momentum: Floats) -> float:
-    """The mass in GeV of a momentum (px, py, pz, energy); 0 where rounding makes it imaginary.
+    """Return the mass in GeV of a (px, py, pz, energy); 0 where rounding makes it imaginary.
 
     >>> jet_mass(np.array([3.0, 0.0, 0.0, 5.0]))
     4.0
@@ -66,7 +66,7 @@ def jet_mass(momentum: Floats) -> float:
 
 
 def constituent_features(momenta: Floats, jet_momentum: Floats) -> npt.NDArray[np.float32]:
-    """The features of one jet's constituents: float32 [constituent, feature].
+    """Return the features of one jet's constituents: float32 [constituent, feature].
 
     With eta the pseudorapidity and p the three-momentum:
     `eta_rel = eta - eta_jet`, `phi_rel = phi - phi_jet` in (-pi, pi],

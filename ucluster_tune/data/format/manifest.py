@@ -60,22 +60,22 @@ class Manifest(BaseModel):
         return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def split_files(self, split: str) -> tuple[ManifestFile, ...]:
-        """The files of one split, in order of their names."""
+        """Return the files of one split, in order of their names."""
         return tuple(
             sorted((file for file in self.files if file.split == split), key=lambda f: f.path)
         )
 
     def n_jets(self, split: str) -> int:
-        """The number of jets in a split."""
+        """Return the number of jets in a split."""
         return sum(file.n_jets for file in self.split_files(split))
 
     def to_json(self) -> str:
-        """The text of `manifest.json`."""
+        """Return the text of `manifest.json`."""
         return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
 
 def read_manifest(directory: Path | str | Location) -> Manifest:
-    """The manifest of the data set in a folder, or at a URI.
+    """Return the manifest of the data set in a folder, or at a URI.
 
     Raises:
         DataError: the folder or its manifest is missing, unreadable, of a newer version or of
@@ -133,7 +133,7 @@ def verify_files(
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a local file, as hexadecimal text."""
+    """Return the sha256 of a local file, as hexadecimal text."""
     with path.open("rb") as stream:
         return _sha256(stream)
 
@@ -151,7 +151,7 @@ def _sha256(stream: Any) -> str:
 
 
 def _find_manifest(folder: Location) -> Location:
-    """The place of a folder's manifest, or the reason why it has none."""
+    """Return the place of a folder's manifest, or the reason why it has none."""
     path = folder / MANIFEST_NAME
     if path.kind() == "file":
         return path
@@ -170,7 +170,7 @@ def _find_manifest(folder: Location) -> Location:
 
 
 def _parse(path: Location) -> Any:
-    """The JSON of a manifest whose version is not newer than ours."""
+    """Return the JSON of a manifest whose version is not newer than ours."""
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
@@ -190,7 +190,7 @@ def _parse(path: Location) -> Any:
 
 
 def _what_is_there(names: Sequence[str]) -> str:
-    """A remark on a folder without manifest, for the error message."""
+    """Return a remark on a folder without manifest, for the error message."""
     suffixes = {PurePath(name).suffix.lower() for name in names}
     if suffixes & _HDF5_SUFFIXES:
         return f", but HDF5 files; {_CONVERT}"

@@ -27,7 +27,7 @@ FORMAT_KEY: Final = b"ucluster_tune_format"
 
 
 def jets_schema() -> pa.Schema:
-    """The columns of a parquet file of jets, in order, with the format version as metadata.
+    """Return the columns of a parquet file of jets, in order, with the format version as metadata.
 
     `jet_class` (null where the truth is unknown), `mass_gev`, and a list of floats for each
     constituent feature. Lists hold real constituents only, in descending pt, and are equally long

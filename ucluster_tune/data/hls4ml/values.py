@@ -19,7 +19,7 @@ def is_absurd(features: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def value_fault(features: FloatArray, mass_gev: float = 0.0) -> str:
-    """What is wrong with one jet, for the end of `jet 7 has ...`.
+    """Return what is wrong with one jet, for the end of `jet 7 has ...`.
 
     Args:
         features: float32 [constituent, feature].

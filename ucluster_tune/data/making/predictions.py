@@ -22,7 +22,7 @@ _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def prediction_schema(n_clusters: int, embedding_dim: int, about: Mapping[str, Any]) -> pa.Schema:
-    """The columns of a prediction.
+    """Return the columns of a prediction.
 
     `jet` is the number of the jet in its source, from 0; `cluster` the nearest centroid;
     `embedding_0` and so on; `distance_0` and so on the squared distances to the centroids.

@@ -74,7 +74,7 @@ class Preparation:
         return self.kept is not None and self.dataset is not None and _is_dataset(self.dataset)
 
     def told(self) -> str:
-        """What is to be done, in a sentence; asks nobody."""
+        """Return what is to be done, in a sentence; asks nobody."""
         if self.is_only_to_be_sent:
             return f"{self.dataset} will be copied to {self.kept}"
         where = f"{self.dataset} and moved to {self.kept}" if self.kept else str(self.dataset)
@@ -102,7 +102,7 @@ class Size:
     is_dataset: bool = False
 
     def told(self) -> str:
-        """The sizes, in words."""
+        """Return the sizes, in words."""
         if self.is_dataset:
             return f"{in_words(self.n_bytes)} of parquet are to be copied"
         if self.record is None:

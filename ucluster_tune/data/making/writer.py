@@ -11,7 +11,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
@@ -145,7 +145,7 @@ class DatasetWriter:
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
-        """Gives a folder beside the files for what is needed until the data set is whole.
+        """Give a folder beside the files for what is needed until the data set is whole.
 
         Failures of the disk inside the block are explained as those of the data set.
         """
@@ -197,7 +197,7 @@ class DatasetWriter:
             name=name,
             source=source,
             command=command,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             features=FEATURE_NAMES,
             classes=classes,
             counts={
@@ -318,7 +318,7 @@ def _refuse_existing(target: Path) -> None:
 
 
 def _make_staging(target: Path) -> Path:
-    """A new, empty folder beside the target."""
+    """Make a new, empty folder beside the target."""
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
     staging.mkdir()

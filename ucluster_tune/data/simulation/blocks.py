@@ -60,7 +60,7 @@ class JetBlock:
 def plan_blocks(
     classes: Sequence[str], jets_per_class: int, seed: int, settings: SimulationSettings
 ) -> list[BlockRequest]:
-    """The blocks of all classes, class after class; more jets only add blocks."""
+    """Return the blocks of all classes, class after class; more jets only add blocks."""
     return [
         BlockRequest(
             class_name=name,

@@ -49,7 +49,7 @@ class Collision:
 
 
 def load_generator_library(name: str) -> Any:
-    """The module `pythia8mc` or `fastjet`.
+    """Return the module `pythia8mc` or `fastjet`.
 
     Raises:
         MachineError: it is not installed.
@@ -103,7 +103,7 @@ def collide(
 
 
 def _start_pythia(class_name: str, settings: SimulationSettings, pythia_seed: int) -> Any:
-    """A Pythia that is ready to make collisions, and silent."""
+    """Return a Pythia that is ready to make collisions, and silent."""
     library = load_generator_library("pythia8mc")
     pythia = library.Pythia("", False)
     for line in (
@@ -130,7 +130,7 @@ def _start_pythia(class_name: str, settings: SimulationSettings, pythia_seed: in
 
 
 def _visible_particles(event: Any, max_abs_eta: float) -> Particles:
-    """The final particles but neutrinos, up to a pseudorapidity."""
+    """Return the final particles but neutrinos, up to a pseudorapidity."""
     rows = [
         (_kind(particle), particle.pT(), particle.eta(), particle.phi())
         for particle in event

@@ -63,7 +63,7 @@ def simulate_dataset(
 
 
 def _source() -> str:
-    """Generator and jet finder with their versions; raises if one is not installed."""
+    """Return generator and jet finder with their versions; raise if one is not installed."""
     for library in ("pythia8mc", "fastjet"):
         load_generator_library(library)
     return f"Pythia {_version('pythia8mc')}, FastJet {_version('fastjet')}"

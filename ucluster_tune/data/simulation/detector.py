@@ -24,7 +24,7 @@ class Particles:
     phi: npt.NDArray[np.float64]
 
     def above(self, min_pt_gev: float) -> "Particles":
-        """The particles with pt >= min_pt_gev and pt > 0."""
+        """Return the particles with pt >= min_pt_gev and pt > 0."""
         seen = (self.pt_gev >= min_pt_gev) & (self.pt_gev > 0)
         return Particles(self.kind[seen], self.pt_gev[seen], self.eta[seen], self.phi[seen])
 
@@ -32,7 +32,7 @@ class Particles:
 def smear(
     particles: Particles, resolution: DetectorResolution, generator: np.random.Generator
 ) -> Particles:
-    """The particles with errors of the detector's size, in the order given.
+    """Return the particles with errors of the detector's size, in the order given.
 
     A particle whose energy would turn negative gets pt 0.
     """

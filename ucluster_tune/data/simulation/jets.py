@@ -43,7 +43,7 @@ class JetFinder:
             self._cluster(np.array([[1.0, 0.0, 0.0, 1.0]]))
 
     def find(self, particles: Particles, origin_eta: float, origin_phi: float) -> Jet | None:
-        """The hardest jet within the matching radius of its origin, or None.
+        """Return the hardest jet within the matching radius of its origin, or None.
 
         The jet's momentum is the sum of all its constituents, taken as massless; features are
         relative to that sum.

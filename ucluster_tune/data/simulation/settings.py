@@ -49,7 +49,7 @@ class SimulationSettings:
     resolution: DetectorResolution = field(default_factory=DetectorResolution)
 
     def as_dict(self) -> dict[str, JsonValue]:
-        """The settings as plain values, for a manifest."""
+        """Return the settings as plain values, for a manifest."""
         values: dict[str, JsonValue] = asdict(self)
         if not self.smearing:
             del values["resolution"]

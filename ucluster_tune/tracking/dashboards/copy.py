@@ -99,7 +99,7 @@ class DashboardCopy:
                 return
 
     def _compare_again(self) -> None:
-        """What a store took before it failed is not known."""
+        """Return what a store took before it failed is not known."""
         self._storage = None
         for known in (self._ids, self._n_values, self._whole):
             known.clear()
@@ -129,7 +129,7 @@ class DashboardCopy:
         return storage
 
     def _reuse(self) -> RDBStorage | None:
-        """Returns the store of a driver before this one, where its trials say what ours say."""
+        """Return the store of a driver before this one, where its trials say what ours say."""
         found = self._store.find()
         if found is None:
             return None
@@ -170,7 +170,7 @@ class DashboardCopy:
 
 
 def _agrees(written: FrozenTrial, trial: FrozenTrial) -> bool:
-    """Returns whether a trial in the store is ours, whole or up to what it tells."""
+    """Return whether a trial in the store is ours, whole or up to what it tells."""
     if written.params != trial.params or written.user_attrs != trial.user_attrs:
         return False
     values = list(trial.intermediate_values.items())

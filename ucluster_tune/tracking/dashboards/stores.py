@@ -45,14 +45,14 @@ class DashboardStore(Protocol):
     shown: str
 
     def find(self) -> Found | None:
-        """Returns the study that is there, None where there is none or a damaged one.
+        """Return the study that is there, None where there is none or a damaged one.
 
         Raises:
             Exception: it is held or away; it may be there later.
         """
 
     def create(self, direction: StudyDirection) -> Opened:
-        """Returns a new and empty study, in the place of one that is there."""
+        """Return a new and empty study, in the place of one that is there."""
 
 
 class DashboardFile:
@@ -68,7 +68,7 @@ class DashboardFile:
         self.shown = str(path)
 
     def find(self) -> Found | None:
-        """Returns the study in the file, None where that cannot be read."""
+        """Return the study in the file, None where that cannot be read."""
         if not self._path.exists():
             return None
         try:
@@ -83,7 +83,7 @@ class DashboardFile:
         return (storage, study._study_id, trials) if study.study_name == self._name else None
 
     def create(self, direction: StudyDirection) -> Opened:
-        """Makes a file whose tables are there as soon as it is."""
+        """Make a file whose tables are there as soon as it is."""
         temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.new")
         try:
             made = self._connect(temporary)
@@ -119,7 +119,7 @@ class DashboardDatabase:
         self.shown = f"study {self.name} of {uri_without_password(url)}"
 
     def find(self) -> Found | None:
-        """Returns the study of this name, None where the database has none."""
+        """Return the study of this name, None where the database has none."""
         storage = self._connect()
         study_id = self._id_in(storage)
         if study_id is None:
@@ -127,7 +127,7 @@ class DashboardDatabase:
         return storage, study_id, storage.get_all_trials(study_id, deepcopy=False)
 
     def create(self, direction: StudyDirection) -> Opened:
-        """Makes the study anew."""
+        """Make the study anew."""
         storage = self._connect()
         study_id = self._id_in(storage)
         if study_id is not None:
@@ -144,7 +144,7 @@ class DashboardDatabase:
             return None
 
     def delete(self) -> None:
-        """Removes the study; StudyError where the database is away."""
+        """Remove the study; StudyError where the database is away."""
         try:
             storage = self._connect()
             study_id = self._id_in(storage)
@@ -162,7 +162,7 @@ class DashboardDatabase:
 
 
 def dashboard_store(tracking: TrackingConfig, paths: StudyPaths, study_id: str) -> DashboardStore:
-    """Returns where a study is shown."""
+    """Return where a study is shown."""
     url = dashboard_database(tracking)
     if url is None:
         return DashboardFile(paths.optuna_db, paths.name)
@@ -170,7 +170,7 @@ def dashboard_store(tracking: TrackingConfig, paths: StudyPaths, study_id: str) 
 
 
 def dashboard_database(tracking: TrackingConfig) -> str | None:
-    """Returns the URL of the database of all studies, None where each has a file.
+    """Return the URL of the database of all studies, None where each has a file.
 
     Raises:
         StudyError: UCLUSTER_TUNE_OPTUNA_STORAGE names something else.
@@ -186,7 +186,7 @@ def dashboard_database(tracking: TrackingConfig) -> str | None:
 
 
 def refuse_absent_database(tracking: TrackingConfig) -> None:
-    """Raises StudyError where the configured database does not let this process in."""
+    """Raise StudyError where the configured database does not let this process in."""
     url = dashboard_database(tracking)
     if url is not None:
         refuse_unreachable(with_password(url), _WHOSE)

@@ -32,7 +32,7 @@ _OPTUNA_REMEDY = (
 
 
 def check_tracking(tracking: TrackingConfig, studies_dir: Path) -> list[CheckRow]:
-    """Returns the rows of the one process that writes to MLflow, and to Optuna's database.
+    """Return the rows of the one process that writes to MLflow, and to Optuna's database.
 
     Args:
         tracking: of the configuration; what it leaves open is resolved as for a search.

@@ -10,7 +10,7 @@ N_COMPARED = 50  # curves in one picture, and the page asks the server for each 
 
 
 def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """The page with the accuracy of all given trials by epoch, and the reference as dashed line.
+    """Return the page with the accuracy of all given trials by epoch, the reference dashed.
 
     Both are matched within batches, as the published 81 % is.
 
@@ -37,7 +37,7 @@ def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
 
 
 def runs_page(base: str, experiment_id: str, study_name: str) -> str:
-    """The page with the table of a study's trials, the best first.
+    """Return the page with the table of a study's trials, the best first.
 
     >>> runs_page("http://h:5000/", "1", "jets").split("?")[0]
     'http://h:5000/#/experiments/1/runs'
@@ -53,7 +53,7 @@ def runs_page(base: str, experiment_id: str, study_name: str) -> str:
 
 
 def compared_runs(record: StudyRecord, at_most: int = N_COMPARED) -> list[str]:
-    """The run ids of the study's trials, in order of trial; of many, the best ones."""
+    """Return the run ids of the study's trials, in order of trial; of many, the best ones."""
     lowest = (False, float("-inf"))
     tracked = [(trial, trial.run_id) for trial in record.trials.values() if trial.run_id]
     by_rank = sorted(tracked, key=lambda pair: pair[0].rank or lowest, reverse=True)

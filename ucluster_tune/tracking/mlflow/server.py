@@ -26,7 +26,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def choose_port(host: str, wanted: int | None) -> int:
-    """The wanted port, or from 5000 on the first free one.
+    """Return the wanted port, or from 5000 on the first free one.
 
     Raises:
         MachineError: the wanted port, or every one tried, is taken, or the host is not here.
@@ -52,7 +52,7 @@ def wait_until_it_answers(
     timeout_s: float = START_TIMEOUT_S,
     refuse_death: Callable[[], None] = lambda: None,
 ) -> None:
-    """Returns once MLflow's pages can be opened.
+    """Return once MLflow's pages can be opened.
 
     Args:
         address: of the server, such as http://127.0.0.1:5000.
@@ -121,14 +121,14 @@ class MlflowServer:
         return self
 
     def wait_until_it_answers(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Returns once pages can be opened; MachineError with MLflow's last words otherwise."""
+        """Return once pages can be opened; MachineError with MLflow's last words otherwise."""
         try:
             wait_until_it_answers(self.address, timeout_s, self._refuse_death)
         except MachineError as error:
             raise MachineError(f"{error}: {self._last_words()}") from error
 
     def wait(self) -> None:
-        """Returns never but by a signal; MachineError when the server ends by itself."""
+        """Return never but by a signal; MachineError when the server ends by itself."""
         while True:
             self._refuse_death()
             time.sleep(0.5)

@@ -32,7 +32,7 @@ _MAKING = threading.Lock()  # MLflow's migrations are one thread's work
 
 
 def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
-    """The URI that MLflow is given: SQLite files by absolute path, other stores as they are.
+    """Return the URI for MLflow: SQLite files by absolute path, other stores as they are.
 
     Args:
         uri: a URI, the path of an SQLite file (`runs.db`), or None for what MLFLOW_TRACKING_URI
@@ -73,7 +73,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
 
 
 def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> str:
-    """The URI of the store that holds a study's runs.
+    """Return the URI of the store that holds a study's runs.
 
     Args:
         configured: tracking.uri of the study's configuration.
@@ -89,12 +89,12 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
 
 
 def sqlite_path(uri: str) -> Path | None:
-    """The file of an SQLite store, None for another store."""
+    """Return the file of an SQLite store, None for another store."""
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
 def is_server(uri: str) -> bool:
-    """True for an MLflow server, which has a page of its own and keeps the artifacts."""
+    """Return True for an MLflow server, which has a page of its own and keeps the artifacts."""
     return uri.startswith(("http://", "https://"))
 
 
@@ -112,7 +112,7 @@ def artifact_location(uri: str, studies_dir: Path) -> str | None:
 
 
 def refuse_unusable_store(uri: str) -> None:
-    """Raises StudyError at once for an SQLite file that cannot be written, or an absent database.
+    """Raise StudyError at once for an SQLite file that cannot be written, or an absent database.
 
     MLflow itself tries ten times, for minutes, and logs a traceback each time.
     """
@@ -140,7 +140,7 @@ def refuse_unusable_store(uri: str) -> None:
 
 
 def make_sqlite_store(uri: str) -> None:
-    """Makes the tables of an SQLite store that is not there yet, all or none.
+    """Make the tables of an SQLite store that is not there yet, all or none.
 
     MLflow makes them one by one, and a process that is killed meanwhile leaves a file that no
     other can open. Another process may make the same file: the first one is kept.
@@ -164,7 +164,7 @@ def make_sqlite_store(uri: str) -> None:
 
 
 def keep_mlflow_quiet() -> None:
-    """Sends no usage reports, prints nothing, waits shortly; where the user says else, that."""
+    """Send no usage reports, print nothing, wait shortly; where the user says else, that."""
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -179,7 +179,7 @@ def keep_mlflow_quiet() -> None:
 
 
 def find_or_create_experiment(client: Any, name: str, location: str | None) -> str:
-    """The id of the experiment.
+    """Return the id of the experiment.
 
     Args:
         client: an MlflowClient.
@@ -210,7 +210,7 @@ def find_or_create_experiment(client: Any, name: str, location: str | None) -> s
 
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
-    """Turns what a store raises into one StudyError of one line, without the password."""
+    """Turn what a store raises into one StudyError of one line, without the password."""
     from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 heavy
 

@@ -108,7 +108,7 @@ class Tracker:
     def open(
         cls, tracking: TrackingConfig, studies_dir: Path, timeout_s: float = OPEN_TIMEOUT_S
     ) -> "Tracker":
-        """The tracker on the configured store; store and experiment are made where missing.
+        """Return the tracker on the configured store; store and experiment are made where missing.
 
         Safe to call in a thread: 4 s of imports and 3 s of migrations for a new SQLite file.
 
@@ -153,7 +153,7 @@ class Tracker:
             return cls(client, experiment_id)
 
     def start_study(self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> str:
-        """The id of the new parent run of study `name`.
+        """Return the id of the new parent run of study `name`.
 
         Args:
             name: of the study, also of the run.
@@ -167,7 +167,7 @@ class Tracker:
     def start_trial(
         self, study_run_id: str, trial_id: str, hyperparameters: Mapping[str, Any]
     ) -> str:
-        """The id of the new child run of a trial.
+        """Return the id of the new child run of a trial.
 
         The parent's tags are copied, because MLflow's search looks at one run at a time.
 
@@ -186,7 +186,7 @@ class Tracker:
     def log_epochs(
         self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
     ) -> None:
-        """Sends the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
+        """Send the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
 
         Beside those of the record, `reference_accuracy`, a flat line in MLflow's charts, and
         `difference_to_reference`: clustering_accuracy_batched minus the reference. The published
@@ -214,7 +214,7 @@ class Tracker:
             self._log_metrics(run_id, values[start : start + _EPOCHS_A_CALL])
 
     def logged_epochs(self, run_id: str) -> list[tuple[int, int]]:
-        """The epochs whose metrics the run has, and the Unix milliseconds sent with them."""
+        """Return the epochs whose metrics the run has, with the Unix milliseconds sent."""
         with store_errors(self._secret_uri):
             history = self._client.get_metric_history(run_id, _REFERENCE)
             return [(metric.step, metric.timestamp) for metric in history]
@@ -233,7 +233,7 @@ class Tracker:
             return bool(run.info.lifecycle_stage == "active")
 
     def find_study(self, study_id: str) -> str | None:
-        """The run of the study with this id, None where there is none."""
+        """Return the run of the study with this id, None where there is none."""
         with store_errors(self._secret_uri):
             found = self._client.search_runs(
                 [self.experiment_id], f"tags.`{TAG_PREFIX}study_id` = '{study_id}'", max_results=1
@@ -266,11 +266,11 @@ class Tracker:
                     return found
 
     def resume_study(self, run_id: str) -> None:
-        """Marks the run of a study that ended as running again."""
+        """Mark the run of a study that ended as running again."""
         self._set_running(run_id, "state")
 
     def resume_trial(self, run_id: str) -> None:
-        """Marks the run of a trial that ended as running again."""
+        """Mark the run of a trial that ended as running again."""
         self._set_running(run_id, "outcome")
 
     def _set_running(self, run_id: str, tag: str) -> None:
@@ -279,12 +279,12 @@ class Tracker:
             self._client.set_tag(run_id, TAG_PREFIX + tag, "running")
 
     def delete(self, run_id: str) -> None:
-        """Puts a run where MLflow keeps deleted ones."""
+        """Put a run where MLflow keeps deleted ones."""
         with store_errors(self._secret_uri):
             self._client.delete_run(run_id)
 
     def log_artifacts(self, run_id: str, *paths: Path, artifact_path: str | None = None) -> None:
-        """Copies files, and all that is in folders, into the run's artifacts.
+        """Copy files, and all that is in folders, into the run's artifacts.
 
         Args:
             run_id: of a trial or study.
@@ -299,7 +299,7 @@ class Tracker:
     def end_trial(
         self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
     ) -> None:
-        """Closes the run of a trial.
+        """Close the run of a trial.
 
         Args:
             run_id: of the trial.
@@ -312,7 +312,7 @@ class Tracker:
         self._end_run(run_id, outcome, tags)
 
     def end_study(self, run_id: str, state: str, metrics: Mapping[str, Any]) -> None:
-        """Closes the parent run.
+        """Close the parent run.
 
         Args:
             run_id: of the study.
@@ -336,7 +336,7 @@ class Tracker:
         return run_id
 
     def add_params(self, run_id: str, params: Mapping[str, Any]) -> None:
-        """Gives a run params that it lacks: MLflow lets none be changed."""
+        """Give a run params that it lacks: MLflow lets none be changed."""
         with store_errors(self._secret_uri):
             from mlflow.entities import Param  # noqa: PLC0415 heavy
 

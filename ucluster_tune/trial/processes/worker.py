@@ -12,7 +12,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
 from ucluster_tune.trial.files import TrialFiles
