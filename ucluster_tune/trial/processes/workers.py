@@ -19,7 +19,7 @@ import ray
 from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, MachineError, TrialError, UClusterTuneError
-from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
+from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     NODE_LOST,
     NodeLostError,
