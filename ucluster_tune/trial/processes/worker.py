@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
+from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.trial.files import TrialFiles
-from ucluster_tune.trial.places import PATIENCE_S
 
 if TYPE_CHECKING:
     from ucluster_tune.trial.checkpointed import CheckpointedTraining
