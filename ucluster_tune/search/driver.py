@@ -15,6 +15,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.one_trial import study_of_one
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError
@@ -39,7 +40,6 @@ from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, in_one_line, kind_of, same_cause
 from ucluster_tune.trial.processes.nodes import living_node_ids
-from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import (
     EARLIER,
     FAILURE,

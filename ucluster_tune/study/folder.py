@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.one_trial import study_of_one
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
@@ -12,7 +13,6 @@ from ucluster_tune.study.bucket.copy import is_in_bucket
 from ucluster_tune.study.lock import DriverLock, is_driven
 from ucluster_tune.study.paths import StudyPaths, replace_file
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.trial.single import study_of_one
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -68,9 +68,9 @@ def train(
 
 def _write_config(study: StudyConfig, out: Path) -> None:
     """Keep the configuration beside the checkpoints; another one there is refused."""
+    from ucluster_tune.config.one_trial import trial_config_of
     from ucluster_tune.study.paths import replace_file
     from ucluster_tune.trial.files import TrialFiles
-    from ucluster_tune.trial.single import trial_config_of
 
     files = TrialFiles(out)
     path, text = files.config, dump_config(trial_config_of(study))
