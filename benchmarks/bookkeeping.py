@@ -26,11 +26,11 @@ from benchmarks.trivial_trials import begin_study, trivial_epochs, trivial_study
 from ucluster_tune.cluster.embedded import embedded_ray
 from ucluster_tune.search import tuning
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import EndsTrials
-from ucluster_tune.search.study_folder import log_to_study
 from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.study.folder import log_to_study
+from ucluster_tune.study.paths import StudiesFolder
 
 N_PARTS = 4
 

@@ -32,17 +32,17 @@ from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.report.pictures import draw_trial_pictures
-from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.events import StudyStarted
-from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.mirror import Bookkeeping
-from ucluster_tune.search.paths import StudiesFolder, replace_file
-from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.search.tracked_study import draw_best_epoch, study_mirror
-from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.study.events import StudyStarted
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.paths import StudiesFolder, replace_file
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.dashboards.stores import DashboardFile
+from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
+from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_mirror
+from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
 from ucluster_tune.trial.checkpointed import CheckpointedTraining

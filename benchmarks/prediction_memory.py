@@ -17,8 +17,8 @@ import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ucluster_tune.data.schema import SPLITS
-from ucluster_tune.data.writer import write_dataset
+from ucluster_tune.data.format.schema import SPLITS
+from ucluster_tune.data.making.writer import write_dataset
 
 SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 TIMES = (1, 4, 16)
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def write_sample(folder: Path, times: int) -> int:
-    """The sample, repeated; returns its number of jets."""
+    """Return the sample, repeated; returns its number of jets."""
     tables = {
         split: pa.concat_tables([pq.read_table(SAMPLE / f"{split}-00000.parquet")] * times)
         for split in SPLITS

@@ -23,11 +23,11 @@ from rich.table import Table
 
 from benchmarks.trivial_trials import run_study, trivial_study
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.dataset import open_checked_dataset
-from ucluster_tune.search.events import StudyEnded
-from ucluster_tune.search.extension import Extension, extend
-from ucluster_tune.search.journal import StudyJournal, read_record
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths
+from ucluster_tune.data.reading.dataset import open_checked_dataset
+from ucluster_tune.study.events import StudyEnded
+from ucluster_tune.study.extension import Extension, extend
+from ucluster_tune.study.journal import StudyJournal, read_record
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 
 JETS = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 LIMIT_S = 300.0

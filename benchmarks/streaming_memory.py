@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, TrialConfig
-from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.data.schema import SPLITS
-from ucluster_tune.data.writer import DatasetWriter
+from ucluster_tune.data.format.schema import SPLITS
+from ucluster_tune.data.making.writer import DatasetWriter
+from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
 from ucluster_tune.training.trainer import Trainer

@@ -22,9 +22,9 @@ from rich.table import Table
 
 from tests.model.published_graph import PlainNetwork, focal, kmeans, nearest_in_angle
 from ucluster_tune.config.trial import DataConfig, TrialConfig
-from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.data.features import MAX_CONSTITUENTS, N_FEATURES
-from ucluster_tune.data.packed import PackedBatch, PackedJets
+from ucluster_tune.data.format.features import MAX_CONSTITUENTS, N_FEATURES
+from ucluster_tune.data.format.packed import PackedBatch, PackedJets
+from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker

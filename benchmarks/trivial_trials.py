@@ -10,18 +10,18 @@ from ray.tune.search import Searcher
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
-from ucluster_tune.search.dashboard_stores import DashboardFile
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.events import StudyStarted
-from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.mirror import Bookkeeping, MlflowMirror
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths
-from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
 from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.search.tracked_study import study_mirror
-from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.study.events import StudyStarted
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.dashboards.stores import DashboardFile
+from ucluster_tune.tracking.mlflow.mirror import Bookkeeping, MlflowMirror
+from ucluster_tune.tracking.mlflow.tracked_study import study_mirror
+from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.record import RECORD_FIELDS
 
 _NO_EPOCH: dict[str, Any] = dict.fromkeys(RECORD_FIELDS, 0.5) | {

@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def find_uv() -> Optional[str]:
-    """Returns a uv that is new enough: the one fetched before, or the machine's own."""
+    """Return a uv that is new enough: the one fetched before, or the machine's own."""
     for place in (".uv/bin/uv", ".uv/lib/bin/uv", shutil.which("uv")):
         if place and os.path.exists(place) and _uv_version(place) >= UV_OLDEST:
             return place
@@ -94,7 +94,7 @@ def _fetch_uv(python: str) -> str:
 
 
 def _sync(uv: str, python: str, extra: str) -> int:
-    """Makes .venv hold exactly what uv.lock says."""
+    """Make .venv hold exactly what uv.lock says."""
     environment = dict(os.environ)
     environment.pop("VIRTUAL_ENV", None)  # another environment that happens to be active
     environment["UV_PROJECT_ENVIRONMENT"] = ".venv"

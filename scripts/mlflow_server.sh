@@ -38,7 +38,7 @@ fi
 mkdir -p "$folder"
 export MLFLOW_BACKEND_STORE_URI="${MLFLOW_BACKEND_STORE_URI:-sqlite:///$(realpath "$folder")/mlflow.db}"
 if [[ $MLFLOW_BACKEND_STORE_URI == postgresql* ]]; then
-    MLFLOW_BACKEND_STORE_URI="$(python3 -m ucluster_tune.search.backend_uri)"
+    MLFLOW_BACKEND_STORE_URI="$(python3 -m ucluster_tune.tracking.backend_uri)"
 fi
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # five more processes, for language models only

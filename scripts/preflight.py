@@ -29,7 +29,7 @@ int main() { return std::make_unique<std::string>("")->empty() ? 0 : 1; }
 
 
 def problems(extra: str, python: str) -> List[str]:
-    """Returns a sentence for each thing that is missing, with the way out."""
+    """Return a sentence for each thing that is missing, with the way out."""
     found = [
         _platform_problem(),
         python_problem(python),
@@ -69,14 +69,14 @@ def _numbers(version: str) -> Tuple[int, ...]:
 
 
 def candidates(python: str) -> List[str]:
-    """Returns the names under which a suitable Python may be found, best first."""
+    """Return the names under which a suitable Python may be found, best first."""
     if python:
         return [python]
     return [f"python{major}.{minor}" for major, minor in PYTHONS] + ["python3", "python"]
 
 
 def python_version(python: str) -> Optional[Tuple[int, ...]]:
-    """Returns the version of a Python, or None where it does not run."""
+    """Return the version of a Python, or None where it does not run."""
     code = "import sys; print('%d.%d' % sys.version_info[:2])"
     try:
         output = subprocess.check_output([python, "-c", code], stderr=subprocess.DEVNULL)
@@ -86,7 +86,7 @@ def python_version(python: str) -> Optional[Tuple[int, ...]]:
 
 
 def suitable_python(python: str) -> Optional[str]:
-    """Returns the path of the first candidate that is a Python 3.10 or 3.11."""
+    """Return the path of the first candidate that is a Python 3.10 or 3.11."""
     for name in candidates(python):
         if python_version(name) in PYTHONS:
             return shutil.which(name) or name
@@ -94,7 +94,7 @@ def suitable_python(python: str) -> Optional[str]:
 
 
 def python_problem(python: str) -> Optional[str]:
-    """Returns what is wrong with the Pythons of this machine."""
+    """Return what is wrong with the Pythons of this machine."""
     if suitable_python(python) is not None:
         return None
     found = []
@@ -111,7 +111,7 @@ def python_problem(python: str) -> Optional[str]:
 
 
 def compiler_problem(compiler: str) -> Optional[str]:
-    """Returns what is wrong with the C++ compiler, which Horovod is built with."""
+    """Return what is wrong with the C++ compiler, which Horovod is built with."""
     remedy = _package("g++", "gcc-c++")
     if shutil.which(compiler) is None:
         return f"There is no C++ compiler ({compiler}), which Horovod is built with: {remedy}."
@@ -144,7 +144,7 @@ def _make_problem() -> Optional[str]:
 
 
 def disk_problems(extra: str, checkout: str) -> List[str]:
-    """Returns a sentence for each file system with too little space."""
+    """Return a sentence for each file system with too little space."""
     needs = [(tempfile.gettempdir(), TEMPORARY_GIB, "TMPDIR")]
     if not os.path.isdir(os.path.join(checkout, ".venv", "lib")):
         needs.append((checkout, ENVIRONMENT_GIB[extra], "this folder"))
@@ -179,7 +179,7 @@ def _cache_folder() -> str:
 
 
 def _existing(folder: str) -> str:
-    """Returns the folder, or the nearest above it that exists."""
+    """Return the folder, or the nearest above it that exists."""
     folder = os.path.abspath(folder)
     while not os.path.isdir(folder):
         folder = os.path.dirname(folder)

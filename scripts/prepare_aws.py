@@ -45,7 +45,7 @@ class ClusterFile:
 
     @classmethod
     def read(cls, path: Path) -> "ClusterFile":
-        """Reads a cluster file; PreparationError says what it lacks."""
+        """Read a cluster file; PreparationError says what it lacks."""
         try:
             text = path.read_text(encoding="utf-8")
             parsed = yaml.safe_load(text)
@@ -89,7 +89,7 @@ def _the_bucket(path: Path, commands: Sequence[str]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prepares; returns the exit status."""
+    """Prepare; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("file", type=Path, help="the cluster file")
     parser.add_argument(
@@ -122,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ssh_sources(given: Sequence[str] | None) -> list[str]:
-    """Returns the CIDR blocks that may reach port 22."""
+    """Return the CIDR blocks that may reach port 22."""
     networks = []
     for text in given or [_own_address()]:
         try:
@@ -152,7 +152,7 @@ def _own_address() -> str:
 
 
 def prepare(cluster: ClusterFile, ssh_from: Sequence[str]) -> Iterator[str]:
-    """Makes all that is missing and yields a line for each thing.
+    """Make all that is missing and yield a line for each thing.
 
     Args:
         cluster: what the file names.
@@ -224,7 +224,7 @@ def _bucket_policy(cluster: ClusterFile) -> list[dict[str, Any]]:
 
 
 def _launching_policy(cluster: ClusterFile, passed: list[str]) -> list[dict[str, Any]]:
-    """What Ray's autoscaler on the head does, in this region and to this cluster's machines."""
+    """Return what the head's autoscaler may do, in this region and to this cluster's machines."""
     here = {"StringEquals": {"aws:RequestedRegion": cluster.region}}
     ours = {"StringEquals": {"aws:ResourceTag/ray-cluster-name": cluster.cluster_name}}
     return [
@@ -262,7 +262,7 @@ def _launching_policy(cluster: ClusterFile, passed: list[str]) -> list[dict[str,
 
 
 def _make_profile(iam: Any, name: str, statements: list[dict[str, Any]]) -> None:
-    """Makes role and instance profile of one name, with this policy."""
+    """Make role and instance profile of one name, with this policy."""
     trust = {
         "Version": "2012-10-17",
         "Statement": [
@@ -294,7 +294,7 @@ def _unless_there(make: Any, **named: str) -> None:
 
 
 def _allow_spot(iam: Any) -> None:
-    """An account's first spot machine needs this role, which the head may not make."""
+    """Make the role that an account's first spot machine needs, which the head may not make."""
     try:
         iam.create_service_linked_role(AWSServiceName="spot.amazonaws.com")
     except ClientError as error:
@@ -303,7 +303,7 @@ def _allow_spot(iam: Any) -> None:
 
 
 def _make_security_group(cluster: ClusterFile, ssh_from: Sequence[str]) -> str:
-    """Makes the group with its two rules, and removes all others that let anything in."""
+    """Make the group with its two rules, and remove all others that let anything in."""
     ec2 = boto3.resource("ec2", region_name=cluster.region)
     networks = list(ec2.vpcs.filter(Filters=[{"Name": "is-default", "Values": ["true"]}]))
     if not networks:
@@ -338,7 +338,7 @@ def _rule(protocol: str, ports: tuple[int, int] | None, **source: Any) -> dict[s
 
 
 def _single_rules(permission: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Takes what AWS lists together, one protocol and range of ports, apart by source."""
+    """Take what AWS lists together, one protocol and range of ports, apart by source."""
     ports = None
     if "FromPort" in permission and permission["IpProtocol"] != "-1":
         ports = (permission["FromPort"], permission["ToPort"])
@@ -354,7 +354,7 @@ def _single_rules(permission: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _make_token() -> str:
-    """Makes the token where there is none, and keeps it from other users."""
+    """Make the token where there is none, and keep it from other users."""
     path = _TOKEN.expanduser()
     if not path.exists():
         ray = Path(sys.executable).with_name("ray")

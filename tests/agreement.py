@@ -8,11 +8,11 @@ import mlflow
 import optuna
 from sqlalchemy.pool import NullPool
 
-from ucluster_tune.search.databases import with_password
-from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.tracking_store import uri_of_study
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.databases import with_password
+from ucluster_tune.tracking.mlflow.store import uri_of_study
 
 _STATUS = {
     "complete": "FINISHED",

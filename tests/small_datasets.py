@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ucluster_tune.data.schema import SPLITS, jets_table
-from ucluster_tune.data.writer import write_dataset
+from ucluster_tune.data.format.schema import SPLITS, jets_table
+from ucluster_tune.data.making.writer import write_dataset
 
 MASSES_GEV = {"w": 80.0, "z": 91.0, "t": 170.0, "q": 30.0, "g": 40.0}
 SCALES = {"w": 0.1, "z": 0.2, "t": 0.4, "q": 0.05, "g": 0.3}

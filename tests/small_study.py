@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from ucluster_tune.data.schema import JET_CLASS, SPLITS
-from ucluster_tune.data.writer import write_dataset
+from ucluster_tune.data.format.schema import JET_CLASS, SPLITS
+from ucluster_tune.data.making.writer import write_dataset
 
 SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 N_JETS = {"train": 48, "validation": 16, "test": 16}  # of each class

@@ -18,9 +18,9 @@ from pathlib import Path
 
 from tests import small_study
 from tests.agreement import assert_all_agrees
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.status import read_study
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.status import read_study
 
 N_EPOCHS, GRACE_PERIOD = 120, 60
 SPACE = {

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.events import (
+from ucluster_tune.study.events import (
     EpochEnded,
     StudyStarted,
     TrialEnded,

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 from tests.hls4ml_files import write_folder, write_tar
 from tests.zenodo_server import local_zenodo
-from ucluster_tune.cli.data import data
+from ucluster_tune.cli.data.group import data
 from ucluster_tune.cli.main import main
-from ucluster_tune.cli.run import run
-from ucluster_tune.data.manifest import read_manifest
-from ucluster_tune.data.preparation import CACHE_VARIABLE
-from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
+from ucluster_tune.cli.studies.run import run
+from ucluster_tune.data.format.manifest import read_manifest
+from ucluster_tune.data.making.preparation import CACHE_VARIABLE
+from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = (ROOT / "docs" / "data.md").read_text()

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from ray.scripts import scripts as ray_commands
 
-from ucluster_tune.search.databases import with_password
+from ucluster_tune.tracking.databases import with_password
 
 ROOT = Path(__file__).parents[1]
 DOCKER = ROOT / "docker"

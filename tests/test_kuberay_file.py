@@ -13,7 +13,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import (
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts import scripts as ray_commands
 
-from ucluster_tune.search import tracking_server
+from ucluster_tune.tracking.mlflow import server as tracking_server
 
 FILE = Path(__file__).parents[1] / "docs" / "clusters" / "kuberay.yaml"
 PART_OF = "app.kubernetes.io/part-of"

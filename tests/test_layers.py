@@ -8,35 +8,43 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "ucluster_tune"
 LAYERS = (
     "errors",
+    "storage",
     "config",
     "data",
     "model",
     "training",
     "trial",
+    "models",
     "cluster",
+    "study",
+    "tracking",
     "search",
     "report",
     "cli",
 )
 # Who may import a heavy library at all; a layer or a module.
 OWNERS = {
-    "tensorflow": ("data.batches", "model", "training"),
-    "horovod": ("training", "trial"),
-    "boto3": ("cluster.launcher",),
-    "ray": ("trial", "cluster", "search"),
-    "optuna": ("search",),
-    "mlflow": ("search", "cli.ui"),
-    "pyarrow": ("data",),
+    "tensorflow": ("model", "training", "models"),
+    "horovod": ("training", "trial.processes"),
+    "boto3": ("cluster.launched.launcher",),
+    "ray": ("trial", "models.predicting", "cluster", "search"),
+    "optuna": ("search", "tracking.dashboards"),
+    "mlflow": ("tracking.mlflow", "search"),
+    "sqlalchemy": ("tracking",),
+    "pyarrow": ("storage", "data"),
     "h5py": ("data.hls4ml",),
-    "requests": ("data.download", "cluster.jobs_client"),
-    "tenacity": ("data.download",),
+    "requests": ("storage.download", "cluster.launched.jobs_client"),
+    "tenacity": ("storage.download",),
     "fastjet": ("data.simulation",),
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),
-    "sklearn": ("training", "trial", "search", "report"),
+    "sklearn": ("training",),
+    "scipy": ("training",),
+    "psutil": ("cluster", "study", "trial"),
+    "aiohttp": ("cluster.launched",),
     "click": ("cli",),
     "rich": ("cli", "report"),
-    "yaml": ("config.yaml_text", "cluster.launcher", "cluster.probe"),
+    "yaml": ("config.yaml_text", "cluster.launched.launcher", "cluster.fitness.probe"),
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -88,8 +96,31 @@ def test_a_heavy_library_is_imported_only_where_it_belongs(file):
         )
 
 
+@pytest.mark.parametrize(
+    "owner", sorted({owner for owners in OWNERS.values() for owner in owners})
+)
+def test_an_owner_of_a_library_exists(owner):
+    place = PACKAGE.joinpath(*owner.split("."))
+    assert place.is_dir() or place.with_suffix(".py").is_file()
+
+
+def test_every_owner_of_a_library_uses_it():
+    used = {
+        (module_of(file), name.partition(".")[0])
+        for file in FILES
+        for name, _ in imported_by(file)
+    }
+    unused = [
+        (library, owner)
+        for library, owners in OWNERS.items()
+        for owner in owners
+        if not any(name == library and is_within(module, owner) for module, name in used)
+    ]
+    assert unused == []
+
+
 def test_an_import_against_the_direction_is_seen(tmp_path):
     file = tmp_path / "wrong.py"
-    file.write_text("def f():\n    from ucluster_tune.search import paths\n    import ray.tune\n")
+    file.write_text("def f():\n    from ucluster_tune.search import driver\n    import ray.tune\n")
     assert ("ucluster_tune.search", 2) in list(imported_by(file))
     assert ("ray.tune", 3) in list(imported_by(file))

@@ -9,8 +9,8 @@ from ucluster_tune.config.search_space import published_point, trial_config
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
 from ucluster_tune.config.yaml_text import read_yaml_mapping
-from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.data.preparation import CACHE_VARIABLE, plan_preparation
+from ucluster_tune.data.making.preparation import CACHE_VARIABLE, plan_preparation
+from ucluster_tune.data.reading.dataset import open_dataset
 
 FOLDER = Path(__file__).parents[1] / "search_spaces"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -16,10 +16,10 @@ import pytest
 from tests import small_study
 from tests.agreement import assert_all_agrees
 from tests.s3_server import S3Server, name_s3_server
-from ucluster_tune.search.bucket_claim import DEAD_AFTER_S
-from ucluster_tune.search.bucket_copy import record_in_bucket
-from ucluster_tune.search.logs import log_text
-from ucluster_tune.search.paths import STUDIES_VARIABLE, StudyPaths, open_studies
+from ucluster_tune.study.bucket.claim import DEAD_AFTER_S
+from ucluster_tune.study.bucket.copy import record_in_bucket
+from ucluster_tune.study.logs import log_text
+from ucluster_tune.study.paths import STUDIES_VARIABLE, StudyPaths, open_studies
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from ucluster_tune.cli.main import main
-from ucluster_tune.data.manifest import sha256_of
+from ucluster_tune.data.format.manifest import sha256_of
 
 SPACES = Path(__file__).parents[2] / "search_spaces"
 QUICKSTART = SPACES / "quickstart.yaml"

@@ -3,8 +3,8 @@ from pathlib import Path
 import click
 import pytest
 
-from ucluster_tune.cli.cluster import check, next_command
-from ucluster_tune.cli.on_cluster import SearchCommand
+from ucluster_tune.cli.studies.cluster import check, next_command
+from ucluster_tune.cli.studies.on_cluster import SearchCommand
 from ucluster_tune.report.cells import program
 
 QUICKSTART = str(Path(__file__).parents[2] / "search_spaces" / "quickstart.yaml")

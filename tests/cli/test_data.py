@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from ucluster_tune.cli import data as cli
-from ucluster_tune.cli import jet_options
-from ucluster_tune.data import features, schema
-from ucluster_tune.data.manifest import read_manifest, verify_files
+from ucluster_tune.cli.data.group import group as cli
+from ucluster_tune.cli.data.group import jet_options
+from ucluster_tune.data.format import features, schema
+from ucluster_tune.data.format.manifest import read_manifest, verify_files
+from ucluster_tune.data.making.writer import DEFAULT_ROW_GROUP_SIZE
 from ucluster_tune.data.simulation.settings import SimulationSettings
 from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
-from ucluster_tune.data.writer import DEFAULT_ROW_GROUP_SIZE
 from ucluster_tune.errors import DataError, MachineError
 
 needs_generator = pytest.mark.skipif(
@@ -156,7 +156,7 @@ def test_help_and_defaults_are_those_of_the_layers_below():
 
 def test_help_loads_no_library_of_weight():
     code = (
-        "import sys, ucluster_tune.cli.data\n"
+        "import sys, ucluster_tune.cli.data.group\n"
         "heavy = {'numpy', 'pyarrow', 'pydantic', 'rich', 'h5py', 'requests', 'pythia8mc'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

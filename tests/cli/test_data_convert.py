@@ -10,10 +10,10 @@ import pytest
 from click.testing import CliRunner
 
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
-from ucluster_tune.cli.data_convert import convert as command
+from ucluster_tune.cli.data.convert import convert as command
 from ucluster_tune.cli.main import main
+from ucluster_tune.data.format.manifest import read_manifest, verify_files
 from ucluster_tune.data.hls4ml.conversion import DEFAULT_ROW_GROUP_SIZE
-from ucluster_tune.data.manifest import read_manifest, verify_files
 
 
 def convert(*arguments):

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from tests.hls4ml_files import made_up_file
 from tests.small_datasets import write_jets
 from ucluster_tune.cli.main import main
-from ucluster_tune.data.manifest import read_manifest
+from ucluster_tune.data.format.manifest import read_manifest
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from tests.zenodo_server import answers, local_zenodo
 from ucluster_tune.cli.main import main
-from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
+from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 
 FILES = {"train.tar": bytes(range(256)) * 1000, "val.tar": b"abc" * 10_000}
 

@@ -15,16 +15,16 @@ from sklearn.metrics import normalized_mutual_info_score
 
 from tests import small_study
 from tests.hls4ml_files import made_up_file
+from tests.models.test_prediction import make_model
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from tests.training.small_training import MODEL
-from tests.training.test_prediction import make_model
 from ucluster_tune.cli.main import main
-from ucluster_tune.data.features import CLASS_NAMES
-from ucluster_tune.data.parquet_files import pack_table
-from ucluster_tune.data.selection import Selection
+from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.format.parquet_files import pack_table
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.model.abcnet import build_abcnet
-from ucluster_tune.training.prediction import Predictor
-from ucluster_tune.training.saved_model import write_model
+from ucluster_tune.models.prediction import Predictor
+from ucluster_tune.models.saved import write_model
 
 
 def run(*arguments):

@@ -5,9 +5,9 @@ from click.testing import CliRunner
 
 from tests.study_events import four_trials
 from ucluster_tune.cli.main import main
-from ucluster_tune.search.events import StudyEnded
-from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.study.events import StudyEnded
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.paths import StudiesFolder
 
 
 @pytest.fixture

@@ -23,9 +23,10 @@ HEAVY = (
     "pandas",
     "pyarrow",
 )
+PACKAGE = Path(ucluster_tune.__file__).parent
 CLI_MODULES = sorted(
-    f"ucluster_tune.cli.{file.stem}"
-    for file in (Path(ucluster_tune.__file__).parent / "cli").glob("*.py")
+    ".".join(("ucluster_tune", *file.relative_to(PACKAGE).with_suffix("").parts))
+    for file in (PACKAGE / "cli").rglob("*.py")
     if file.stem != "__init__"
 )
 

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 from tests.cli.test_ui import write_study
 from tests.cluster.far_head import FarHead
 from ucluster_tune.cli.main import main
-from ucluster_tune.cli.on_cluster import OnCluster, typed_words
+from ucluster_tune.cli.studies.on_cluster import OnCluster, typed_words
 
 # Ray's launcher leaves files open that it has read.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -11,16 +11,16 @@ from click.testing import CliRunner
 
 from tests import small_study
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
+from tests.models.test_prediction import make_model
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
 from tests.small_datasets import made_up_jets, write_jets, write_tables
-from tests.training.test_prediction import make_model
-from ucluster_tune.cli import predicting
 from ucluster_tune.cli.main import main
+from ucluster_tune.cli.models import predicting
+from ucluster_tune.data.format.packed import pack_padded
+from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
-from ucluster_tune.data.packed import pack_padded
-from ucluster_tune.data.schema import SPLITS, jets_table
-from ucluster_tune.training import prediction
-from ucluster_tune.training.saved_model import write_model
+from ucluster_tune.models import prediction
+from ucluster_tune.models.saved import write_model
 
 
 def run(*arguments):

@@ -10,11 +10,11 @@ from tests import small_study
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
 from tests.zenodo_server import local_zenodo
 from ucluster_tune.cli.main import main
-from ucluster_tune.cli.run import _warn_of_own_disk
+from ucluster_tune.cli.studies.run import _warn_of_own_disk
 from ucluster_tune.cluster.place import Place
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.data.preparation import CACHE_VARIABLE, DATASETS_VARIABLE
-from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
+from ucluster_tune.data.making.preparation import CACHE_VARIABLE, DATASETS_VARIABLE
+from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 
 JETS = Path(__file__).parents[2] / "search_spaces" / "jets.yaml"
 RECORD = "10.5281/zenodo.3602254"

@@ -16,9 +16,9 @@ from mlflow.tracking import MlflowClient
 from tests import small_study
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.search_space import published_point
-from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.tracking import TRACKED_METRICS
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.tracking.mlflow.tracker import TRACKED_METRICS
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

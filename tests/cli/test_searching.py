@@ -7,12 +7,12 @@ from rich.console import Console
 
 from tests.study_events import four_trials, started, study_config, trial_ended
 from tests.terminal import Terminal
-from ucluster_tune.cli.searching import show_search
+from ucluster_tune.cli.studies.searching import show_search
 from ucluster_tune.cluster.place import Place
 from ucluster_tune.report.study_tables import final_summary
-from ucluster_tune.search.events import StudyEnded
-from ucluster_tune.search.paths import open_studies
-from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.study.events import StudyEnded
+from ucluster_tune.study.paths import open_studies
+from ucluster_tune.study.record import StudyRecord
 
 
 def test_terminal_keeps_what_was_said_and_the_summary(monkeypatch, tmp_path) -> None:

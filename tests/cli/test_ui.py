@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from tests.study_events import epoch, started, study_config, trial_started
 from ucluster_tune.cli.main import main
 from ucluster_tune.config.study import TrackingConfig
-from ucluster_tune.search.events import StudyStarted
-from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.study.events import StudyStarted
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.paths import StudiesFolder
 
 
 def write_study(studies_dir: Path, name: str, **changed: Any) -> None:
@@ -75,7 +75,7 @@ def test_a_taken_port_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_mlflow_shows_the_latest_study_and_ends_with_its_command(tmp_path: Path) -> None:
-    from ucluster_tune.search.tracking import Tracker
+    from ucluster_tune.tracking.mlflow.tracker import Tracker
 
     tracker = Tracker.open(TrackingConfig(), tmp_path)
     run = tracker.start_study("jets", {}, {})

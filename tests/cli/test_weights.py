@@ -6,14 +6,14 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from tests.published_data import FOLDER, needs_published_data
-from tests.training.test_published_checkpoint import (
+from tests.models.test_published import (
     assert_same_variables,
     made_up_arrays,
     save_with_saver,
 )
+from tests.published_data import FOLDER, needs_published_data
 from ucluster_tune.cli.main import main
-from ucluster_tune.training.saved_model import read_model
+from ucluster_tune.models.saved import read_model
 
 
 def run(*arguments):

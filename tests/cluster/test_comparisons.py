@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ucluster_tune.cluster import probe
-from ucluster_tune.cluster.comparisons import compare, shared_rows
+from ucluster_tune.cluster.fitness import probe
+from ucluster_tune.cluster.fitness.comparisons import compare, shared_rows
+from ucluster_tune.cluster.fitness.shared_folder import DATASETS, shared_token
 from ucluster_tune.cluster.nodes import Node, NodeFacts
-from ucluster_tune.cluster.shared_folder import DATASETS, shared_token
 from ucluster_tune.config.study import ResourcesConfig
-from ucluster_tune.data.manifest import read_manifest
+from ucluster_tune.data.format.manifest import read_manifest
 
 GIB = 2**30
 OWN = probe.versions()
@@ -146,7 +146,7 @@ def test_shared_folder_is_one_that_each_node_reads_and_answers(tmp_path):
 
 
 def test_answer_that_the_driver_does_not_see_is_a_fault(tmp_path, monkeypatch):
-    monkeypatch.setattr("ucluster_tune.cluster.shared_folder._APPEARS_WITHIN_S", 0.0)
+    monkeypatch.setattr("ucluster_tune.cluster.fitness.shared_folder._APPEARS_WITHIN_S", 0.0)
     with shared_token(str(tmp_path)) as token:
         row = the_fault(healthy(shared={"fault": None, "detail": None}), token=token)
     assert "not seen by the driver" in row.found

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cluster.jobs_server import running_jobs_server
-from ucluster_tune.cluster.head import Head
-from ucluster_tune.cluster.jobs import ClusterJobs, Limits
+from ucluster_tune.cluster.launched.head import Head
+from ucluster_tune.cluster.launched.jobs import ClusterJobs, Limits
 from ucluster_tune.errors import MachineError
 
 # Ray's client asks aiohttp so.

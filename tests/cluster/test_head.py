@@ -7,7 +7,7 @@ import time
 import pytest
 
 from tests.cluster.far_head import FarHead
-from ucluster_tune.cluster.head import Head
+from ucluster_tune.cluster.launched.head import Head
 from ucluster_tune.errors import MachineError
 
 BASHRC = """

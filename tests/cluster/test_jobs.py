@@ -2,7 +2,7 @@
 
 import pytest
 
-from ucluster_tune.cluster.jobs import JobOutput
+from ucluster_tune.cluster.launched.jobs import JobOutput
 
 RAYS = (
     "2026-01-01 12:00:00,123\tINFO job_manager.py:581 -- Runtime env is setting up.\n"

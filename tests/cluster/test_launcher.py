@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.cluster.far_head import FarHead
-from ucluster_tune.cluster.launcher import NotUpError, find_head
+from ucluster_tune.cluster.launched.launcher import NotUpError, find_head
 from ucluster_tune.errors import ConfigurationError
 
 # Ray's launcher leaves files open that it has read.

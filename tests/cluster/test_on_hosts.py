@@ -21,8 +21,8 @@ from tests.cluster import hosts
 from tests.cluster.hosts import HOME, Host, laboratory
 from tests.cluster.launched_cluster import JETS, STUDIES, LaunchedCluster
 from tests.small_study import small_study, write_small_dataset
-from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.paths import StudiesFolder
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.paths import StudiesFolder
 
 NEEDS_HOSTS = hosts.why_not()
 pytestmark = [

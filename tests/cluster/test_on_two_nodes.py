@@ -17,11 +17,11 @@ from ucluster_tune.cli.main import main
 from ucluster_tune.cluster.embedded import prepare_environment
 from ucluster_tune.config.capacity import NodeCapacity
 from ucluster_tune.config.study import ResourcesConfig
-from ucluster_tune.data.preparation import CACHE_VARIABLE
-from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
+from ucluster_tune.data.making.preparation import CACHE_VARIABLE
+from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 from ucluster_tune.errors import MachineError
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.status import read_study
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.status import read_study
 
 pytestmark = [
     pytest.mark.slow,
@@ -81,7 +81,7 @@ def test_capacity_is_that_of_each_node(joined):
 def test_quick_check_takes_seconds_and_says_all_that_is_wrong_at_once(
     joined, jets_parquet, tmp_path
 ):
-    from ucluster_tune.cluster.checks import CheckRequest, quick_check
+    from ucluster_tune.cluster.fitness.checks import CheckRequest, quick_check
 
     places = {"studies": str(tmp_path / "studies"), "datasets": str(tmp_path / "cache" / "made")}
     quick_check(CheckRequest(data=str(jets_parquet), resources=ResourcesConfig(), **places))

@@ -15,7 +15,7 @@ from tests import small_study
 from tests.agreement import assert_optuna_agrees
 from tests.cluster.hosts import CHECKOUT, SHARED
 from tests.cluster.slurm_cluster import SlurmCluster, running_slurm
-from ucluster_tune.search.journal import read_record
+from ucluster_tune.study.journal import read_record
 
 SCRIPT = CHECKOUT / "docs" / "clusters" / "slurm.sh"
 EXPORTS = (

@@ -6,14 +6,18 @@ import pytest
 from tests.hls4ml_files import made_up_file
 from tests.small_datasets import made_up_jets, write_tables
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV
-from ucluster_tune.data.dataset import open_checked_dataset
-from ucluster_tune.data.description import describe_dataset
-from ucluster_tune.data.features import FEATURE_NAMES, constituent_features, massless_momenta
+from ucluster_tune.data.format.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV
+from ucluster_tune.data.format.features import (
+    FEATURE_NAMES,
+    constituent_features,
+    massless_momenta,
+)
+from ucluster_tune.data.format.schema import JET_CLASS, MASS_GEV, jets_table
 from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
-from ucluster_tune.data.jet_stream import open_parquet, read_labels
-from ucluster_tune.data.schema import JET_CLASS, MASS_GEV, jets_table
+from ucluster_tune.data.reading.dataset import open_checked_dataset
+from ucluster_tune.data.reading.description import describe_dataset
+from ucluster_tune.data.reading.jet_stream import open_parquet, read_labels
 from ucluster_tune.errors import DataError
 
 EVERYTHING = Selection(("w", "z", "t"), -np.inf, np.inf, (0.6, 0.2, 0.2), 1)

@@ -10,10 +10,10 @@ import pytest
 from tests.peak_memory import growth_mib
 from tests.small_datasets import write_jets
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.dataset import open_checked_dataset
-from ucluster_tune.data.description import describe_dataset
-from ucluster_tune.data.features import FEATURE_NAMES
-from ucluster_tune.data.manifest import sha256_of
+from ucluster_tune.data.format.features import FEATURE_NAMES
+from ucluster_tune.data.format.manifest import sha256_of
+from ucluster_tune.data.reading.dataset import open_checked_dataset
+from ucluster_tune.data.reading.description import describe_dataset
 from ucluster_tune.errors import DataError
 
 TRAIN = "train-00000.parquet"
@@ -175,8 +175,8 @@ def test_a_long_class_name_is_held_once_and_told_in_part(jets):
     growth, told = growth_mib(
         "import sys\n"
         "from ucluster_tune.config.trial import DataConfig\n"
-        "from ucluster_tune.data.dataset import open_dataset\n"
-        "from ucluster_tune.data.description import describe_dataset\n"
+        "from ucluster_tune.data.reading.dataset import open_dataset\n"
+        "from ucluster_tune.data.reading.description import describe_dataset\n"
         "from ucluster_tune.errors import DataError\n",
         "print(*describe_dataset(sys.argv[1]).faults)\n"
         "try: open_dataset(DataConfig(path=sys.argv[1]))\n"

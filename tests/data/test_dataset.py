@@ -11,9 +11,9 @@ import pytest
 
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.data.features import FEATURE_NAMES
-from ucluster_tune.data.schema import jets_table
+from ucluster_tune.data.format.features import FEATURE_NAMES
+from ucluster_tune.data.format.schema import jets_table
+from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.errors import DataError
 
 SAMPLE = Path(__file__).parents[2] / "search_spaces" / "data" / "wzt_sample"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ucluster_tune.data import features
-from ucluster_tune.data.features import (
+from ucluster_tune.data.format import features
+from ucluster_tune.data.format.features import (
     FEATURE_NAMES,
     MAX_CONSTITUENTS,
     N_FEATURES,

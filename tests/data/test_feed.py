@@ -12,10 +12,10 @@ from tests.interrupted_server import interruptible
 from tests.s3_server import name_s3_server
 from tests.small_datasets import write_jets
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.dataset import open_dataset
-from ucluster_tune.data.feed import JetFeed
-from ucluster_tune.data.packed import concatenate
-from ucluster_tune.data.sharding import epoch_batches, steps_per_epoch
+from ucluster_tune.data.feeding.feed import JetFeed
+from ucluster_tune.data.format.packed import concatenate
+from ucluster_tune.data.reading.dataset import open_dataset
+from ucluster_tune.data.reading.sharding import epoch_batches, steps_per_epoch
 from ucluster_tune.errors import DataError, UnreachableError
 
 N_TRAIN = 83
@@ -227,9 +227,9 @@ def test_a_file_that_changes_between_epochs_is_told(tmp_path):
 @pytest.fixture
 def s3_jets(folder, s3_service, monkeypatch):
     """The same jets in a bucket, behind a connection that can be cut."""
-    monkeypatch.setattr("ucluster_tune.data.locations._SILENCE_TIMEOUT_S", 1.0)
-    monkeypatch.setattr("ucluster_tune.data.locations._MAX_ATTEMPTS", 1)
-    monkeypatch.setattr("ucluster_tune.data.piece_stream._FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr("ucluster_tune.storage.locations._SILENCE_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("ucluster_tune.storage.locations._MAX_ATTEMPTS", 1)
+    monkeypatch.setattr("ucluster_tune.data.feeding.piece_stream._FIRST_PAUSE_S", 0.1)
     s3_service.reset()
     with interruptible(s3_service.port) as line:
         name_s3_server(monkeypatch, line.endpoint)
@@ -258,7 +258,7 @@ def test_a_storage_that_is_away_for_a_while_costs_no_jet(folder, s3_jets):
 
 def test_a_storage_that_stays_away_is_told_within_a_limit(s3_jets, monkeypatch):
     uri, line = s3_jets
-    monkeypatch.setattr("ucluster_tune.data.piece_stream._PATIENCE_S", 0.5)
+    monkeypatch.setattr("ucluster_tune.data.feeding.piece_stream._PATIENCE_S", 0.5)
     started = time.monotonic()
     with make_feed(opened(uri), 20).shuffled(9, 1, 1) as batches:
         next(batches)

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.small_datasets import made_up_jets, write_jets, write_tables
-from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
-from ucluster_tune.data.jet_stream import chunks_of, open_parquet, read_chunk
-from ucluster_tune.data.schema import SPLITS
-from ucluster_tune.data.writer import write_dataset
+from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
+from ucluster_tune.data.format.schema import SPLITS
+from ucluster_tune.data.making.writer import write_dataset
+from ucluster_tune.data.reading.jet_stream import chunks_of, open_parquet, read_chunk
 from ucluster_tune.errors import DataError
 
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from ucluster_tune.data.manifest import read_manifest, verify_files
-from ucluster_tune.data.schema import jets_table
-from ucluster_tune.data.writer import write_dataset
+from ucluster_tune.data.format.manifest import read_manifest, verify_files
+from ucluster_tune.data.format.schema import jets_table
+from ucluster_tune.data.making.writer import write_dataset
 from ucluster_tune.errors import DataError
 
 

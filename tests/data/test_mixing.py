@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ucluster_tune.data.mixing import JetMixer
+from ucluster_tune.data.making.mixing import JetMixer
 
 
 def mixed(folder, keys, pieces, max_jets):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ucluster_tune.data.packed import mass_bins, pack_lists, pack_padded
+from ucluster_tune.data.format.packed import mass_bins, pack_lists, pack_padded
 
 EDGES_GEV = np.linspace(0.0, 200.0, 20, dtype=np.float32)
 N_FEATURES = 8

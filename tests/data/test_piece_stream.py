@@ -7,10 +7,10 @@ import pytest
 
 from tests.small_datasets import write_jets
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.dataset import JetDataset, open_dataset
-from ucluster_tune.data.packed import concatenate
-from ucluster_tune.data.piece_stream import stream_pieces
-from ucluster_tune.data.sharding import Piece
+from ucluster_tune.data.feeding.piece_stream import stream_pieces
+from ucluster_tune.data.format.packed import concatenate
+from ucluster_tune.data.reading.dataset import JetDataset, open_dataset
+from ucluster_tune.data.reading.sharding import Piece
 from ucluster_tune.errors import DataError, UnreachableError
 
 
@@ -34,14 +34,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("ucluster_tune.data.piece_stream.time", clock)
+    monkeypatch.setattr("ucluster_tune.data.feeding.piece_stream.time", clock)
     return clock
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
     """Row groups of 16 jets, read in blocks of 3."""
-    monkeypatch.setattr("ucluster_tune.data.row_groups._JETS_AT_A_TIME", 3)
+    monkeypatch.setattr("ucluster_tune.data.reading.row_groups._JETS_AT_A_TIME", 3)
     return open_dataset(DataConfig(path=str(write_jets(tmp_path / "jets", 60))))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ucluster_tune.data.predictions import METADATA_KEY, PredictionWriter, prediction_schema
+from ucluster_tune.data.making.predictions import METADATA_KEY, PredictionWriter, prediction_schema
 from ucluster_tune.errors import DataError, MachineError
 
 SCHEMA = prediction_schema(3, 2, {"model": "a test"})

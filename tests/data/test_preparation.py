@@ -10,11 +10,9 @@ from tests.hls4ml_files import write_folder, write_tar
 from tests.small_datasets import write_jets
 from tests.zenodo_server import answers, local_zenodo
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data import dataset_copy
-from ucluster_tune.data.dataset import open_checked_dataset
-from ucluster_tune.data.download import Patience
-from ucluster_tune.data.manifest import MANIFEST_NAME, read_manifest
-from ucluster_tune.data.preparation import (
+from ucluster_tune.data.format.manifest import MANIFEST_NAME, read_manifest
+from ucluster_tune.data.making import dataset_copy
+from ucluster_tune.data.making.preparation import (
     CACHE_VARIABLE,
     DATASETS_VARIABLE,
     cache_folder,
@@ -22,8 +20,10 @@ from ucluster_tune.data.preparation import (
     prepare,
     size_of,
 )
-from ucluster_tune.data.zenodo import ADDRESS_VARIABLE
+from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
+from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.errors import DataError, MachineError, UnreachableError
+from ucluster_tune.storage.download import Patience
 
 QUICK = Patience(tries=3, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
 RECORD = "10.5281/zenodo.3602254"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ucluster_tune.data.read_ahead import ReadAhead
+from ucluster_tune.data.feeding.read_ahead import ReadAhead
 from ucluster_tune.errors import DataError, UnreachableError
 
 SOON_S = 5.0
@@ -153,7 +153,7 @@ def test_a_slow_taker_is_no_silence():
 
 
 def test_the_thread_ends_after_whoever_took_items_is_gone(monkeypatch):
-    monkeypatch.setattr("ucluster_tune.data.read_ahead._LOOK_AGAIN_S", 0.02)
+    monkeypatch.setattr("ucluster_tune.data.feeding.read_ahead._LOOK_AGAIN_S", 0.02)
     made: list[Any] = []
 
     def take_one_and_vanish():

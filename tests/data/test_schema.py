@@ -5,8 +5,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ucluster_tune.data.features import FEATURE_NAMES
-from ucluster_tune.data.schema import FORMAT_KEY, jets_schema, jets_table
+from ucluster_tune.data.format.features import FEATURE_NAMES
+from ucluster_tune.data.format.schema import FORMAT_KEY, jets_schema, jets_table
 
 
 def test_columns_are_class_mass_and_features_in_order_of_the_network_input():

@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 
 from tests.small_datasets import made_up_jets, write_tables
-from ucluster_tune.data.features import CLASS_NAMES
-from ucluster_tune.data.jet_stream import open_parquet
-from ucluster_tune.data.selection import SelectedJets, Selection, select_labels
+from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.reading.jet_stream import open_parquet
+from ucluster_tune.data.reading.selection import SelectedJets, Selection, select_labels
 from ucluster_tune.errors import DataError
 
 MASSES = [10.0, 10.5, 80.0, 90.0, 170.0, 199.9, 200.0, 5.0, 85.0, 300.0]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ucluster_tune.data.sharding import epoch_batches, share_row_groups, steps_per_epoch
+from ucluster_tune.data.reading.sharding import epoch_batches, share_row_groups, steps_per_epoch
 from ucluster_tune.errors import DataError
 
 ROW_GROUPS = st.lists(st.integers(0, 300), min_size=1, max_size=30)

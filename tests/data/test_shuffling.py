@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ucluster_tune.data.packed import PackedJets, concatenate
-from ucluster_tune.data.sharding import epoch_batches
-from ucluster_tune.data.shuffling import JetWindow, step_windows, windowed_batches
+from ucluster_tune.data.feeding.shuffling import JetWindow, step_windows, windowed_batches
+from ucluster_tune.data.format.packed import PackedJets, concatenate
+from ucluster_tune.data.reading.sharding import epoch_batches
 
 SIZES = st.lists(st.integers(1, 20), min_size=1, max_size=30)
 

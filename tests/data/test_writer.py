@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ucluster_tune.data.manifest import read_manifest, verify_files
-from ucluster_tune.data.schema import jets_schema, jets_table
-from ucluster_tune.data.writer import check_target, write_dataset
+from ucluster_tune.data.format.manifest import read_manifest, verify_files
+from ucluster_tune.data.format.schema import jets_schema, jets_table
+from ucluster_tune.data.making.writer import check_target, write_dataset
 from ucluster_tune.errors import DataError, MachineError
 
 

@@ -9,9 +9,8 @@ import pytest
 from filelock import FileLock
 
 from tests.zenodo_server import answers, breaks_off, lies_about_length, local_zenodo, stalls
-from ucluster_tune.data import zenodo as module
-from ucluster_tune.data.download import Patience
-from ucluster_tune.data.zenodo import (
+from ucluster_tune.data.making import zenodo as module
+from ucluster_tune.data.making.zenodo import (
     ADDRESS_VARIABLE,
     chosen_files,
     download_files,
@@ -19,6 +18,7 @@ from ucluster_tune.data.zenodo import (
     record_number,
 )
 from ucluster_tune.errors import DataError, MachineError
+from ucluster_tune.storage.download import Patience
 
 QUICK = Patience(tries=4, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
 FILES = {

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.packed import pack_padded
+from ucluster_tune.data.format.packed import pack_padded
 from ucluster_tune.model.neighbors import feature_space_neighbors, first_neighbors
 from ucluster_tune.training.neighbor_cache import with_first_neighbors
 

@@ -8,7 +8,7 @@ from tests.model.published_graph import PlainNetwork, nearest, nearest_in_angle,
 from tests.model.test_published import departure, made_up_constituents
 from tests.training.small_training import MODEL
 from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
-from ucluster_tune.data.packed import PackedBatch, pack_padded
+from ucluster_tune.data.format.packed import PackedBatch, pack_padded
 from ucluster_tune.errors import ModelError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.model.attention import head_names

@@ -12,7 +12,7 @@ from tests.model.trajectories import (
     tensors,
 )
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.packed import pack_padded
+from ucluster_tune.data.format.packed import pack_padded
 from ucluster_tune.errors import ModelError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.model.losses import squared_distances

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.model import published_graph as plain
 from ucluster_tune.config.trial import DataConfig, TrialConfig
-from ucluster_tune.data.packed import PackedBatch, PackedJets, pack_padded
+from ucluster_tune.data.format.packed import PackedBatch, PackedJets, pack_padded
 from ucluster_tune.model.abcnet import Abcnet, build_abcnet
 from ucluster_tune.model.optimizer import adam_step_size
 from ucluster_tune.training.group import OneWorker

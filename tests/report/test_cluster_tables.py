@@ -2,7 +2,7 @@ import io
 
 from rich.console import Console
 
-from ucluster_tune.cluster.comparisons import CheckRow
+from ucluster_tune.cluster.fitness.comparisons import CheckRow
 from ucluster_tune.report.cluster_tables import checks_table
 
 

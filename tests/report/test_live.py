@@ -15,8 +15,8 @@ from tests.study_events import (
 )
 from tests.terminal import Terminal
 from ucluster_tune.report.live import LiveTable
-from ucluster_tune.search.events import StudyEnded
-from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.study.events import StudyEnded
+from ucluster_tune.study.record import StudyRecord
 
 
 def show(events: list[Any], *, is_terminal: bool, height: int = 24, **sections: Any) -> str:

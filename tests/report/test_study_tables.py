@@ -20,15 +20,15 @@ from ucluster_tune.report.study_tables import (
     status_view,
     studies_table,
 )
-from ucluster_tune.search.events import (
+from ucluster_tune.study.events import (
     StudyEnded,
     StudyEvaluated,
     StudyResumed,
     TrialRestored,
     TrialResumed,
 )
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.record import StudyRecord
 
 
 def text_of(renderable: RenderableType, width: int = 80) -> str:

@@ -10,9 +10,9 @@ from ray.exceptions import RayActorError, RayTaskError
 from tests.study_events import epoch, started, study_config
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.journal import StudyJournal, read_events, read_record
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.record import StudyRecord
+from ucluster_tune.study.journal import StudyJournal, read_events, read_record
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.record import StudyRecord
 
 
 @pytest.fixture

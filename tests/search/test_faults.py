@@ -15,10 +15,10 @@ import pytest
 from tests import small_study
 from tests.agreement import assert_all_agrees
 from tests.soak import kill_and_resume
-from ucluster_tune.cluster.head import free_port
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.status import read_study
-from ucluster_tune.search.tracking_server import MlflowServer
+from ucluster_tune.cluster.launched.head import free_port
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.status import read_study
+from ucluster_tune.tracking.mlflow.server import MlflowServer
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 

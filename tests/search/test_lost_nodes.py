@@ -9,8 +9,8 @@ import pytest
 
 from tests import small_study
 from tests.agreement import assert_all_agrees
-from ucluster_tune.search.paths import StudiesFolder
-from ucluster_tune.search.status import read_study, study_status
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.status import read_study, study_status
 
 pytestmark = [
     pytest.mark.slow,

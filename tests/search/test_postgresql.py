@@ -21,15 +21,15 @@ from tests.postgresql_server import PostgresqlServer
 from tests.study_events import study_config
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search import dashboard_copy
-from ucluster_tune.search.dashboard_stores import DashboardDatabase
-from ucluster_tune.search.events import KnownTrial
-from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.tracking import Tracker
-from ucluster_tune.search.tracking_check import check_tracking
-from ucluster_tune.search.tracking_server import choose_port
+from ucluster_tune.study.events import KnownTrial
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.tracking.dashboards import copy as dashboard_copy
+from ucluster_tune.tracking.dashboards.stores import DashboardDatabase
+from ucluster_tune.tracking.mlflow.check import check_tracking
+from ucluster_tune.tracking.mlflow.server import choose_port
+from ucluster_tune.tracking.mlflow.tracker import Tracker
 
 SERVER_SCRIPT = Path(__file__).parents[2] / "scripts" / "mlflow_server.sh"
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 0.1, "high": 10.0, "log": True}}

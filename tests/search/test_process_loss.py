@@ -43,7 +43,7 @@ def living(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
 
     monkeypatch.setattr("ray.is_initialized", lambda: True)
     monkeypatch.setattr("ray.nodes", nodes)
-    monkeypatch.setattr("ucluster_tune.trial.nodes._POLL_S", 0.0)
+    monkeypatch.setattr("ucluster_tune.trial.processes.nodes._POLL_S", 0.0)
     return answers
 
 

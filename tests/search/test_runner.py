@@ -15,10 +15,10 @@ from mlflow.tracking import MlflowClient
 from tests import small_study
 from tests.agreement import assert_all_agrees
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.paths import StudiesFolder
 from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.status import read_study
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.status import read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 

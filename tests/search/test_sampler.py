@@ -15,10 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from tests.study_events import study_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search import dashboard_stores
-from ucluster_tune.search.dashboard_stores import DashboardFile
-from ucluster_tune.search.events import KnownTrial
 from ucluster_tune.search.sampler import StudySampler, build_distributions
+from ucluster_tune.study.events import KnownTrial
+from ucluster_tune.tracking.dashboards import stores as dashboard_stores
+from ucluster_tune.tracking.dashboards.stores import DashboardFile
 
 SPACE = {
     "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},

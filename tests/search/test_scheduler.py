@@ -8,8 +8,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from tests.study_events import study_config
-from ucluster_tune.search.knowledge import JudgedEpoch
 from ucluster_tune.search.scheduler import Rung, build_scheduler, longest_training
+from ucluster_tune.study.knowledge import JudgedEpoch
 
 
 def judge(

@@ -12,12 +12,12 @@ from ray.tune.search import Searcher
 
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.dashboard_stores import DashboardFile
-from ucluster_tune.search.knowledge import known_trials
-from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
 from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.study.knowledge import known_trials
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.dashboards.stores import DashboardFile
 from ucluster_tune.trial.trainable import EARLIER, FAILURE
 
 SPACE = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}

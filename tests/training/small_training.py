@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, TrialConfig
-from ucluster_tune.data.dataset import open_dataset
+from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.record import EpochRecord

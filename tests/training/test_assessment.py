@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from ucluster_tune.data.selection import SelectedLabels
+from ucluster_tune.data.reading.selection import SelectedLabels
 from ucluster_tune.training.assessment import assess, assess_mass_alone
 from ucluster_tune.training.mass_clusters import best_thresholds, intervals_of, kmeans_thresholds
 from ucluster_tune.training.matching import accuracy_interval, batched_accuracy_interval

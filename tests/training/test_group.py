@@ -9,7 +9,7 @@ import pytest
 from tests.small_datasets import write_jets
 from tests.training.horovod_ranks import run_ranks
 from tests.training.small_training import MODEL, make_trainer, small_config, train, without_times
-from ucluster_tune.data.dataset import open_dataset
+from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.training.group import OneWorker

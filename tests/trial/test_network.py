@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from ucluster_tune.errors import MachineError
-from ucluster_tune.trial.network import NodeRendezvous, interface_of, use_own_interface
+from ucluster_tune.trial.processes.network import NodeRendezvous, interface_of, use_own_interface
 
 OTHER = "127.0.0.2"  # of the loopback too, and not the same
 

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 
-from ucluster_tune.trial.worker import refuse_unresolved_host
+from ucluster_tune.trial.processes.worker import refuse_unresolved_host
 
 REFUSE = """
 import socket, sys
 from ucluster_tune.errors import MachineError
-from ucluster_tune.trial.worker import refuse_unresolved_host
+from ucluster_tune.trial.processes.worker import refuse_unresolved_host
 socket.sethostname("no-such-name-anywhere.invalid")
 try:
     refuse_unresolved_host()
@@ -23,7 +23,7 @@ assert "tensorflow" not in sys.modules
 LOG = """
 import ctypes, logging, sys
 from pathlib import Path
-from ucluster_tune.trial.worker import log_to_file
+from ucluster_tune.trial.processes.worker import log_to_file
 log_to_file(Path(sys.argv[1]))
 print("from python", flush=True)
 logging.getLogger("any").info("from a logger")

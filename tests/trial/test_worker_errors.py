@@ -4,7 +4,7 @@ import pytest
 from ray.exceptions import RayTaskError
 
 from ucluster_tune.trial.failures import kind_of
-from ucluster_tune.trial.workers import _told
+from ucluster_tune.trial.processes.workers import _told
 
 # As Gloo tells it, in the middle of an operation: not a word of Horovod.
 RESET = (

@@ -46,7 +46,7 @@ STARTING_THREAD = "start-workers"
 
 
 def workers_of(jets, folder, **resources):
-    from ucluster_tune.trial.workers import HorovodWorkers
+    from ucluster_tune.trial.processes.workers import HorovodWorkers
 
     study = StudyConfig.model_validate(small_study.small_study(jets))
     chosen = ResourcesConfig(workers_per_trial=2, **resources)

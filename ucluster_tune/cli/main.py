@@ -15,49 +15,41 @@ from ucluster_tune.errors import UClusterTuneError
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
-# In order of use: name, where the command is, its line of help.
-COMMANDS = {
-    "data": ("ucluster_tune.cli.data:data", "Make data sets of jets, and look into them."),
-    "check": ("ucluster_tune.cli.check:check", "Check a search-space file and show the plan."),
-    "train": ("ucluster_tune.cli.train:train", "Train one configuration, without a search."),
-    "cluster": (
-        "ucluster_tune.cli.cluster:cluster",
-        "Look after the machines that a search runs on.",
-    ),
-    "run": ("ucluster_tune.cli.run:run", "Run the search that FILE describes."),
-    "list": ("ucluster_tune.cli.list:list_studies", "List all studies."),
-    "status": ("ucluster_tune.cli.status:status", "Show how study NAME stands."),
-    "logs": ("ucluster_tune.cli.logs:logs", "Show the log of study NAME, or of a trial."),
-    "stop": ("ucluster_tune.cli.stop:stop", "Stop study NAME."),
-    "resume": ("ucluster_tune.cli.resume:resume", "Carry study NAME on."),
-    "extend": ("ucluster_tune.cli.extend:extend", "Give study NAME more trials."),
-    "repair": ("ucluster_tune.cli.repair:repair", "Rebuild all from the record of study NAME."),
-    "delete": ("ucluster_tune.cli.delete:delete", "Delete study NAME."),
-    "predict": (
-        "ucluster_tune.cli.predict:predict",
-        "Write the cluster of every jet, in the order of DATA.",
-    ),
+# In order of use: name, where in `ucluster_tune.cli` the command is, its line of help.
+_COMMANDS = {
+    "data": ("data.group:data", "Make data sets of jets, and look into them."),
+    "check": ("studies.check:check", "Check a search-space file and show the plan."),
+    "train": ("models.train:train", "Train one configuration, without a search."),
+    "cluster": ("studies.cluster:cluster", "Look after the machines that a search runs on."),
+    "run": ("studies.run:run", "Run the search that FILE describes."),
+    "list": ("studies.list:list_studies", "List all studies."),
+    "status": ("studies.status:status", "Show how study NAME stands."),
+    "logs": ("studies.logs:logs", "Show the log of study NAME, or of a trial."),
+    "stop": ("studies.stop:stop", "Stop study NAME."),
+    "resume": ("studies.resume:resume", "Carry study NAME on."),
+    "extend": ("studies.extend:extend", "Give study NAME more trials."),
+    "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
+    "delete": ("studies.delete:delete", "Delete study NAME."),
+    "predict": ("models.predict:predict", "Write the cluster of every jet, in the order of DATA."),
     "evaluate": (
-        "ucluster_tune.cli.evaluate:evaluate",
+        "models.evaluate:evaluate",
         "Measure a model's clusters against the classes of jets.",
     ),
-    "weights": (
-        "ucluster_tune.cli.weights:weights",
-        "Import published weights; export a model to them.",
-    ),
-    "ui": ("ucluster_tune.cli.ui:ui", "Open the MLflow UI on the studies."),
+    "weights": ("models.weights:weights", "Import published weights; export a model to them."),
+    "ui": ("studies.ui:ui", "Open the MLflow UI on the studies."),
 }
+COMMANDS = {name: (f"{__package__}.{place}", line) for name, (place, line) in _COMMANDS.items()}
 
 
 class LazyGroup(click.Group):
     """A group that knows its commands' names and help, and imports them when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Returns the names in order of use."""
+        """Return the names in order of use."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Imports and returns a command; None for an unknown name."""
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
@@ -68,19 +60,19 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Returns the command that the arguments name; the nearest one is named for a misspelt."""
+        """Return the command that the arguments name; the nearest one is named for a misspelt."""
         suggestion = None if args[0] in COMMANDS else nearest(args[0], COMMANDS)
         if suggestion is not None and not args[0].startswith("-"):
             ctx.fail(f"No such command {args[0]!r}; did you mean {suggestion}?")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Writes the list of commands without importing them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a known error is printed alone, Ctrl-C ends with 130."""
+        """Run the command; a known error is printed alone, Ctrl-C ends with 130."""
         try:
             return super().invoke(ctx)
         except UClusterTuneError as error:

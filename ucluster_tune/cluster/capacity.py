@@ -19,7 +19,7 @@ _LIMIT_S = 30.0
 
 
 def capacity_watch() -> Callable[[], ClusterCapacity]:
-    """Returns what tells, each time anew, the nodes that are up and those that may come.
+    """Return what tells, each time anew, the nodes that are up and those that may come.
 
     Takes seconds, for the head is asked for its autoscaler; what it returns takes milliseconds.
     """
@@ -38,7 +38,7 @@ def capacity_watch() -> Callable[[], ClusterCapacity]:
 
 
 def nodes_to_come(config: Mapping[str, Any], nodes: Sequence[Node]) -> tuple[NodesToCome, ...]:
-    """Returns what an autoscaler may add to the nodes that are up.
+    """Return what an autoscaler may add to the nodes that are up.
 
     Each type is given all that the limit of the whole cluster leaves, though they share it.
 
@@ -75,7 +75,7 @@ def _size(settings: Mapping[str, Any]) -> NodeCapacity | None:
 
 
 def _told_by_head(head: Sequence[Node]) -> Any:
-    """Returns the autoscaler's file, None where there is none, text where that is not known."""
+    """Return the autoscaler's file, None where there is none, text where that is not known."""
     if not head:
         return None
     address = ray.get_runtime_context().gcs_address

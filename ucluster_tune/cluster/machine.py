@@ -7,7 +7,7 @@ from ucluster_tune.config.plan import Machine
 
 
 def this_machine() -> Machine:
-    """Returns the cores that this process may use, and the GPUs."""
+    """Return the cores that this process may use, and the GPUs."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         folder = Path("/proc/driver/nvidia/gpus")

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from ucluster_tune.cluster import probe
+from ucluster_tune.cluster.fitness import probe
 
 _HEAD = "node:__internal_head__"
 _N_PINGS = 3
@@ -45,7 +45,7 @@ class Questions:
     """What nodes are asked beyond themselves.
 
     Attributes:
-        token_folder: of `cluster.shared_folder`, None for none.
+        token_folder: of `cluster.fitness.shared_folder`, None for none.
         token: in it.
         data: path or URI of a data set, None for none.
     """
@@ -88,7 +88,7 @@ class NodeFacts:
 
 
 def living_nodes() -> list[Node]:
-    """Returns the nodes that are up, the head first."""
+    """Return the nodes that are up, the head first."""
     here = ray.get_runtime_context().get_node_id()
     known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own gap
     alive = [node for node in known if node["Alive"]]
@@ -149,7 +149,7 @@ class Probes:
             pickle.unregister_pickle_by_value(probe)
 
     def facts(self, questions: Questions, limit_s: float) -> list[NodeFacts]:
-        """Returns what each node tells, its clock included, in the order of the nodes."""
+        """Return what each node tells, its clock included, in the order of the nodes."""
         references = {
             node: actor.facts.remote(
                 {
@@ -171,7 +171,7 @@ class Probes:
         return [facts if facts.fault else self._with_clock(facts) for facts in told]
 
     def libraries(self, told: list[NodeFacts], limit_s: float) -> list[NodeFacts]:
-        """Returns the same facts with what TensorFlow and Horovod are like; takes seconds."""
+        """Return the same facts with what TensorFlow and Horovod are like; takes seconds."""
         references = {
             facts.node: self._actors[facts.node].libraries.remote(limit_s)
             for facts in told
@@ -186,7 +186,7 @@ class Probes:
         ]
 
     def autoscaler(self, node: Node, gcs_address: str, limit_s: float) -> Any:
-        """Returns the settings of the autoscaler that runs on a node, as `probe` tells them.
+        """Return the settings of the autoscaler that runs on a node, as `probe` tells them.
 
         Raises:
             ray.exceptions.RayError: the node gives no answer.
@@ -194,12 +194,12 @@ class Probes:
         return ray.get(self._actors[node].autoscaler.remote(gcs_address), timeout=limit_s)
 
     def end(self) -> None:
-        """Ends the actors."""
+        """End the actors."""
         for actor in self._actors.values():
             ray.kill(actor, no_restart=True)
 
     def _with_clock(self, facts: NodeFacts) -> NodeFacts:
-        """The quickest of a few messages tells best: it was not held up on its way."""
+        """Return the quickest of a few messages tells best: it was not held up on its way."""
         error_s, ahead_s = float("inf"), 0.0
         for _ in range(_N_PINGS):
             sent = time.time()
@@ -216,7 +216,7 @@ class Probes:
 
 
 def _answers(references: dict[Node, Any], limit_s: float) -> dict[Node, Any]:
-    """Returns each node's answer, or why it gave none, as text."""
+    """Return each node's answer, or why it gave none, as text."""
     waiting = list(references.values())
     if waiting:
         ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=limit_s)
@@ -237,7 +237,7 @@ def _library_answer(answer: Any) -> dict[str, Any]:
 
 
 def _in_words(error: Exception) -> str:
-    """Returns the last telling line of one of Ray's long errors."""
+    """Return the last telling line of one of Ray's long errors."""
     if isinstance(error, ray.exceptions.GetTimeoutError):
         return f"no answer within {_CLOCK_TIMEOUT_S:g} s"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]

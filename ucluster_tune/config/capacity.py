@@ -21,7 +21,7 @@ class NodeCapacity:
     n_gpus: float
 
     def told(self) -> str:
-        """Returns the numbers in words.
+        """Return the numbers in words.
 
         >>> NodeCapacity(8, 1).told()
         '8 CPUs, 1 GPUs'
@@ -79,14 +79,14 @@ class ClusterCapacity:
         return not self.is_open_ended and all(kind.capacity for kind in self.to_come)
 
     def at_most(self) -> "ClusterCapacity":
-        """Returns the cluster once the autoscaler has added all that it may."""
+        """Return the cluster once the autoscaler has added all that it may."""
         added = [
             kind.capacity for kind in self.to_come if kind.capacity for _ in range(kind.n_at_most)
         ]
         return ClusterCapacity((*self.nodes, *added))
 
     def told(self) -> str:
-        """Returns all nodes in words, equal ones together.
+        """Return all nodes in words, equal ones together.
 
         >>> ClusterCapacity((NodeCapacity(4, 0), NodeCapacity(8, 1), NodeCapacity(8, 1))).told()
         '1 node of 4 CPUs, 0 GPUs; 2 nodes of 8 CPUs, 1 GPUs'
@@ -104,7 +104,7 @@ class ClusterCapacity:
 
 
 def n_trials_at_a_time(resources: ResourcesConfig, nodes: Sequence[NodeCapacity]) -> int:
-    """Returns how many trials run at a time on nodes that are otherwise empty.
+    """Return how many trials run at a time on nodes that are otherwise empty.
 
     A worker is on one node. Without `strict` Ray places workers wherever there is room.
 
@@ -133,5 +133,5 @@ def n_trials_at_a_time(resources: ResourcesConfig, nodes: Sequence[NodeCapacity]
 
 
 def how_often(available: float, needed: float) -> int:
-    """Returns how often what is needed fits; thirds that add up to almost one count as one."""
+    """Return how often what is needed fits; thirds that add up to almost one count as one."""
     return math.floor(available / needed + 1e-6) if needed else _AS_MANY_AS_LIKED

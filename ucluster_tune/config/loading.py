@@ -39,7 +39,7 @@ _RANGES: dict[str, type[FloatParameter | IntParameter | CategoricalParameter]] =
 
 
 def load_study_config(path: str | os.PathLike[str], overrides: Sequence[str] = ()) -> StudyConfig:
-    """Returns the study that a YAML file describes, with `path=value` overrides.
+    """Return the study that a YAML file describes, with `path=value` overrides.
 
     A relative `data.path` is taken from the file's folder, a missing name is the file's. A
     searched value has no fixed one beside it: its section holds the published value, fitted into
@@ -55,7 +55,7 @@ def load_study_config(path: str | os.PathLike[str], overrides: Sequence[str] = (
 
 
 def change_config(config: StudyConfig, overrides: Sequence[str]) -> StudyConfig:
-    """Returns the configuration with `path=value` overrides.
+    """Return the configuration with `path=value` overrides.
 
     A value that is searched from here on has no fixed one any more.
 
@@ -79,7 +79,7 @@ def _checked(source: str, raw: Mapping[str, Any], faults: Sequence[str]) -> Stud
 
 
 def dump_config(config: StudyConfig | TrialConfig) -> str:
-    """Returns YAML text that `load_study_config` reads back as an equal configuration."""
+    """Return YAML text that `load_study_config` reads back as an equal configuration."""
     return format_yaml(_as_raw(config))
 
 
@@ -120,7 +120,7 @@ class _Check:
         }
 
     def run(self) -> None:
-        """Fills `faults`; without any, `cleaned` makes a StudyConfig."""
+        """Fill `faults`; without any, `cleaned` makes a StudyConfig."""
         self._unknown_sections()
         self._name()
         for name, section in sections().items():
@@ -177,7 +177,7 @@ class _Check:
                 self._searched(path, parameter)
 
     def _range(self, where: str, raw: Any) -> Parameter | None:
-        """Returns the checked range of a search-space entry, None when it has a fault."""
+        """Return the checked range of a search-space entry, None when it has a fault."""
         if not isinstance(raw, dict):
             example = "{type: float, low: 0.1, high: 10}"
             self.faults.append(f"{where}: must be a range such as {example}, got {show(raw)}")
@@ -209,7 +209,7 @@ class _Check:
         return parameter
 
     def _searched(self, path: str, parameter: Parameter | None) -> None:
-        """Puts a searched range in the place of its field's fixed value."""
+        """Put a searched range in the place of its field's fixed value."""
         name, _, key = path.partition(".")
         fixed = self.raw.get(name)
         if isinstance(fixed, dict) and key in fixed:

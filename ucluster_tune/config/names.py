@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 
 
 def nearest(word: str, legal: Collection[str]) -> str | None:
-    """Returns the legal name that a misspelt one most likely stands for, or None.
+    """Return the legal name that a misspelt one most likely stands for, or None.
 
     >>> nearest("n_neighbor", ["n_neighbors", "n_clusters"])
     'n_neighbors'
@@ -18,7 +18,7 @@ def nearest(word: str, legal: Collection[str]) -> str | None:
 def did_you_mean(
     word: str, legal: Collection[str], elsewhere: Mapping[str, str] | None = None
 ) -> str:
-    """Returns the second half of an unknown name's fault.
+    """Return the second half of an unknown name's fault.
 
     Args:
         word: the unknown name.

@@ -28,7 +28,7 @@ RANGE_KEYS = sorted(
 
 
 def sections() -> dict[str, type[Section]]:
-    """Returns the sections of a study by name; all but `name` and `search_space`."""
+    """Return the sections of a study by name; all but `name` and `search_space`."""
     return {
         name: field.annotation
         for name, field in StudyConfig.model_fields.items()
@@ -37,7 +37,7 @@ def sections() -> dict[str, type[Section]]:
 
 
 def _legal_paths() -> dict[str, tuple[str, ...]]:
-    """Returns each path that can be set, with the keys that lead to it."""
+    """Return each path that can be set, with the keys that lead to it."""
     legal: dict[str, tuple[str, ...]] = {name: (name,) for name in StudyConfig.model_fields}
     for name, section in sections().items():
         legal.update({f"{name}.{key}": (name, key) for key in section.model_fields})
@@ -51,7 +51,7 @@ def _legal_paths() -> dict[str, tuple[str, ...]]:
 def apply_overrides(
     mapping: Mapping[str, Any], overrides: Sequence[str]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Returns the mapping with each `path=value` set, and a fault for each that cannot be.
+    """Return the mapping with each `path=value` set, and a fault for each that cannot be.
 
     A value is read as YAML. `search_space.PATH=null` searches a value no more. A relative
     `data.path` is taken from the working directory.
@@ -102,7 +102,7 @@ def _from_here(value: Any) -> Any:
 
 
 def absolute_path(path: str, folder: Path) -> str:
-    """Returns a data set's path made absolute; an address or a DOI stays as it is."""
+    """Return a data set's path made absolute; an address or a DOI stays as it is."""
     if not path or "://" in path or is_remote_name(path):
         return path
     return os.path.normpath(folder / os.path.expanduser(path))  # noqa: PTH111 (never raises)

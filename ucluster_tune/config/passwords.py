@@ -8,7 +8,7 @@ _QUERY = re.compile(r"(?<=[?&])(?:password|passwd|pwd|sslpassword)=[^&#]*&?", re
 
 
 def uri_without_password(uri: str) -> str:
-    """Returns the URI as it may be shown and stored.
+    """Return the URI as it may be shown and stored.
 
     Also where the password holds what it should not without an escape: nothing of it is left.
 
@@ -26,7 +26,7 @@ def uri_without_password(uri: str) -> str:
 
 
 def holds_password(uri: str) -> bool:
-    """Returns whether a URI is not to be shown as it is.
+    """Return whether a URI is not to be shown as it is.
 
     >>> holds_password("https://tracking:5000/a@b"), holds_password("postgresql://ann:x@db/a")
     (False, True)
@@ -35,7 +35,7 @@ def holds_password(uri: str) -> bool:
 
 
 def hide_passwords(text: str) -> str:
-    """Returns a text, such as another library's message, without the passwords of its URIs.
+    """Return a text, such as another library's message, without the passwords of its URIs.
 
     >>> hide_passwords("cannot reach 'http://ann:secret@host' today")
     "cannot reach 'http://ann@host' today"

@@ -19,7 +19,7 @@ class Machine:
     n_gpus: int
 
     def capacity(self) -> ClusterCapacity:
-        """Returns it as a cluster of one node."""
+        """Return it as a cluster of one node."""
         return ClusterCapacity((NodeCapacity(self.n_cpus, self.n_gpus),))
 
 
@@ -53,7 +53,7 @@ class Plan:
 
 
 def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> StudyConfig:
-    """Returns the study as it is run there: on CPUs where no GPU is, if it may be."""
+    """Return the study as it is run there: on CPUs where no GPU is, if it may be."""
     resources = study.resources
     capacity = _capacity(where)
     has_gpus = not capacity.is_fully_known or capacity.at_most().n_gpus > 0
@@ -64,7 +64,7 @@ def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> Stud
 
 
 def plan_study(study: StudyConfig, machine: Machine) -> Plan:
-    """Returns the plan of a study on one machine."""
+    """Return the plan of a study on one machine."""
     study = on_these_nodes(study, machine)
     least, most = _epochs(study)
     asha = study.scheduler.name == "asha"
@@ -88,7 +88,7 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
 
 
 def concurrent_trials(study: StudyConfig, where: Machine | ClusterCapacity) -> int:
-    """Returns how many trials run at a time, on all nodes that there are or may be.
+    """Return how many trials run at a time, on all nodes that there are or may be.
 
     Raises:
         MachineError: not even one trial can ever be placed; with the numbers of each node.
@@ -107,12 +107,12 @@ def concurrent_trials(study: StudyConfig, where: Machine | ClusterCapacity) -> i
 
 
 def room_for_trials(study: StudyConfig, capacity: ClusterCapacity) -> int:
-    """Returns the same of a search that runs: one trial waits even where all nodes are gone."""
+    """Return the same of a search that runs: one trial waits even where all nodes are gone."""
     return max(1, _n_concurrent(study, capacity))
 
 
 def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
-    """Returns, in one line, what trials wait for where the nodes that are there do not do."""
+    """Return, in one line, what trials wait for where the nodes that are there do not do."""
     study = on_these_nodes(study, capacity)
     n_now = n_trials_at_a_time(study.resources, capacity.nodes)
     n_concurrent = concurrent_trials(study, capacity)
@@ -154,7 +154,7 @@ def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:
-    """Returns the epochs, before the last, at which ASHA compares trials.
+    """Return the epochs, before the last, at which ASHA compares trials.
 
     >>> rung_epochs(4, 3.0, 40)
     (4, 12, 36)
@@ -168,7 +168,7 @@ def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tu
 
 
 def plan_document(study: StudyConfig, plan: Plan) -> dict[str, Any]:
-    """Returns plan and study as one JSON document."""
+    """Return plan and study as one JSON document."""
     point = published_point(study)
     return {
         "name": study.name,
@@ -187,7 +187,7 @@ def plan_document(study: StudyConfig, plan: Plan) -> dict[str, Any]:
 
 
 def describe_range(parameter: Parameter) -> str:
-    """Returns a range in words."""
+    """Return a range in words."""
     if isinstance(parameter, CategoricalParameter):
         return "one of " + ", ".join(map(str, parameter.choices))
     kind = "whole numbers " if parameter.type == "int" else ""

@@ -34,7 +34,7 @@ _NOT_TUNABLE = {"training.seed": "a better seed is luck, not a better model"}
 
 @cache
 def published_values() -> Mapping[str, Value]:
-    """Returns each tunable dotted path with its published value."""
+    """Return each tunable dotted path with its published value."""
     return {
         f"{name}.{key}": field.default
         for name, section in TUNABLE_SECTIONS.items()
@@ -44,7 +44,7 @@ def published_values() -> Mapping[str, Value]:
 
 
 def unknown_path_fault(path: str) -> str | None:
-    """Returns what is wrong with a path that is to be searched, or None."""
+    """Return what is wrong with a path that is to be searched, or None."""
     if path in published_values():
         return None
     if path in _NOT_TUNABLE:
@@ -62,7 +62,7 @@ def unknown_path_fault(path: str) -> str | None:
 
 
 def value_fault(path: str, value: object) -> str | None:
-    """Returns what is wrong with a value for a tunable path, taken alone, or None."""
+    """Return what is wrong with a value for a tunable path, taken alone, or None."""
     name, _, key = path.partition(".")
     section = TUNABLE_SECTIONS[name]
     try:
@@ -74,7 +74,7 @@ def value_fault(path: str, value: object) -> str | None:
 
 
 def range_faults(path: str, parameter: Parameter) -> list[str]:
-    """Returns a fault for each end or choice of a range that its field does not allow."""
+    """Return a fault for each end or choice of a range that its field does not allow."""
     where = f"search_space.{path}"
     if isinstance(parameter, FloatParameter) and type(published_values()[path]) is int:
         return [f"{where}.type: must be int, {path} takes whole numbers only, got float"]
@@ -87,7 +87,7 @@ def range_faults(path: str, parameter: Parameter) -> list[str]:
 
 
 def corners(parameter: Parameter) -> tuple[Value, ...]:
-    """Returns the extreme values of a range; all choices where they have no order.
+    """Return the extreme values of a range; all choices where they have no order.
 
     >>> corners(IntParameter(type="int", low=2, high=6))
     (2, 6)
@@ -101,7 +101,7 @@ def corners(parameter: Parameter) -> tuple[Value, ...]:
 
 
 def n_values(parameter: Parameter) -> int | None:
-    """Returns how many values a range holds, None for a continuous one."""
+    """Return how many values a range holds, None for a continuous one."""
     if isinstance(parameter, CategoricalParameter):
         return len(parameter.choices)
     if isinstance(parameter, IntParameter):
@@ -112,7 +112,7 @@ def n_values(parameter: Parameter) -> int | None:
 
 
 def fit(value: Value, parameter: Parameter) -> Value:
-    """Returns the value of a range that is nearest to the one given.
+    """Return the value of a range that is nearest to the one given.
 
     >>> fit(10, IntParameter(type="int", low=4, high=9, step=2))
     8
@@ -135,12 +135,12 @@ def fit(value: Value, parameter: Parameter) -> Value:
 
 
 def published_point(study: StudyConfig) -> dict[str, Value]:
-    """Returns the published recipe, fitted into the space: clipped, stepped, nearest choice."""
+    """Return the published recipe, fitted into the space: clipped, stepped, nearest choice."""
     return {path: fit(published_values()[path], p) for path, p in study.search_space.items()}
 
 
 def trial_config(study: StudyConfig, hyperparameters: Mapping[str, Any]) -> TrialConfig:
-    """Returns the full, validated configuration of one trial.
+    """Return the full, validated configuration of one trial.
 
     Args:
         study: gives all values that the hyperparameters do not.

@@ -30,7 +30,7 @@ class Rule:
     message: Callable[..., str | None]
 
     def under(self, prefix: str) -> "Rule":
-        """Returns the same rule with the section's path before each name."""
+        """Return the same rule with the section's path before each name."""
         return Rule(
             f"{prefix}.{self.blames}",
             tuple(f"{prefix}.{need}" for need in self.needs),
@@ -41,7 +41,7 @@ class Rule:
 def broken_rules(
     rules: Sequence[Rule], values: Mapping[str, object]
 ) -> Iterator[tuple[Rule, str]]:
-    """Yields each broken rule with its message; a rule with an unknown value is skipped."""
+    """Yield each broken rule with its message; a rule with an unknown value is skipped."""
     for rule in rules:
         if all(need in values for need in rule.needs):
             message = rule.message(*(values[need] for need in rule.needs))

@@ -94,7 +94,7 @@ STUDY_RULES = (
 
 
 def warnings_for(study: StudyConfig) -> list[str]:
-    """Returns what a study may do but hardly wants, one line each with its YAML path."""
+    """Return what a study may do but hardly wants, one line each with its YAML path."""
     return [*_metric_warnings(study), *_size_warnings(study), *_step_warnings(study)]
 
 

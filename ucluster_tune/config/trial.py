@@ -140,7 +140,7 @@ class ModelConfig(Section):
     )
 
     def scaled(self, width: int) -> int:
-        """Returns a width times `width_factor`, at least 1."""
+        """Return a width times `width_factor`, at least 1."""
         return max(1, round(width * self.width_factor))
 
 

@@ -39,7 +39,7 @@ _WORDING = {
 
 
 def show(value: object) -> str:
-    """Returns a value as YAML shows it, cut where it is long, without passwords of URIs.
+    """Return a value as YAML shows it, cut where it is long, without passwords of URIs.
 
     >>> show(None), show(True), show("a"), show(1e-5)
     ('null', 'true', "'a'", '1e-05')
@@ -92,7 +92,7 @@ def section_faults(
     path: str,
     elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, list[str]]:
-    """Returns the faults of one section's own fields; the key is the field, "" for the whole.
+    """Return the faults of one section's own fields; the key is the field, "" for the whole.
 
     Broken rules are left out: who calls this checks the rules over the whole study.
     """

@@ -152,7 +152,7 @@ def _syntax_fault(error: yaml.YAMLError) -> str:
 
 
 def parse_yaml(text: str) -> tuple[Any, list[str]]:
-    """Returns the value that the text holds, and all faults found in the text itself.
+    """Return the value that the text holds, and all faults found in the text itself.
 
     With a fault that makes the rest unreadable, the value is None.
 
@@ -174,7 +174,7 @@ def parse_yaml(text: str) -> tuple[Any, list[str]]:
 
 
 def format_yaml(value: Any) -> str:
-    """Returns the YAML text that `parse_yaml` reads back as the value; lists stand on one line."""
+    """Return the YAML text that `parse_yaml` reads back as the value; lists stand on one line."""
     text: str = yaml.dump(
         value,
         Dumper=_Dumper,
@@ -187,7 +187,7 @@ def format_yaml(value: Any) -> str:
 
 
 def read_yaml_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the mapping that a YAML file holds.
+    """Return the mapping that a YAML file holds.
 
     Raises ConfigurationError with all faults when there is no such file, it cannot be read, is
     larger than 1 MiB, is no UTF-8 text, no YAML, or holds something other than a mapping.

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.features import MAX_CONSTITUENTS, N_FEATURES
-from ucluster_tune.data.packed import PackedBatch
+from ucluster_tune.data.format.features import MAX_CONSTITUENTS, N_FEATURES
+from ucluster_tune.data.format.packed import PackedBatch
 from ucluster_tune.model.attention import (
     attend,
     attention_entries,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.features import N_FEATURES
+from ucluster_tune.data.format.features import N_FEATURES
 from ucluster_tune.errors import ModelError
 from ucluster_tune.model.abcnet import CENTROIDS, Abcnet, build_abcnet
 from ucluster_tune.model.parameters import FloatArray, Shape, VectorLayout

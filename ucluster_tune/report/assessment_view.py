@@ -18,7 +18,7 @@ _NAMES = {
 
 
 def assessment_view(document: Mapping[str, Any]) -> RenderableType:
-    """Returns the numbers of `evaluate --json` as people read them."""
+    """Return the numbers of `evaluate --json` as people read them."""
     jets = document["jets"]
     by_class = ", ".join(f"{_label(name)} {n:,}" for name, n in jets["by_class"].items())
     left_out = [

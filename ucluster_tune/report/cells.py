@@ -9,8 +9,8 @@ from typing import Any, TypeGuard
 
 from rich.text import Text
 
-from ucluster_tune.search.paths import StudyPaths, open_studies
-from ucluster_tune.search.record import TrialState
+from ucluster_tune.study.paths import StudyPaths, open_studies
+from ucluster_tune.study.record import TrialState
 
 NOTHING = "-"
 _ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")
@@ -26,7 +26,7 @@ _STATES = {
 
 
 def percent(value: float | None) -> str:
-    """Returns a fraction in per cent.
+    """Return a fraction in per cent.
 
     >>> percent(0.8098), percent(None)
     ('81.0 %', '-')
@@ -35,7 +35,7 @@ def percent(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Returns a loss or an index with three decimals, or two digits where that says nothing.
+    """Return a loss or an index with three decimals, or two digits where that says nothing.
 
     >>> number(0.5), number(0.000123), number(None)
     ('0.500', '1.2e-04', '-')
@@ -46,12 +46,12 @@ def number(value: float | None) -> str:
 
 
 def metric(name: str, value: float | None) -> str:
-    """Returns a metric the way it is usually told: accuracies in per cent."""
+    """Return a metric the way it is usually told: accuracies in per cent."""
     return percent(value) if name in _ACCURACIES else number(value)
 
 
 def setting(value: Any) -> str:
-    """Returns a hyperparameter's value.
+    """Return a hyperparameter's value.
 
     >>> setting(0.00123456), setting(128), setting("a")
     ('0.00123', '128', 'a')
@@ -60,7 +60,7 @@ def setting(value: Any) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Returns a time span in the two units that matter.
+    """Return a time span in the two units that matter.
 
     >>> duration(7.2), duration(130), duration(7500), duration(200_000)
     ('7 s', '2 min 10 s', '2 h 05 min', '2 d 7 h')
@@ -78,7 +78,7 @@ def duration(seconds: float | None) -> str:
 
 
 def about(seconds: float) -> str:
-    """Returns an estimated time span, no finer than an estimate can be.
+    """Return an estimated time span, no finer than an estimate can be.
 
     >>> about(20), about(130), about(7500)
     ('under a minute', 'about 3 min', 'about 2 h 05 min')
@@ -90,7 +90,7 @@ def about(seconds: float) -> str:
 
 
 def times(n: int) -> str:
-    """Returns how often something happened.
+    """Return how often something happened.
 
     >>> times(1), times(2), times(5)
     ('once', 'twice', '5 times')
@@ -99,7 +99,7 @@ def times(n: int) -> str:
 
 
 def plural(count: int, noun: str) -> str:
-    """Returns a count with its noun.
+    """Return a count with its noun.
 
     >>> plural(1, "trial"), plural(3, "trial")
     ('1 trial', '3 trials')
@@ -108,13 +108,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def state(name: str, word: str | None = None) -> Text:
-    """Returns an outcome or state with its mark and colour; `word` stands in for the name."""
+    """Return an outcome or state with its mark and colour; `word` stands in for the name."""
     mark, style = _STATES[name]
     return Text(f"{mark} {word or name.replace('_', ' ')}", style=style, no_wrap=True)
 
 
 def outcome(trial: TrialState) -> Text:
-    """Returns a trial's outcome; of a running one, its phase, or for what it waits."""
+    """Return a trial's outcome; of a running one, its phase, or for what it waits."""
     if trial.outcome != "running":
         return state(trial.outcome)
     if trial.is_waiting:
@@ -123,7 +123,7 @@ def outcome(trial: TrialState) -> Text:
 
 
 def below_reference(accuracy: float | None, reference: float) -> str:
-    """Returns the distance of an accuracy to the reference.
+    """Return the distance of an accuracy to the reference.
 
     >>> below_reference(0.67, 0.81)
     '14.0 points below the reference, 81.0 %'
@@ -136,7 +136,7 @@ def below_reference(accuracy: float | None, reference: float) -> str:
 
 
 def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
-    """Returns the 95 % confidence interval of a proportion (E. B. Wilson, 1927).
+    """Return the 95 % confidence interval of a proportion (E. B. Wilson, 1927).
 
     >>> low, high = wilson_interval(0.8, 100)
     >>> round(low, 4), round(high, 4)
@@ -150,7 +150,7 @@ def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
 
 
 def program() -> str:
-    """Returns the name under which this program can be typed here."""
+    """Return the name under which this program can be typed here."""
     name = "ucluster-tune"
     if shutil.which(name) is not None:
         return name
@@ -159,7 +159,7 @@ def program() -> str:
 
 
 def command(verb: str, paths: StudyPaths, *arguments: str) -> str:
-    """Returns a command to type, with the studies folder where it is not the usual one."""
+    """Return a command to type, with the studies folder where it is not the usual one."""
     words = [program(), verb, *arguments]
     if paths.studies_place != open_studies().place:
         folder = paths.studies_place
@@ -168,7 +168,7 @@ def command(verb: str, paths: StudyPaths, *arguments: str) -> str:
 
 
 def unfolded(text: str) -> Text:
-    """Returns a line that nothing but a terminal folds, so that a command in it can be copied.
+    """Return a line that nothing but a terminal folds, so that a command in it can be copied.
 
     Rich cuts it at the console's width unless it is told `crop=False`.
     """
@@ -176,7 +176,7 @@ def unfolded(text: str) -> Text:
 
 
 def shown_path(path: Path) -> str:
-    """Returns a path relative to the current folder where it lies below it."""
+    """Return a path relative to the current folder where it lies below it."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 

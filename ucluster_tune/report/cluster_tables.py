@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ucluster_tune.cluster.comparisons import CheckRow
+from ucluster_tune.cluster.fitness.comparisons import CheckRow
 from ucluster_tune.report.cells import unfolded
 from ucluster_tune.report.study_tables import plain_table
 
 
 def checks_table(rows: Sequence[CheckRow]) -> RenderableType:
-    """Returns one row a check and node, and below it the remedy of each fault.
+    """Return one row a check and node, and below it the remedy of each fault.
 
     Remedies name commands: print it with crop=False.
     """
@@ -29,7 +29,7 @@ def checks_table(rows: Sequence[CheckRow]) -> RenderableType:
 
 
 def _remedies(rows: Sequence[CheckRow]) -> list[RenderableType]:
-    """Returns each remedy once, with the nodes and checks that it is for."""
+    """Return each remedy once, with the nodes and checks that it is for."""
     places: dict[str, list[str]] = {}
     for row in rows:
         if not row.ok:

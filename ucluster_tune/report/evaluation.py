@@ -4,15 +4,15 @@ from dataclasses import replace
 from typing import Any
 
 from ucluster_tune.config.study import ReferenceConfig
-from ucluster_tune.data.features import CLASS_NAMES
-from ucluster_tune.data.jet_stream import JetSource
-from ucluster_tune.data.packed import IntArray
-from ucluster_tune.data.schema import JET_CLASS
-from ucluster_tune.data.selection import SelectedLabels, Selection, select_labels
+from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.format.packed import IntArray
+from ucluster_tune.data.format.schema import JET_CLASS
+from ucluster_tune.data.reading.jet_stream import JetSource
+from ucluster_tune.data.reading.selection import SelectedLabels, Selection, select_labels
 from ucluster_tune.errors import DataError
+from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report.unknown_classes import unknown_classes
 from ucluster_tune.training.assessment import PUBLISHED_BATCH, assess, assess_mass_alone
-from ucluster_tune.training.saved_model import SavedModel
 
 
 def evaluation_document(
@@ -28,7 +28,7 @@ def evaluation_document(
     window_from: str,
     n_without_constituents: int,
 ) -> dict[str, Any]:
-    """Returns all numbers, as plain values.
+    """Return all numbers, as plain values.
 
     Args:
         model: that made the clusters.
@@ -85,7 +85,7 @@ def evaluation_document(
 
 
 def measurable_labels(source: JetSource, selection: Selection) -> SelectedLabels:
-    """Returns masses and classes of the jets that pass.
+    """Return masses and classes of the jets that pass.
 
     Raises:
         DataError: none passes; names the classes that are not known.

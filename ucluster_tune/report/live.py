@@ -25,7 +25,7 @@ from ucluster_tune.report.study_tables import (
     plain_table,
     warning_lines,
 )
-from ucluster_tune.search.events import (
+from ucluster_tune.study.events import (
     EpochEnded,
     Event,
     TrialEnded,
@@ -34,8 +34,8 @@ from ucluster_tune.search.events import (
     TrialResumed,
     TrialStarted,
 )
-from ucluster_tune.search.record import StudyRecord, TrialState
-from ucluster_tune.search.status import elapsed_s, remaining_s
+from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.status import elapsed_s, remaining_s
 
 _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
@@ -61,7 +61,7 @@ class LiveTable:
         self._failed: deque[TrialState] = deque(maxlen=_N_FAILURES)
 
     def say(self, line: str) -> None:
-        """Shows a line, above the table where there is one.
+        """Show a line, above the table where there is one.
 
         What is written to the terminal past the console would shift the table, which is redrawn
         from where its console left the cursor.
@@ -84,7 +84,7 @@ class LiveTable:
         self._live.start(refresh=True)
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
-        """Shows what an event changed; the record has it already."""
+        """Show what an event changed; the record has it already."""
         if isinstance(event, TrialEnded):
             trial = record.trials[event.trial]
             self._ended.append(trial)
@@ -106,7 +106,7 @@ class LiveTable:
                 self._log(warning)
 
     def on_study_end(self, record: StudyRecord) -> None:
-        """Takes the table away: a summary follows it."""
+        """Take the table away: a summary follows it."""
         if self._live is not None:
             self._live.update(Text())  # rich draws the last view whole, and cannot erase it then
             self._live.transient = True  # where it is longer than the screen
@@ -115,7 +115,7 @@ class LiveTable:
         self.close()
 
     def close(self) -> None:
-        """Gives the terminal back and leaves the table on it, where `on_study_end` did not."""
+        """Give the terminal back and leave the table on it, where `on_study_end` did not."""
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -149,7 +149,7 @@ class LiveTable:
         return Group(table, Text(f"and {cells.plural(n_hidden, 'trial')} more", style="dim"))
 
     def _rows(self, record: StudyRecord) -> list[TrialState]:
-        """Returns the trials to show: all, or the running ones, the best and the last to end."""
+        """Return the trials to show: all, or the running ones, the best and the last to end."""
         room = min(_MAX_ROWS, max(_MIN_ROWS, self.console.height - _LINES_AROUND))
         if len(record.trials) <= room:
             return list(record.trials.values())

@@ -54,7 +54,7 @@ class Evaluation:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """The evaluation file; StudyError when it is missing or damaged."""
+    """Return the evaluation file; StudyError when it is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Evaluation(
@@ -74,7 +74,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def match_clusters(confusion: Ints) -> dict[int, int]:
-    """The class of each matched cluster: one to one, with the most jets on matched pairs.
+    """Return the class of each matched cluster: one to one, with the most jets on matched pairs.
 
     With more clusters than classes, or fewer, the ones left over are not in it.
 
@@ -91,7 +91,7 @@ def match_clusters(confusion: Ints) -> dict[int, int]:
 
 
 def draw_trial_pictures(evaluation_npz: Path, folder: Path) -> list[Path]:
-    """Writes confusion_matrix.png and embedding.png into the folder; returns their paths."""
+    """Write confusion_matrix.png and embedding.png into the folder; return their paths."""
     evaluation = read_evaluation(evaluation_npz)
     epoch = re.search(r"epoch-(\d+)", evaluation_npz.stem)
     title = "validation jets" + (f", epoch {int(epoch.group(1))}" if epoch else "")
@@ -105,7 +105,7 @@ def draw_trial_pictures(evaluation_npz: Path, folder: Path) -> list[Path]:
 def draw_confusion_matrix(
     confusion: Ints, class_names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Writes a picture of how each class's jets spread over the clusters.
+    """Write a picture of how each class's jets spread over the clusters.
 
     One row a class, one column a cluster; matched pairs are framed on the diagonal, so that the
     sum over the frames by all jets is the clustering accuracy in the title. Clusters and classes
@@ -159,7 +159,7 @@ def draw_confusion_matrix(
 
 
 def draw_embedding(evaluation_npz: Path, path: Path, title: str = "validation jets") -> None:
-    """Writes a picture of the embedding: true classes above, clusters below, centroids marked.
+    """Write a picture of the embedding: true classes above, clusters below, centroids marked.
 
     Three planes of a 3-dimensional embedding, the one plane of a 2-dimensional one; above three
     dimensions those of the first three principal components; one dimension is drawn against the
@@ -270,7 +270,7 @@ def _label(class_name: str) -> str:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Writes the picture under a temporary name, then renames it."""
+    """Write the picture under a temporary name, then rename it."""
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
         figure.savefig(temporary, dpi=DOTS_PER_INCH)

@@ -29,7 +29,7 @@ class Projection:
 
 
 def project(embedding: Floats, centroids: Floats, mass_gev: Floats) -> Projection:
-    """The planes of an embedding: its own, or those of its three principal components.
+    """Return the planes of an embedding: its own, or those of its three principal components.
 
     A one-dimensional embedding is paired with the jet's mass; its centroids have none and are put
     at the mean mass of the jets nearest to them.

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ucluster_tune.data.description import SPECTRA, UNLABELLED, DatasetDescription
+from ucluster_tune.data.reading.description import SPECTRA, UNLABELLED, DatasetDescription
 from ucluster_tune.errors import MachineError
 from ucluster_tune.report.pictures import CLASS_LABELS, DOTS_PER_INCH, OTHERS_COLOR, PALETTE
 

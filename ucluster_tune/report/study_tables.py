@@ -13,10 +13,10 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
-from ucluster_tune.search.events import Outcome
-from ucluster_tune.search.paths import StudyPaths
-from ucluster_tune.search.record import StudyRecord, TrialState
-from ucluster_tune.search.status import elapsed_s, remaining_s
+from ucluster_tune.study.events import Outcome
+from ucluster_tune.study.paths import StudyPaths
+from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.status import elapsed_s, remaining_s
 from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
@@ -24,7 +24,7 @@ _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
 
 
 def plain_table(*columns: str, left: Iterable[str] = ()) -> Table:
-    """Returns an empty table of right-aligned columns, but for those named in `left`."""
+    """Return an empty table of right-aligned columns, but for those named in `left`."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
     for name in columns:
         table.add_column(
@@ -34,7 +34,7 @@ def plain_table(*columns: str, left: Iterable[str] = ()) -> Table:
 
 
 def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Returns one row a study, of what `list_studies` tells, and why some cannot be read."""
+    """Return one row a study, of what `list_studies` tells, and why some cannot be read."""
     columns = ("study", "state", "trials", "best\naccuracy", "best in\nbatches", "started")
     table = plain_table(*columns, "elapsed", left=("study", "state"))
     for line in lines:
@@ -54,14 +54,14 @@ def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 
 def status_view(record: StudyRecord) -> RenderableType:
-    """Returns a study's state and its trials, as far as they fit a few screens."""
+    """Return a study's state and its trials, as far as they fit a few screens."""
     return Group(*_heading(record), Text(), _trials_table(record))
 
 
 def final_summary(
     record: StudyRecord, study_config: StudyConfig, paths: StudyPaths | None = None
 ) -> RenderableType:
-    """Returns what a finished search found, and what to type next; print it with crop=False.
+    """Return what a finished search found, and what to type next; print it with crop=False.
 
     Args:
         record: the study's state, with `study_evaluated` in it where that succeeded.
@@ -81,7 +81,7 @@ def final_summary(
 def next_commands(
     record: StudyRecord, paths: StudyPaths, *, after_status: bool = False
 ) -> RenderableType:
-    """Returns the commands that make sense after a look at the study; print it with crop=False."""
+    """Return the commands that make sense after a look at the study; print it with crop=False."""
     commands: dict[str, str] = {}
     if record.state in ("interrupted", "failed"):
         commands["carry it on"] = cells.command("resume", paths, record.name)
@@ -105,7 +105,7 @@ def next_commands(
 
 
 def outcome_counts(record: StudyRecord) -> str:
-    """Returns how many trials ended how, such as `5 complete, 3 stopped early`."""
+    """Return how many trials ended how, such as `5 complete, 3 stopped early`."""
     n_pending = n_waiting(record)
     counts = [(name, record.n_by_outcome[name]) for name in get_args(Outcome)]
     counts = [(name, n - n_pending * (name == "running")) for name, n in counts]
@@ -114,7 +114,7 @@ def outcome_counts(record: StudyRecord) -> str:
 
 
 def n_waiting(record: StudyRecord) -> int:
-    """Returns how many trials wait for CPUs and GPUs."""
+    """Return how many trials wait for CPUs and GPUs."""
     return sum(trial.is_waiting for trial in record.running.values())
 
 
@@ -135,7 +135,7 @@ def _heading(record: StudyRecord) -> list[RenderableType]:
 
 
 def _history(record: StudyRecord) -> list[RenderableType]:
-    """Returns what was carried on, and what it cost."""
+    """Return what was carried on, and what it cost."""
     trials = record.trials.values()
     restored = [trial for trial in trials if trial.restored_epochs]
     n_retries = sum(len(trial.retry_causes) for trial in trials)
@@ -166,7 +166,7 @@ def _best_so_far(record: StudyRecord) -> list[RenderableType]:
 
 
 def best_line(record: StudyRecord) -> Text:
-    """Returns the best trial so far and its distance to the reference."""
+    """Return the best trial so far and its distance to the reference."""
     best = record.best
     if best is None or best.best is None:
         return Text(
@@ -305,12 +305,12 @@ def _trials_table(record: StudyRecord) -> RenderableType:
 
 
 def warning_lines(trial: TrialState) -> list[str]:
-    """Returns what was wrong with a trial's training in its last epoch, one line each."""
+    """Return what was wrong with a trial's training in its last epoch, one line each."""
     return [f"trial {trial.id}: {warning}" for warning in trial.warnings]
 
 
 def failure_line(trial: TrialState) -> Text:
-    """Returns why a trial failed, in one line."""
+    """Return why a trial failed, in one line."""
     cause = in_one_line(trial.kind, trial.cause or "no cause was recorded")
     return Text(
         f"trial {trial.id} failed: {cause}", style="red", overflow="ellipsis", no_wrap=True

@@ -1,15 +1,15 @@
 """Names of classes in a data set that are none of ours: no jet of them can be measured."""
 
-from ucluster_tune.data.features import CLASS_NAMES
-from ucluster_tune.data.jet_stream import JetSource, ParquetJets
-from ucluster_tune.data.schema import JET_CLASS
+from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.format.schema import JET_CLASS
+from ucluster_tune.data.reading.jet_stream import JetSource, ParquetJets
 
 _MAX_NAMES = 5
 _MAX_CHARACTERS = 40
 
 
 def unknown_classes(source: JetSource) -> list[str]:
-    """Returns some of these names, cut where they are long; none for what is no parquet.
+    """Return some of these names, cut where they are long; none for what is no parquet.
 
     Raises:
         DataError: a file changed since it was opened.

@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.bucket_copy import refresh
-from ucluster_tune.search.dashboard_stores import DashboardDatabase, dashboard_store
-from ucluster_tune.search.journal import read_record
-from ucluster_tune.search.lock import DriverLock
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
-from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.resuming import study_config_of
-from ucluster_tune.search.tracked_study import open_store_of
+from ucluster_tune.study.bucket.copy import refresh
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.lock import DriverLock
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.resuming import study_config_of
+from ucluster_tune.tracking.dashboards.stores import DashboardDatabase, dashboard_store
+from ucluster_tune.tracking.mlflow.tracked_study import open_store_of
 
 if TYPE_CHECKING:
-    from ucluster_tune.data.locations import Location
+    from ucluster_tune.storage.locations import Location
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError
-from ucluster_tune.search.events import (
+from ucluster_tune.search.process_loss import failure_of
+from ucluster_tune.study.events import (
     EpochEnded,
     Event,
     FinalOutcome,
@@ -30,15 +31,14 @@ from ucluster_tune.search.events import (
     Value,
     utc_now,
 )
-from ucluster_tune.search.journal import StudyJournal
-from ucluster_tune.search.observers import Observer
-from ucluster_tune.search.paths import StudyPaths, replace_file
-from ucluster_tune.search.process_loss import failure_of
-from ucluster_tune.search.record import StudyRecord, TrialState, seconds_between
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.observers import Observer
+from ucluster_tune.study.paths import StudyPaths, replace_file
+from ucluster_tune.study.record import StudyRecord, TrialState, seconds_between
 from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, in_one_line, kind_of, same_cause
-from ucluster_tune.trial.nodes import living_node_ids
+from ucluster_tune.trial.processes.nodes import living_node_ids
 from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import (
     EARLIER,

@@ -19,7 +19,7 @@ from ucluster_tune.trial.failures import (
     WorkerLostError,
     kind_of,
 )
-from ucluster_tune.trial.nodes import VERDICT_TIMEOUT_S, lost_nodes
+from ucluster_tune.trial.processes.nodes import VERDICT_TIMEOUT_S, lost_nodes
 
 _PROCESS_LOST = "its process crashed or was killed, perhaps for want of memory"
 

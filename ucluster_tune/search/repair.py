@@ -7,19 +7,19 @@ from pathlib import Path
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.dashboard_stores import DashboardStore, dashboard_store
-from ucluster_tune.search.events import Event
-from ucluster_tune.search.journal import StudyJournal, read_record
-from ucluster_tune.search.knowledge import known_trials
-from ucluster_tune.search.lock import DriverLock
-from ucluster_tune.search.mirror import Bookkeeping
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths, replace_file
-from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.resuming import study_config_of
 from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.status import closing_events
-from ucluster_tune.search.study_folder import best_config, log_to_study
-from ucluster_tune.search.tracked_study import (
+from ucluster_tune.study.events import Event
+from ucluster_tune.study.folder import best_config, log_to_study
+from ucluster_tune.study.journal import StudyJournal, read_record
+from ucluster_tune.study.knowledge import known_trials
+from ucluster_tune.study.lock import DriverLock
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths, replace_file
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.resuming import study_config_of
+from ucluster_tune.study.status import closing_events
+from ucluster_tune.tracking.dashboards.stores import DashboardStore, dashboard_store
+from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
+from ucluster_tune.tracking.mlflow.tracked_study import (
     DrawPictures,
     draw_best_epoch,
     study_metrics,

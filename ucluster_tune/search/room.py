@@ -51,7 +51,7 @@ class Room:
             say(wait)
 
     def __call__(self) -> int:
-        """Returns how many; says so where that has changed."""
+        """Return how many; say so where that has changed."""
         if time.monotonic() >= self._look_at:
             self._look_again()
             self._look_at = time.monotonic() + _LOOK_EVERY_S

@@ -11,38 +11,38 @@ from contextlib import ExitStack
 
 from ucluster_tune import __version__
 from ucluster_tune.cluster.capacity import capacity_watch
-from ucluster_tune.cluster.checks import CheckRequest, quick_check
 from ucluster_tune.cluster.connection import JoinedRay, joined_ray
 from ucluster_tune.cluster.embedded import EmbeddedRay, embedded_ray
+from ucluster_tune.cluster.fitness.checks import CheckRequest, quick_check
 from ucluster_tune.config.capacity import ClusterCapacity
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.data.dataset import open_checked_dataset
-from ucluster_tune.data.preparation import plan_preparation
-from ucluster_tune.search.dashboard_stores import refuse_absent_database
-from ucluster_tune.search.events import (
+from ucluster_tune.data.making.preparation import plan_preparation
+from ucluster_tune.data.reading.dataset import open_checked_dataset
+from ucluster_tune.search.room import Room
+from ucluster_tune.search.session import SearchSetting, Session, mass_baseline
+from ucluster_tune.study.events import (
     Event,
     StudyResumed,
     StudyStarted,
     WarmStart,
 )
-from ucluster_tune.search.extension import Extension, extend
-from ucluster_tune.search.journal import StudyJournal, read_record
-from ucluster_tune.search.knowledge import differences, warm_start_from
-from ucluster_tune.search.lock import DriverLock
-from ucluster_tune.search.paths import replace_file
-from ucluster_tune.search.record import StudyRecord
-from ucluster_tune.search.resuming import refuse_finished, refuse_other_jets, study_config_of
-from ucluster_tune.search.room import Room
-from ucluster_tune.search.session import SearchSetting, Session, mass_baseline
-from ucluster_tune.search.status import closing_events, find_study, read_study
-from ucluster_tune.search.study_folder import (
+from ucluster_tune.study.extension import Extension, extend
+from ucluster_tune.study.folder import (
     log_to_study,
     refuse_existing,
     study_folder,
 )
-from ucluster_tune.search.tracking import Tracker
+from ucluster_tune.study.journal import StudyJournal, read_record
+from ucluster_tune.study.knowledge import differences, warm_start_from
+from ucluster_tune.study.lock import DriverLock
+from ucluster_tune.study.paths import replace_file
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.resuming import refuse_finished, refuse_other_jets, study_config_of
+from ucluster_tune.study.status import closing_events, find_study, read_study
+from ucluster_tune.tracking.dashboards.stores import refuse_absent_database
+from ucluster_tune.tracking.mlflow.tracker import Tracker
 
 Prepare = Callable[[StudyConfig], StudyConfig]
 

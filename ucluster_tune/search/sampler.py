@@ -27,9 +27,9 @@ from ucluster_tune.config.study import (
     SamplerConfig,
     StudyConfig,
 )
-from ucluster_tune.search.dashboard_copy import DashboardCopy
-from ucluster_tune.search.dashboard_stores import DashboardStore
-from ucluster_tune.search.events import FinalOutcome, KnownTrial, Outcome, Value
+from ucluster_tune.study.events import FinalOutcome, KnownTrial, Outcome, Value
+from ucluster_tune.tracking.dashboards.copy import DashboardCopy
+from ucluster_tune.tracking.dashboards.stores import DashboardStore
 
 _STATES: dict[Outcome, TrialState] = {
     "running": TrialState.RUNNING,
@@ -88,14 +88,14 @@ class StudySampler:
             self._study.enqueue_trial(dict(published_point))
 
     def describe(self) -> str:
-        """Returns which sampler suggests and from how many trials it has learnt.
+        """Return which sampler suggests and from how many trials it has learnt.
 
         Complete trials and those stopped early count.
         """
         return f"{self._config.name} sampler, {self._n_told} trials known"
 
     def ask(self, trial_id: str) -> dict[str, Value]:
-        """Returns the hyperparameters of a new trial, by dotted name."""
+        """Return the hyperparameters of a new trial, by dotted name."""
         self._study.sampler = build_sampler(self._config, self._n_asked)
         self._n_asked += 1
         trial = self._study.ask(self._distributions)
@@ -133,7 +133,7 @@ class StudySampler:
             self._copy.close()
 
     def _add(self, known: KnownTrial, attributes: Mapping[str, Any] | None = None) -> None:
-        """Adds a trial that was suggested before this process began.
+        """Add a trial that was suggested before this process began.
 
         A value that is outside of the search space, which an extension may have narrowed, is
         kept as an attribute: the sampler learns from the trial's other values.
@@ -180,7 +180,7 @@ def _optuna_value(known: KnownTrial, state: TrialState) -> float | None:
 
 
 def contains(distribution: BaseDistribution, value: Value) -> bool:
-    """Returns whether a value is one that the distribution can give."""
+    """Return whether a value is one that the distribution can give."""
     try:
         return bool(distribution._contains(distribution.to_internal_repr(value)))
     except (ValueError, TypeError):
@@ -188,7 +188,7 @@ def contains(distribution: BaseDistribution, value: Value) -> bool:
 
 
 def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
-    """Returns the sampler of one suggestion, seeded by the study's seed and the trial's number."""
+    """Return the sampler of one suggestion, seeded by the study's seed and the trial's number."""
     seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
     if config.name == "random":
         return RandomSampler(seed=seed)
@@ -196,7 +196,7 @@ def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
 
 
 def build_distributions(space: Mapping[str, Parameter]) -> dict[str, BaseDistribution]:
-    """Returns Optuna's distributions, by dotted name."""
+    """Return Optuna's distributions, by dotted name."""
     return {name: _distribution(parameter) for name, parameter in space.items()}
 
 
@@ -215,7 +215,7 @@ def _distribution(parameter: Parameter) -> BaseDistribution:
 
 
 def _highest_reached(low: float, high: float, step: float) -> float:
-    """Returns the last value at or below high that steps from low reach.
+    """Return the last value at or below high that steps from low reach.
 
     >>> _highest_reached(0.1, 1.0, 0.2)
     0.9

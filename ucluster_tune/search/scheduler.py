@@ -23,7 +23,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from ucluster_tune.config.search_space import corners
 from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
-from ucluster_tune.search.knowledge import JudgedEpoch
+from ucluster_tune.study.knowledge import JudgedEpoch
 
 _WAITING = (Trial.PENDING, Trial.PAUSED)
 
@@ -141,7 +141,7 @@ def _named(trial: Any) -> Any:
 
 
 def build_scheduler(study: StudyConfig, history: Iterable[JudgedEpoch] = ()) -> EndsTrials:
-    """Returns Tune's scheduler for the study.
+    """Return Tune's scheduler for the study.
 
     Args:
         study: the configuration.
@@ -165,12 +165,12 @@ def build_scheduler(study: StudyConfig, history: Iterable[JudgedEpoch] = ()) -> 
 
 
 def tune_mode(objective: ObjectiveConfig) -> Literal["max", "min"]:
-    """Returns Tune's word for the direction."""
+    """Return Tune's word for the direction."""
     return "max" if objective.direction == "maximize" else "min"
 
 
 def longest_training(study: StudyConfig) -> int:
-    """Returns the most epochs that a trial of the study can have."""
+    """Return the most epochs that a trial of the study can have."""
     searched = study.search_space.get("training.n_epochs")
     if searched is None:
         return study.training.n_epochs

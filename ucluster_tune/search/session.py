@@ -10,26 +10,26 @@ from ucluster_tune.cluster.place import Place
 from ucluster_tune.config.plan import Machine
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.data.dataset import JetDataset
+from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.events import FinalState, StudyEnded, StudyEvaluated
-from ucluster_tune.search.journal import StudyJournal, read_events
-from ucluster_tune.search.knowledge import judged_epochs
-from ucluster_tune.search.mirror import Bookkeeping
-from ucluster_tune.search.observers import Observer
-from ucluster_tune.search.paths import StudiesFolder, StudyPaths
-from ucluster_tune.search.record import StudyRecord
 from ucluster_tune.search.room import Room
-from ucluster_tune.search.study_folder import write_best
-from ucluster_tune.search.tracked_study import (
+from ucluster_tune.search.tuning import Say, run_trials
+from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
+from ucluster_tune.study.folder import write_best
+from ucluster_tune.study.journal import StudyJournal, read_events
+from ucluster_tune.study.knowledge import judged_epochs
+from ucluster_tune.study.observers import Observer
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
+from ucluster_tune.tracking.mlflow.tracked_study import (
     DrawPictures,
     draw_best_epoch,
     study_metrics,
     study_mirror,
 )
-from ucluster_tune.search.tracking import Tracker
-from ucluster_tune.search.tuning import Say, run_trials
+from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.baselines import kmeans_mass
 from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.evaluate import evaluate_checkpoint

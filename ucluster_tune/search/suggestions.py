@@ -11,10 +11,10 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from ucluster_tune.config.study import ObjectiveConfig
-from ucluster_tune.search.events import FinalOutcome, Value
-from ucluster_tune.search.record import TrialState, trial_number_to_id
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import tune_mode
+from ucluster_tune.study.events import FinalOutcome, Value
+from ucluster_tune.study.record import TrialState, trial_number_to_id
 from ucluster_tune.training.record import Rank, epoch_rank
 from ucluster_tune.trial.trainable import EARLIER, FAILURE
 
@@ -84,7 +84,7 @@ class OptunaSuggestions(Searcher):
 
     # Ray's annotation leaves out FINISHED, which is text, and None.
     def suggest(self, trial_id: str) -> TuneConfig | str | None:  # type: ignore[override]
-        """Returns the next trial's configuration, FINISHED, or None where it has to wait.
+        """Return the next trial's configuration, FINISHED, or None where it has to wait.
 
         Args:
             trial_id: Tune's own.
@@ -117,7 +117,7 @@ class OptunaSuggestions(Searcher):
         return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:
-        """Passes an epoch on; Tune leaves a trial's last one to `on_trial_complete`."""
+        """Pass an epoch on; Tune leaves a trial's last one to `on_trial_complete`."""
         trial = self._live[trial_id]
         for epoch in (*result.get(EARLIER, ()), result):
             self._take_in(trial, epoch)
@@ -137,7 +137,7 @@ class OptunaSuggestions(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: Mapping[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Passes a trial's end on."""
+        """Pass a trial's end on."""
         if trial_id not in self._live:
             return
         if result and "epoch" in result:
@@ -159,8 +159,8 @@ class OptunaSuggestions(Searcher):
         self._live.clear()
 
     def save(self, checkpoint_path: str) -> None:
-        """Saves nothing: see the module."""
+        """Save nothing: see the module."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Returns nothing: Tune pickles a search's settings, of which this is no part."""
+        """Return nothing: Tune pickles a search's settings, of which this is no part."""
         return {}

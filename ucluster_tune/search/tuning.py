@@ -11,14 +11,14 @@ from ray import tune
 
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.dashboard_stores import dashboard_store
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.knowledge import JudgedEpoch, known_trials
-from ucluster_tune.search.paths import remove_folder
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import build_scheduler
-from ucluster_tune.search.stopping import read_stop_request
 from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.study.knowledge import JudgedEpoch, known_trials
+from ucluster_tune.study.paths import remove_folder
+from ucluster_tune.study.stopping import read_stop_request
+from ucluster_tune.tracking.dashboards.stores import dashboard_store
 from ucluster_tune.trial.resources import placement
 from ucluster_tune.trial.trainable import UClusterTrainable
 

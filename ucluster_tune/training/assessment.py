@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ucluster_tune.data.packed import FloatArray, IntArray
-from ucluster_tune.data.selection import SelectedLabels
+from ucluster_tune.data.format.packed import FloatArray, IntArray
+from ucluster_tune.data.reading.selection import SelectedLabels
 from ucluster_tune.training.mass_clusters import (
     N_INTERVALS,
     Floats,

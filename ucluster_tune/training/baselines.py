@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ucluster_tune.data.dataset import JetDataset
+from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.training.mass_clusters import intervals_of, kmeans_thresholds
 from ucluster_tune.training.metrics import (
     batched_accuracies,

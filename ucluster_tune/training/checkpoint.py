@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ucluster_tune.errors import CheckpointError
-from ucluster_tune.training.archive import read_archive, write_archive
+from ucluster_tune.storage.arrays import read_archive, write_archive
 
 FORMAT = "ucluster-tune checkpoint"
 FORMAT_VERSION = 1

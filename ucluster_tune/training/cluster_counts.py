@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ucluster_tune.data.packed import IntArray
+from ucluster_tune.data.format.packed import IntArray
 from ucluster_tune.training.metrics import Confusion, batched_accuracies, confusion_matrix
 
 

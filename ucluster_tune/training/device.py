@@ -48,6 +48,6 @@ def use_devices(n_threads: int, local_rank: int | None = None, cpu_fallback: boo
 
 
 def _given_gpu(local_rank: int) -> str:
-    """Returns what CUDA calls the worker's GPU, of those that Ray gave the trial on this node."""
+    """Return what CUDA calls the worker's GPU, of those that Ray gave the trial on this node."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     return (given[local_rank].strip() if local_rank < len(given) else "") or "of any number"

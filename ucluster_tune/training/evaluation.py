@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from ucluster_tune.data.feed import JetBatch
-from ucluster_tune.data.packed import IntArray, PackedBatch
+from ucluster_tune.data.feeding.feed import JetBatch
+from ucluster_tune.data.format.packed import IntArray, PackedBatch
 from ucluster_tune.training.cluster_counts import ClusterCounts
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.metrics import ClusterQuality, Confusion, cluster_quality

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.packed import FloatArray, IntArray
+from ucluster_tune.data.format.packed import FloatArray, IntArray
 
 Floats = npt.NDArray[np.floating[Any]]
 _N_INIT = 10

@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.features import N_FEATURES
-from ucluster_tune.data.packed import PackedJets
+from ucluster_tune.data.format.features import N_FEATURES
+from ucluster_tune.data.format.packed import PackedJets
 from ucluster_tune.model.neighbors import first_neighbors
 
 _CHUNK = 256

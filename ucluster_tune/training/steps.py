@@ -5,8 +5,8 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.data.features import N_FEATURES
-from ucluster_tune.data.packed import PackedBatch
+from ucluster_tune.data.format.features import N_FEATURES
+from ucluster_tune.data.format.packed import PackedBatch
 from ucluster_tune.model.abcnet import CENTROIDS, Abcnet
 from ucluster_tune.model.losses import (
     centroid_separation_loss,

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.data.dataset import JetDataset
-from ucluster_tune.data.feed import JetFeed
-from ucluster_tune.data.packed import IntArray, PackedBatch, PackedJets
-from ucluster_tune.data.sharding import steps_per_epoch
+from ucluster_tune.data.feeding.feed import JetFeed
+from ucluster_tune.data.format.packed import IntArray, PackedBatch, PackedJets
+from ucluster_tune.data.reading.dataset import JetDataset
+from ucluster_tune.data.reading.sharding import steps_per_epoch
 from ucluster_tune.errors import CheckpointError, CollapsedEmbeddingError, NonFiniteLossError
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.model.optimizer import (

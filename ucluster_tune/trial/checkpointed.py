@@ -11,7 +11,7 @@ import numpy as np
 
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.data.dataset import open_dataset
+from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import best_record

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import TrialError, UClusterTuneError
-from ucluster_tune.trial.nodes import most_cpus_of_a_node
+from ucluster_tune.trial.processes.nodes import most_cpus_of_a_node
 
 _ROOM_TIMEOUT_S = 30.0  # longer than the end of the last trial takes to free its CPUs
 

@@ -24,7 +24,7 @@ from ucluster_tune.training.checkpoint import (
 from ucluster_tune.trial.places import BucketFolder, DiskFolder, Folder, PlaceError
 
 if TYPE_CHECKING:
-    from ucluster_tune.data.locations import Location
+    from ucluster_tune.storage.locations import Location
 
 _EPOCH = re.compile(r"epoch-(\d{4,})\.(ckpt|npz)")
 _LOG = "workers.log"
@@ -53,7 +53,7 @@ class TrialFiles:
         """Return the files of the trial whose `place` another process told."""
         if "://" not in place:
             return cls(Path(place))
-        from ucluster_tune.data.locations import locate  # noqa: PLC0415  # loads Arrow
+        from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
 
         key = hashlib.sha256(place.encode()).hexdigest()[:12]
         root = Path(tempfile.gettempdir()) / f"ucluster-tune-{os.getuid()}" / "trials" / key
@@ -80,12 +80,12 @@ class TrialFiles:
         return self.root / "pictures"
 
     def checkpoint(self, epoch: int) -> Path:
-        """The checkpoint written after an epoch, counted from 1, where `root` is all there is."""
+        """Return the checkpoint of an epoch, counted from 1, where `root` is all there is."""
         assert self.remote is None, "in a bucket: see checkpoint_place"
         return self.root / _checkpoint_name(epoch)
 
     def checkpoint_place(self, epoch: int) -> str:
-        """The path or URI of the checkpoint written after an epoch, counted from 1."""
+        """Return the path or URI of the checkpoint written after an epoch, counted from 1."""
         return self._folder.place_of(_checkpoint_name(epoch))
 
     def has_checkpoint(self, epoch: int) -> bool:
@@ -104,7 +104,7 @@ class TrialFiles:
         return self._fetched(name)
 
     def fetched_config(self) -> Path:
-        """The trial's full configuration, fetched where it lies in a bucket and not here.
+        """Return the trial's full configuration, fetched where it lies in a bucket and not here.
 
         Raises:
             CheckpointError: it cannot be fetched.
@@ -195,7 +195,7 @@ def read_checkpoint_at(place: str, patience_s: float = 0.0) -> Checkpoint:
     """
     if "://" not in place:
         return read_checkpoint(Path(place))
-    from ucluster_tune.data.locations import locate  # noqa: PLC0415  # loads Arrow
+    from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
 
     path, mark, query = place.partition("?")
     folder, _, name = path.rpartition("/")

@@ -15,7 +15,7 @@ from ucluster_tune.errors import CheckpointError, DataError, MissingError, Unrea
 from ucluster_tune.training.checkpoint import write_whole
 
 if TYPE_CHECKING:
-    from ucluster_tune.data.locations import Location
+    from ucluster_tune.storage.locations import Location
 
 _LOGGER = logging.getLogger(__name__)
 PATIENCE_S = 900.0  # of workers: an outage of some minutes must not end a night's search

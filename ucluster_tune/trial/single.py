@@ -60,7 +60,7 @@ def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterat
 
 def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[dict[str, Any]]:
     """Yield the same, trained by Horovod workers in a Ray that was started."""
-    from ucluster_tune.trial.workers import HorovodWorkers  # noqa: PLC0415  # Ray and Horovod
+    from ucluster_tune.trial.processes.workers import HorovodWorkers  # noqa: PLC0415  # Ray and Horovod
 
     config = trial_config_of(study)
     workers = HorovodWorkers(config, str(files.root), study.resources, study.objective)

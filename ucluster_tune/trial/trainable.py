@@ -19,7 +19,7 @@ from ray import tune
 from ucluster_tune.config.study import FailuresConfig, ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.trial.failures import NodeLostError, kind_of
-from ucluster_tune.trial.workers import HorovodWorkers
+from ucluster_tune.trial.processes.workers import HorovodWorkers
 
 FAILURE = "failure"  # of a result: why the trial ends with it
 FAILURE_KIND = "failure_kind"  # beside it, as `trial.failures` names the kind

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.dataset import open_checked_dataset
-from ucluster_tune.data.features import FEATURE_NAMES
+from ucluster_tune.data.format.features import FEATURE_NAMES
+from ucluster_tune.data.format.manifest import read_manifest, verify_files
+from ucluster_tune.data.format.schema import SPLITS
 from ucluster_tune.data.hls4ml import conversion, layout
 from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
-from ucluster_tune.data.manifest import read_manifest, verify_files
-from ucluster_tune.data.mixing import JetMixer
-from ucluster_tune.data.schema import SPLITS
+from ucluster_tune.data.making.mixing import JetMixer
+from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.errors import DataError, MachineError
 
 ALL = ("g", "q", "w", "z", "t")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.hls4ml_files import made_up_file
-from ucluster_tune.data.features import (
+from ucluster_tune.data.format.features import (
     CLASS_NAMES,
     FEATURE_NAMES,
     constituent_features,

@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
-from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
-from ucluster_tune.data.jet_stream import chunks_of, open_parquet, read_chunk, read_labels
+from ucluster_tune.data.reading.jet_stream import chunks_of, open_parquet, read_chunk, read_labels
 from ucluster_tune.errors import DataError
 
 

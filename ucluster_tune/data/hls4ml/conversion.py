@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import JsonValue
 
-from ucluster_tune.data.bounds import MASS_BOUNDS_GEV, MassCensus
-from ucluster_tune.data.features import CLASS_NAMES, FEATURE_NAMES
+from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, MassCensus
+from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
+from ucluster_tune.data.format.manifest import Manifest
+from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.hls4ml.jets import (
     NO_CLASS,
     JetBlock,
@@ -39,10 +41,8 @@ from ucluster_tune.data.hls4ml.sources import (
     hdf5_files,
 )
 from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
-from ucluster_tune.data.manifest import Manifest
-from ucluster_tune.data.mixing import JetMixer, Keys
-from ucluster_tune.data.schema import SPLITS, jets_table
-from ucluster_tune.data.writer import DatasetWriter
+from ucluster_tune.data.making.mixing import JetMixer, Keys
+from ucluster_tune.data.making.writer import DatasetWriter
 from ucluster_tune.errors import DataError
 
 DEFAULT_ROW_GROUP_SIZE: Final = 1024

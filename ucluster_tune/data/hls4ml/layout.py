@@ -15,7 +15,7 @@ from typing import Final
 import h5py
 import numpy as np
 
-from ucluster_tune.data.features import CLASS_NAMES
+from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.errors import DataError
 
 JETS: Final = "jets"

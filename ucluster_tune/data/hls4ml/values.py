@@ -3,10 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV, mass_fault
-from ucluster_tune.data.features import FEATURE_NAMES
+from ucluster_tune.data.format.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV, mass_fault
+from ucluster_tune.data.format.features import FEATURE_NAMES
+from ucluster_tune.data.format.packed import FloatArray
 from ucluster_tune.data.hls4ml.layout import FEATURE_COLUMNS, MASS_COLUMN
-from ucluster_tune.data.packed import FloatArray
 
 _LOW = np.array([FEATURE_BOUNDS[name].low for name in FEATURE_NAMES], np.float32)
 _HIGH = np.array([FEATURE_BOUNDS[name].high for name in FEATURE_NAMES], np.float32)
@@ -19,7 +19,7 @@ def is_absurd(features: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def value_fault(features: FloatArray, mass_gev: float = 0.0) -> str:
-    """What is wrong with one jet, for the end of `jet 7 has ...`.
+    """Return what is wrong with one jet, for the end of `jet 7 has ...`.
 
     Args:
         features: float32 [constituent, feature].

@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.features import CLASS_NAMES, constituent_features, jet_masses
+from ucluster_tune.data.format.features import CLASS_NAMES, constituent_features, jet_masses
 from ucluster_tune.data.simulation.collisions import collide
 from ucluster_tune.data.simulation.emulation import emulate
 from ucluster_tune.data.simulation.jets import Jet, JetFinder
@@ -66,7 +66,7 @@ class JetBlock:
 def plan_blocks(
     classes: Sequence[str], jets_per_class: int, seed: int, settings: SimulationSettings
 ) -> list[BlockRequest]:
-    """The blocks of all classes, class after class; more jets only add blocks."""
+    """Return the blocks of all classes, class after class; more jets only add blocks."""
     return [
         BlockRequest(
             class_name=name,

@@ -61,7 +61,7 @@ class HardProcess:
 
 
 def load_generator_library(name: str) -> Any:
-    """The module `pythia8mc` or `fastjet`.
+    """Return the module `pythia8mc` or `fastjet`.
 
     Raises:
         MachineError: it is not installed.

@@ -7,12 +7,12 @@ from typing import Final
 
 from pydantic import JsonValue
 
-from ucluster_tune.data.manifest import Manifest
+from ucluster_tune.data.format.manifest import Manifest
+from ucluster_tune.data.making.writer import check_target, write_dataset
 from ucluster_tune.data.simulation.blocks import JETS_PER_BLOCK, make_blocks, plan_blocks
 from ucluster_tune.data.simulation.collisions import PROCESSES, load_generator_library
 from ucluster_tune.data.simulation.settings import SimulationSettings
 from ucluster_tune.data.simulation.splits import split_tables
-from ucluster_tune.data.writer import check_target, write_dataset
 
 _BYTES_PER_JET: Final = 1300  # without rounding; 800 with 12 significant bits
 
@@ -63,7 +63,7 @@ def simulate_dataset(
 
 
 def _source() -> str:
-    """Generator and jet finder with their versions; raises if one is not installed."""
+    """Return generator and jet finder with their versions; raise if one is not installed."""
     for library in ("pythia8mc", "fastjet"):
         load_generator_library(library)
     return f"Pythia {_version('pythia8mc')}, FastJet {_version('fastjet')}"

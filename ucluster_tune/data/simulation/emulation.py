@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.features import Floats, cylindrical, massless_momenta
+from ucluster_tune.data.format.features import Floats, cylindrical, massless_momenta
 from ucluster_tune.data.simulation.settings import Emulation
 
 CHARGED_HADRON: Final = 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.features import MAX_CONSTITUENTS
+from ucluster_tune.data.format.features import MAX_CONSTITUENTS
 from ucluster_tune.data.simulation.collisions import load_generator_library
 from ucluster_tune.data.simulation.settings import SimulationSettings
 

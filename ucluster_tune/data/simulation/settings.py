@@ -66,7 +66,7 @@ class SimulationSettings:
     detector: Emulation = field(default_factory=Emulation)
 
     def as_dict(self) -> dict[str, JsonValue]:
-        """The settings as plain values, for a manifest."""
+        """Return the settings as plain values, for a manifest."""
         values: dict[str, JsonValue] = asdict(self)
         if not self.emulation:
             del values["detector"]

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from ucluster_tune.data.features import CLASS_NAMES
-from ucluster_tune.data.schema import SPLITS, jets_table
+from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.simulation.blocks import JetBlock
 
 DEFAULT_FRACTIONS: Final = (0.64, 0.16, 0.2)

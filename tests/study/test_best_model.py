@@ -1,0 +1,37 @@
+from pathlib import Path
+
+import pytest
+
+from tests.study_events import four_trials, started
+from ucluster_tune.errors import StudyError
+from ucluster_tune.study.best_model import model_folder
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.paths import StudyPaths
+
+
+def write_record(root, events):
+    paths = StudyPaths(root)
+    root.mkdir()
+    with StudyJournal(paths.record) as journal:
+        for event in events:
+            journal.append(event)
+    return paths
+
+
+def test_a_study_stands_for_its_best_trial(tmp_path, monkeypatch):
+    paths = write_record(tmp_path / "jets", four_trials())
+    assert model_folder(paths.root) == str(paths.trial("0001").root)
+    monkeypatch.chdir(tmp_path)
+    assert model_folder(Path("jets")) == str(paths.trial("0001").root)
+
+
+def test_a_study_without_an_epoch_is_told(tmp_path):
+    paths = write_record(tmp_path / "jets", [started()])
+    with pytest.raises(StudyError, match="study jets has no best trial yet"):
+        model_folder(paths.root)
+
+
+def test_any_other_path_stays_as_it_is(tmp_path):
+    paths = write_record(tmp_path / "jets", four_trials())
+    for path in (paths.trial("0002").root, tmp_path / "none", Path("model")):
+        assert model_folder(path) == str(path)

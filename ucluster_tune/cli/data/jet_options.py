@@ -1,0 +1,107 @@
+"""What the commands under `data` share: options, their types, and the progress bar."""
+
+import math
+from typing import Any
+
+import click
+
+from ucluster_tune.cli.data.local_path import LocalPath
+
+# Not imported from ucluster_tune.data, which would load numpy and Arrow for a mere --help;
+# tests hold them to the values there.
+CLASS_NAMES = ("g", "q", "w", "z", "t")
+SPLITS = ("train", "validation", "test")
+
+new_dataset_option = click.option(
+    "--out",
+    type=LocalPath(
+        "make the data set here, copy it with the bucket's own tool (such as `aws s3 cp"
+        " --recursive DIR s3://BUCKET/DIR`), and name that as data.path"
+    ),
+    required=True,
+    metavar="DIR",
+    help="Folder to make; it must not exist yet, or be empty.",
+)
+
+
+class ClassList(click.ParamType[tuple[str, ...]]):
+    """Jet classes, separated by commas."""
+
+    name = "list"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Return the classes as a tuple; fails on unknown and repeated ones."""
+        if isinstance(value, tuple):
+            return value
+        names = [name.strip().lower() for name in str(value).split(",")]
+        unknown = [name for name in names if name not in CLASS_NAMES]
+        if unknown:
+            self.fail(
+                f"{unknown[0]!r} is no class; take some of {','.join(CLASS_NAMES)}"
+                " (gluon, light quark, W, Z, top)",
+                param,
+                ctx,
+            )
+        if len(set(names)) != len(names):
+            self.fail(f"{value!r} names a class twice", param, ctx)
+        return tuple(name for name in CLASS_NAMES if name in names)
+
+
+class Fractions(click.ParamType[tuple[float, ...]]):
+    """Three fractions with sum 1, separated by commas."""
+
+    name = "fractions"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Return the fractions as a tuple; fails if they are not three with sum 1."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            fractions = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not three numbers, such as 0.64,0.16,0.2", param, ctx)
+        if len(fractions) != len(SPLITS):
+            self.fail(f"{value!r} must be three numbers, for {', '.join(SPLITS)}", param, ctx)
+        if not all(0 <= fraction <= 1 for fraction in fractions) or fractions[0] == 0:
+            self.fail(f"{value!r}: each must lie in [0, 1], the first above 0", param, ctx)
+        if not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
+            self.fail(f"{value!r}: the sum must be 1, it is {sum(fractions):g}", param, ctx)
+        return fractions
+
+
+class FiniteRange(click.FloatRange):
+    """A range of numbers that has no place for `nan`."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number; fails outside the range and on nan."""
+        number = float(super().convert(value, param, ctx))
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
+
+
+def progress_bar(in_bytes: bool = False) -> Any:
+    """Return a progress bar on standard error, that counts jets or bytes."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        DownloadColumn() if in_bytes else MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )

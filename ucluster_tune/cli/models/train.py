@@ -1,0 +1,114 @@
+"""`ucluster-tune train`: one configuration, trained as a trial would be, without a search."""
+
+from contextlib import ExitStack
+from pathlib import Path
+
+import click
+
+from ucluster_tune.cli.studies.prepared_data import with_prepared_data
+from ucluster_tune.cli.studies.study_options import set_option, yes_option
+from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.errors import ConfigurationError, TrainingError
+
+
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune train search_spaces/published.yaml --out published
+      ucluster-tune train studies/quickstart/best.yaml --out best --workers 2
+    """
+)
+@click.argument("config", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    required=True,
+    metavar="DIR",
+    help="Folder of checkpoints; where it holds one already, training goes on from it.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Horovod workers; 1 trains in this process.  [default: as in CONFIG]",
+)
+@set_option
+@yes_option
+def train(
+    config: Path, out: Path, workers: int | None, overrides: tuple[str, ...], yes: bool
+) -> None:
+    """Train one configuration, without a search.
+
+    CONFIG is a search-space file whose search_space is empty, or the best.yaml or a trial's
+    config.yaml of a study. Stop it with Ctrl-C; the same command goes on from the last epoch.
+    """
+    options = [] if workers is None else [f"resources.workers_per_trial={workers}"]
+    study = load_study_config(config, [*overrides, *options])
+    if study.search_space:
+        raise ConfigurationError(
+            str(config),
+            [
+                f"search_space: must be empty to train, got {', '.join(study.search_space)};"
+                f" search with `ucluster-tune run {config}`"
+            ],
+        )
+    out = out.absolute()
+    concurrent_trials(study, this_machine())  # refuses a training that does not fit
+    study = with_prepared_data(on_these_nodes(study, this_machine()), yes)
+
+    from ucluster_tune.data.reading.dataset import open_checked_dataset
+
+    open_checked_dataset(study.data, study.resources.workers_per_trial)
+    _write_config(study, out)
+    _train(study, out)
+
+
+def _write_config(study: StudyConfig, out: Path) -> None:
+    """Keep the configuration beside the checkpoints; another one there is refused."""
+    from ucluster_tune.study.paths import replace_file
+    from ucluster_tune.trial.files import TrialFiles
+    from ucluster_tune.trial.single import trial_config_of
+
+    files = TrialFiles(out)
+    path, text = files.config, dump_config(trial_config_of(study))
+    try:
+        if files.last_epoch and path.exists() and path.read_text(encoding="utf-8") != text:
+            raise ConfigurationError(
+                "--out",
+                [f"{out} holds the training of another configuration; choose another folder"],
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        replace_file(path, text)
+    except OSError as error:
+        raise ConfigurationError(
+            "--out", [f"{out} cannot be written: {error.strerror}; choose another folder"]
+        ) from error
+
+
+def _train(study: StudyConfig, out: Path) -> None:
+    from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
+    from ucluster_tune.report.training_progress import TrainingProgress, training_summary
+    from ucluster_tune.trial.files import TrialFiles
+
+    prepare_environment()
+    from ucluster_tune.trial.single import measure_on_test, train_here, train_with_workers
+
+    files = TrialFiles(out)
+    with ExitStack() as stack:
+        progress = stack.enter_context(TrainingProgress(study, files.last_epoch))
+        if study.resources.workers_per_trial == 1:
+            records = train_here(study, files, progress.on_step)
+        else:
+            stack.enter_context(embedded_ray(this_machine().n_cpus))
+            records = train_with_workers(study, files)
+        for record in records:
+            progress.on_epoch(record)
+    newest, _ = files.newest_checkpoint()
+    if newest is None or newest.best is None:
+        raise TrainingError(f"{out}: no epoch gave a number for {study.objective.metric}")
+    checkpoint = files.checkpoint(newest.best["epoch"])
+    test = measure_on_test(study, checkpoint)
+    click.echo(training_summary(newest.best, test, study, str(checkpoint)))

@@ -1,0 +1,153 @@
+"""`ucluster-tune check`: validates a search-space file and shows the plan; starts nothing."""
+
+import json
+import os
+import shlex
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ucluster_tune.cli.studies.study_options import search_space_file, set_option, set_words
+from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.config.loading import load_study_config
+from ucluster_tune.config.passwords import uri_without_password
+from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
+from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.report.cells import program
+from ucluster_tune.tracking.mlflow.store import URI_VARIABLE
+
+
+@click.command(
+    epilog="""\b
+    Example:
+      ucluster-tune check search_spaces/quickstart.yaml
+      ucluster-tune check search_spaces/quickstart.yaml --set budget.n_trials=20
+    """
+)
+@search_space_file
+@set_option
+@click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
+def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check a search-space file and show the plan.
+
+    Finds all faults of FILE at once, each with its place, the rule and the value; opens the data
+    set, or looks at HDF5 files and says what would be fetched and converted; then shows what a
+    run would do. Starts and fetches nothing.
+    """
+    from ucluster_tune.cli.studies.prepared_data import study_at
+    from ucluster_tune.data.making.preparation import check_files, plan_preparation
+
+    study = load_study_config(file, overrides)
+    preparation = plan_preparation(study.data)
+    check_files(preparation)
+    jets = describe_jets(study_at(study, preparation)) if preparation.is_ready else {}
+    plan = plan_study(study, this_machine())
+    if as_json:
+        document = plan_document(study, plan)
+        document["data"]["jets"] = jets or None
+        document["data"]["to_do"] = None if preparation.is_ready else preparation.told()
+        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        return
+    console = Console()
+    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.told()))
+    console.print(_space_table(study))
+    for warning in [*warnings_for(study), *_machine_warnings(plan)]:
+        click.secho(f"Warning: {warning}", fg="yellow", err=True)
+    command = shlex.join([program(), "run", str(file), *set_words(overrides)])
+    click.echo(f"No faults. Next: {command}")
+
+
+def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
+    """Return the selected jets by split and class; raises DataError where they cannot be used."""
+    from ucluster_tune.data.format.schema import SPLITS
+    from ucluster_tune.data.reading.dataset import open_checked_dataset
+
+    dataset = open_checked_dataset(study.data, study.resources.workers_per_trial)
+    return {split: dataset.counts(split) for split in SPLITS}
+
+
+def _jets_in_words(jets: dict[str, dict[str, int]]) -> str:
+    counts = ", ".join(f"{sum(by_class.values())} {split}" for split, by_class in jets.items())
+    return f"jets of {', '.join(jets['train'])}: {counts}" if jets else ""
+
+
+def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
+    table = Table(title=Text(f"Study {study.name}"), show_header=False, title_justify="left")
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    objective, sampler = study.objective, study.sampler
+    rows = {
+        "Data set": f"{study.data.path}\n{jets}",
+        "Objective": f"{objective.direction} {objective.metric} of the validation jets",
+        "Reference": f"{study.reference.accuracy:g} ({study.reference.source})",
+        "Sampler": f"{sampler.name}, seed {sampler.seed}"
+        + (f", {sampler.n_startup_trials} random trials first" if sampler.name == "tpe" else "")
+        + ("; the first trial is the published recipe" if sampler.published_first else ""),
+        "Scheduler": _scheduler(plan),
+        "Trials": f"{plan.n_trials}, of {plan.epochs_per_trial} epochs at most",
+        "Epochs": f"{plan.epochs_at_least} to {plan.epochs_at_most} in all"
+        if plan.epochs_at_least < plan.epochs_at_most
+        else f"{plan.epochs_at_most} in all",
+        "A trial": _workers(plan),
+        "This machine": _machine(plan),
+        "Tracking": _tracking(study),
+    }
+    for name, text in rows.items():
+        table.add_row(name, Text(text))
+    return table
+
+
+def _scheduler(plan: Plan) -> str:
+    if not plan.rungs:
+        return "none: every trial runs to its last epoch"
+    return f"asha: trials are compared at epoch {', '.join(map(str, plan.rungs))}"
+
+
+def _workers(plan: Plan) -> str:
+    workers = f"{plan.workers_per_trial} Horovod worker{'s' * (plan.workers_per_trial > 1)}"
+    return f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+
+
+def _tracking(study: StudyConfig) -> str:
+    if study.tracking.uri is not None:
+        return f"MLflow at {uri_without_password(study.tracking.uri)}"
+    uri = os.environ.get(URI_VARIABLE)
+    if uri:
+        return f"MLflow at {uri_without_password(uri)}, as {URI_VARIABLE} says"
+    return "MLflow, an SQLite file in the studies folder"
+
+
+def _machine_warnings(plan: Plan) -> list[str]:
+    if plan.fits:
+        return []
+    return [
+        f"resources: a trial needs {plan.cpus_per_trial:g} CPUs and {plan.gpus_per_trial:g} GPUs,"
+        f" this machine has {plan.machine.n_cpus} and {plan.machine.n_gpus}; lower"
+        " workers_per_trial, cpus_per_worker or gpus_per_worker, or run it elsewhere"
+    ]
+
+
+def _machine(plan: Plan) -> str:
+    has = f"{plan.machine.n_cpus} CPUs, {plan.machine.n_gpus} GPUs"
+    if not plan.fits:
+        return f"{has}: too small for a trial"
+    return f"{has}: {plan.concurrent_trials} trial{'s' * (plan.concurrent_trials > 1)} at a time"
+
+
+def _space_table(study: StudyConfig) -> Table | str:
+    if not study.search_space:
+        return "Nothing is searched: every trial is the same configuration."
+    table = Table(title="Search space", title_justify="left")
+    table.add_column("Hyperparameter", no_wrap=True)  # a name that one may copy
+    for heading in ("Range", "Published recipe"):
+        table.add_column(heading, overflow="fold")
+    point = published_point(study)
+    for path, parameter in study.search_space.items():
+        cells = (path, describe_range(parameter), str(point[path]))
+        table.add_row(*map(Text, cells))
+    return table

@@ -1,0 +1,71 @@
+"""`ucluster-tune extend`: more trials for a study, finished or not."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.studies.on_cluster import SearchCommand
+from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.study_options import set_option, studies_dir_option, study_name
+
+if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
+    from ucluster_tune.search.session import SearchSetting
+    from ucluster_tune.study.record import StudyRecord
+
+
+class _Extend(SearchCommand):
+    def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """Yield the folder of the jets too, which is set there as it was typed."""
+        yield from super().folders_there(ctx)
+        for override in ctx.params["overrides"]:
+            path, _, value = (part.strip() for part in override.partition("="))
+            if path == "data.path" and value:
+                yield "--set data.path", value.strip("'\"")
+
+
+@click.command(
+    cls=_Extend,
+    epilog="""\b
+    Example:
+      ucluster-tune extend quickstart --trials 8
+      ucluster-tune extend quickstart --hours 2
+      ucluster-tune extend quickstart --trials 8 --set search_space.model.n_neighbors.high=20
+    """,
+)
+@study_name
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many further trials.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True, max=24 * 366),
+    metavar="H",
+    help="Trials begin for so many hours.",
+)
+@set_option
+@studies_dir_option
+@click.pass_context
+def extend(
+    ctx: click.Context,
+    name: str,
+    trials: int | None,
+    hours: float | None,
+    overrides: tuple[str, ...],
+    studies_dir: str | None,
+    place: "Place",
+) -> None:
+    """Give study NAME more trials, with all that it has learnt, and carry it on.
+
+    With --set the ranges that are searched may change, and how the search goes on; what would make
+    the trials so far incomparable is refused.
+    """
+    if (trials is None) == (hours is None):
+        raise click.UsageError("give either --trials N or --hours H")
+
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.runner import resume_study
+        from ucluster_tune.study.extension import Extension
+
+        return resume_study(name, setting, Extension(trials, hours, overrides))
+
+    ctx.exit(show_search(search, studies_dir, place))

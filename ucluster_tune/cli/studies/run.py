@@ -1,0 +1,152 @@
+"""`ucluster-tune run`: a whole search, shown while it runs."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand
+from ucluster_tune.cli.studies.prepared_data import with_prepared_data
+from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.study_options import (
+    search_space_file,
+    set_option,
+    studies_dir_option,
+    yes_option,
+)
+from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.plan import concurrent_trials
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.config.zenodo_names import zenodo_number
+from ucluster_tune.errors import DataError
+
+if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
+    from ucluster_tune.search.session import SearchSetting
+    from ucluster_tune.study.record import StudyRecord
+
+_JOB_FILE = "search_space.yaml"
+
+
+class _Run(SearchCommand):
+    def job(self, ctx: click.Context) -> Job:
+        """Return the checked configuration with all that was changed in it, and how to run it."""
+        params = ctx.params
+        config = _configured(params["file"], params["name"], params["trials"], params["overrides"])
+        assert config.name is not None
+        _agree_to_fetch(config, params["yes"])
+        words = ["run", _JOB_FILE, "--yes"]
+        for option in ("warm_start", "studies_dir"):
+            if params[option] is not None:
+                words += [f"--{option.replace('_', '-')}", params[option]]
+        return Job(words, {_JOB_FILE: dump_config(config)}, config.name)
+
+
+@click.command(
+    cls=_Run,
+    epilog="""\b
+    Example:
+      ucluster-tune run search_spaces/quickstart.yaml
+      ucluster-tune run search_spaces/quickstart.yaml --name wider --trials 20
+    """,
+)
+@search_space_file
+@click.option("--name", metavar="NAME", help="Name of the study.  [default: as in FILE]")
+@click.option("--trials", type=int, metavar="N", help="Number of trials.  [default: as in FILE]")
+@set_option
+@click.option(
+    "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
+)
+@yes_option
+@studies_dir_option
+@click.pass_context
+def run(
+    ctx: click.Context,
+    file: Path,
+    name: str | None,
+    trials: int | None,
+    overrides: tuple[str, ...],
+    warm_start: str | None,
+    yes: bool,
+    studies_dir: str | None,
+    place: "Place",
+) -> None:
+    """Run the search that FILE describes.
+
+    Shows a table of the trials while they run. Ctrl-C finishes the running epochs and ends in
+    order; a second one ends at once. `ucluster-tune resume` carries it on.
+    """
+    config = _configured(file, name, trials, overrides)
+    _refuse_early(config, studies_dir, place)
+
+    def prepare(config: StudyConfig) -> StudyConfig:
+        for warning in warnings_for(config):
+            click.secho(f"Warning: {warning}", fg="yellow", err=True)
+        _warn_of_own_disk(config, place)
+        return with_prepared_data(config, yes)
+
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.runner import run_study
+
+        return run_study(config, setting, warm_start, prepare)
+
+    ctx.exit(show_search(search, studies_dir, place))
+
+
+def _warn_of_own_disk(config: StudyConfig, place: "Place") -> None:
+    """Tell before the work, not after it, that other nodes may not see what comes of it."""
+    from ucluster_tune.data.making.preparation import (
+        DATASETS_VARIABLE,
+        datasets_place,
+        plan_preparation,
+    )
+
+    if place.address is None or datasets_place() is not None:
+        return
+    preparation = plan_preparation(config.data)
+    if not preparation.is_ready:
+        click.secho(
+            f"Warning: {preparation.data_path} is a folder of this machine; where other nodes do"
+            f" not see it, name one that they see, or a bucket, with {DATASETS_VARIABLE}",
+            fg="yellow",
+            err=True,
+        )
+
+
+def _agree_to_fetch(config: StudyConfig, yes: bool) -> None:
+    """Ask before a job, which nobody can answer, fetches gigabytes."""
+    if yes or zenodo_number(config.data.path) is None:
+        return
+    if not sys.stdin.isatty():
+        raise DataError(
+            f"{config.data.path} is to be fetched and converted on the cluster, if it was not yet:"
+            " add --yes to agree to that"
+        )
+    click.confirm(
+        f"{config.data.path} is fetched and converted on the cluster, if it was not yet. Go on?",
+        abort=True,
+        err=True,
+    )
+
+
+def _configured(
+    file: Path, name: str | None, trials: int | None, overrides: tuple[str, ...]
+) -> StudyConfig:
+    options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
+    options += [] if trials is None else [f"budget.n_trials={trials}"]
+    return load_study_config(file, [*overrides, *options])
+
+
+def _refuse_early(config: StudyConfig, studies_dir: str | None, place: "Place") -> None:
+    """Raise at once what a search would be refused for some seconds later."""
+    from ucluster_tune.study.folder import refuse_existing
+    from ucluster_tune.study.paths import open_studies
+
+    assert config.name is not None, "load_study_config names every study"
+    refuse_existing(open_studies(studies_dir).study(config.name))
+    if place.address is None:
+        concurrent_trials(config, this_machine())

@@ -1,0 +1,59 @@
+"""What `run`, `resume` and `extend` have in common: a search that is shown while it goes on."""
+
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ucluster_tune.cli.main import INTERRUPTED
+from ucluster_tune.cluster.machine import this_machine
+
+if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
+    from ucluster_tune.search.session import SearchSetting
+    from ucluster_tune.study.record import StudyRecord
+
+_EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
+
+
+def show_search(
+    search: "Callable[[SearchSetting], StudyRecord]", studies_dir: str | None, place: "Place"
+) -> int:
+    """Run a search with its live table, print what it found, and return the exit code.
+
+    Args:
+        search: called with where it runs and who is told.
+        studies_dir: the option of that name.
+        place: the Ray to run on.
+    """
+    from ucluster_tune.cluster.embedded import prepare_environment
+    from ucluster_tune.study.paths import open_studies
+
+    prepare_environment(is_embedded=place.address is None)
+    from rich.console import Console
+
+    from ucluster_tune.report.live import LiveTable
+    from ucluster_tune.report.pictures import draw_trial_pictures
+    from ucluster_tune.report.study_tables import final_summary
+    from ucluster_tune.search.session import SearchSetting
+    from ucluster_tune.study.resuming import study_config_of
+
+    folder = open_studies(studies_dir)
+    table = LiveTable()
+    try:
+        record = search(
+            SearchSetting(
+                folder=folder,
+                place=place,
+                machine=this_machine(),
+                observers=[table],
+                draw_pictures=draw_trial_pictures,
+                say=table.say,
+            )
+        )
+    finally:
+        table.close()
+    paths = folder.study(record.name)
+    config = study_config_of(record, paths)
+    summary = final_summary(record, config, paths)
+    Console(highlight=False, file=sys.stdout).print(summary, crop=False)
+    return _EXIT_CODES.get(record.state, 1)

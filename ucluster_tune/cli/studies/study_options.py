@@ -1,0 +1,41 @@
+"""Arguments and options that several commands about studies take, each declared once.
+
+`--cluster`, `--local` and `--address` belong to the classes of `cli.studies.on_cluster`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+study_name = click.argument("name")
+study_name_if_any = click.argument("name", required=False)
+
+search_space_file = click.argument("file", type=click.Path(path_type=Path))
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    metavar="PATH=VALUE",
+    multiple=True,
+    help="Change a value of the configuration; may be given several times.",
+)
+
+studies_dir_option = click.option(
+    "--studies-dir",
+    metavar="DIR",
+    help="Folder of the studies.  [default: UCLUSTER_TUNE_STUDIES, else ./studies]",
+)
+
+yes_option = click.option(
+    "--yes", is_flag=True, help="Fetch and convert missing jets without asking."
+)
+
+
+def set_words(overrides: Sequence[str]) -> list[str]:
+    """Return the words of a command that sets the same again.
+
+    >>> set_words(["training.seed=2"])
+    ['--set', 'training.seed=2']
+    """
+    return [word for override in overrides for word in ("--set", override)]

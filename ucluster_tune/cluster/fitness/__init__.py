@@ -1,0 +1,1 @@
+"""Whether the machines of a cluster are fit for a search."""

@@ -1,0 +1,228 @@
+"""What a node tells of itself; the one module whose code travels to the nodes.
+
+It is sent by value (`ray.cloudpickle.register_pickle_by_value`), so that a node on which this
+package is missing, or is another one, still answers. So it is plain Python: nothing of this
+package is imported but where the answer may be that it cannot be, and answers are plain values.
+"""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+_DISTRIBUTIONS = {
+    "ray": ("ray",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "horovod": ("horovod",),
+}
+_LOOK_AT_LIBRARIES = """
+import horovod.tensorflow
+import tensorflow as tf
+print("GPUS", len(tf.config.list_physical_devices("GPU")))
+"""
+
+
+class Probe:
+    """An actor on one node."""
+
+    def now(self) -> float:
+        """Return the node's clock, seconds since 1970."""
+        return time.time()
+
+    def facts(self, questions: dict[str, Any]) -> dict[str, Any]:
+        """Return all that is quickly known.
+
+        Args:
+            questions: `token_folder`, `token` and `node_id` of the shared folder, `data` of the
+                data set; each may be None.
+        """
+        return {
+            "host": socket.gethostname(),
+            "host_fault": host_fault(),
+            "versions": versions(),
+            "interfaces": interfaces(),
+            "n_gpu_devices": n_gpu_devices(),
+            "disk_free": shutil.disk_usage(tempfile.gettempdir()).free,
+            "memory_free": memory_free(),
+            "shared": answer_token(questions) if questions["token_folder"] else None,
+            "data": data_checksum(questions["data"]) if questions["data"] else None,
+        }
+
+    def libraries(self, limit_s: float) -> dict[str, Any]:
+        """Return how many GPUs TensorFlow sees, or why TensorFlow or Horovod do not load.
+
+        In a process of its own: TensorFlow takes a GPU's memory, and a broken one may crash.
+        """
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        if not environment.get("CUDA_VISIBLE_DEVICES", "0"):
+            del environment["CUDA_VISIBLE_DEVICES"]  # Ray's, for a process without a GPU
+        try:
+            done = subprocess.run(
+                [sys.executable, "-c", _LOOK_AT_LIBRARIES],
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=limit_s,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return {"fault": f"not loaded within {limit_s:g} s"}
+        for line in done.stdout.splitlines():
+            if line.startswith("GPUS "):
+                return {"n_gpus": int(line.split()[1]), "fault": None}
+        last = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
+        return {"fault": last[0][:300]}
+
+    def autoscaler(self, gcs_address: str) -> dict[str, Any] | str | None:
+        """Return what the autoscaler on this node was started with.
+
+        None where none is; text where one is that does not tell.
+        """
+        import psutil  # noqa: PLC0415  # may be missing on the node
+        import yaml  # noqa: PLC0415
+
+        flag = "--autoscaling-config="
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            is_monitor = any(word.endswith("monitor.py") for word in words)
+            if not is_monitor or f"--gcs-address={gcs_address}" not in words:
+                continue
+            files = [word.removeprefix(flag) for word in words if word.startswith(flag)]
+            if not files or files[0] == "None":
+                return None
+            try:
+                config = yaml.safe_load(Path(files[0]).expanduser().read_text(encoding="utf-8"))
+            except (OSError, yaml.YAMLError) as error:
+                return f"{files[0]}: {error}"
+            return config if isinstance(config, dict) else f"{files[0]} holds no settings"
+        return "KubeRay" if "KUBERNETES_SERVICE_HOST" in os.environ else None
+
+
+def versions() -> dict[str, str | None]:
+    """Return versions by name, None for what is missing; imports nothing of it."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name, distributions in _DISTRIBUTIONS.items():
+        found[name] = None
+        for distribution in distributions:
+            try:
+                found[name] = importlib.metadata.version(distribution)
+                break
+            except importlib.metadata.PackageNotFoundError:
+                continue
+    found["ucluster_tune"] = package_version()
+    return found
+
+
+def package_version() -> str | None:
+    """Return the version of this package as it would be imported, with a digest of its code."""
+    spec = importlib.util.find_spec("ucluster_tune")
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    root = Path(next(iter(spec.submodule_search_locations)))
+    digest, version = hashlib.sha256(), "unknown version"
+    for file in sorted(root.rglob("*.py")):
+        code = file.read_bytes()
+        digest.update(f"{file.relative_to(root)} {len(code)} ".encode() + code)
+        if file == root / "__init__.py" and b'__version__ = "' in code:
+            version = code.partition(b'__version__ = "')[2].partition(b'"')[0].decode()
+    return f"{version} (code {digest.hexdigest()[:8]})"
+
+
+def host_fault() -> str | None:
+    """Return why the host cannot resolve its own name, None where it can."""
+    try:
+        socket.getaddrinfo(socket.gethostname(), None)
+    except OSError as error:
+        return str(error.strerror or error)
+    return None
+
+
+def interfaces() -> dict[str, list[str]]:
+    """Return the IPv4 addresses of each network interface that is up, but for the loopback."""
+    import psutil  # noqa: PLC0415  # may be missing on the node
+
+    states = psutil.net_if_stats()
+    found: dict[str, list[str]] = {}
+    for name, addresses in psutil.net_if_addrs().items():
+        numbers = [a.address for a in addresses if a.family == socket.AF_INET]
+        is_loopback = all(number.startswith("127.") for number in numbers)
+        if numbers and not is_loopback and name in states and states[name].isup:
+            found[name] = numbers
+    return found
+
+
+def n_gpu_devices() -> int | None:
+    """Return how many GPUs the system has for TensorFlow; None where that cannot be told."""
+    if Path("/dev/dxg").exists() or Path("/dev/kfd").exists():  # Windows' and AMD's ways
+        return None
+    in_proc = len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
+    return max(len(list(Path("/dev").glob("nvidia[0-9]*"))), in_proc)
+
+
+def memory_free() -> int:
+    """Return the bytes of memory that this node can still give, within its container's limit."""
+    import psutil  # noqa: PLC0415
+
+    free = int(psutil.virtual_memory().available)
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
+        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
+        return min(free, max(0, int(limit) - int(used)))
+    except (OSError, ValueError):  # no limit, or one of an older kind
+        return free
+
+
+def answer_token(questions: dict[str, Any]) -> dict[str, str | None]:
+    """Return what is wrong with the shared folder, once this node's answer lies in it."""
+    folder, token, node_id = (questions[name] for name in ("token_folder", "token", "node_id"))
+    if "://" in folder:
+        return _answer_in_store(folder, token, node_id)
+    try:
+        if Path(folder, "driver").read_text(encoding="ascii") != token:
+            return {"fault": "other", "detail": None}
+    except FileNotFoundError:
+        is_there = Path(folder).parent.is_dir()
+        return {"fault": "other" if is_there else "missing", "detail": None}
+    except OSError as error:
+        return {"fault": "unreadable", "detail": error.strerror}
+    try:
+        Path(folder, node_id).write_text(token, encoding="ascii")
+    except OSError as error:
+        return {"fault": "not writable", "detail": error.strerror}
+    return {"fault": None, "detail": None}
+
+
+def _answer_in_store(folder: str, token: str, node_id: str) -> dict[str, str | None]:
+    try:
+        from ucluster_tune.errors import MissingError  # noqa: PLC0415
+        from ucluster_tune.storage.locations import locate  # noqa: PLC0415
+
+        place = locate(folder)
+        try:
+            if (place / "driver").read_bytes() != token.encode():
+                return {"fault": "other", "detail": None}
+        except MissingError:
+            return {"fault": "other", "detail": None}
+        (place / node_id).write_bytes(token.encode())
+    except Exception as error:  # noqa: BLE001  # told as this node's answer
+        return {"fault": "unusable", "detail": f"{error}"}
+    return {"fault": None, "detail": None}
+
+
+def data_checksum(path: str) -> dict[str, str | None]:
+    """Return the checksum of the data set there, or why it cannot be read."""
+    try:
+        from ucluster_tune.data.format.manifest import read_manifest  # noqa: PLC0415
+
+        return {"checksum": read_manifest(path).dataset_checksum, "fault": None}
+    except Exception as error:  # noqa: BLE001  # told as this node's answer
+        return {"checksum": None, "fault": f"{error}"}

@@ -1,0 +1,1 @@
+"""Clusters that `ray up` launched, and jobs on them."""

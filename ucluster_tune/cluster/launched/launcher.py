@@ -1,0 +1,216 @@
+"""A cluster made with `ray up FILE`: whether its head is up, and how it is reached.
+
+Ray's launcher knows the clouds and the machines by ssh; this asks it where the head is and which
+ssh reaches it. Its interfaces below `_private` are used here alone.
+"""
+
+import contextlib
+import io
+import logging
+import os
+import shlex
+import socket
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ucluster_tune.cluster.launched.head import Head
+from ucluster_tune.errors import ConfigurationError, MachineError
+
+CLUSTER_FILE = "ray_cluster.yaml"  # looked for in the working directory
+_CONNECT_TIMEOUT_S = 15
+_PROBE_TIMEOUT_S = 3.0
+_DASHBOARD_PORT = 8265
+_NO_CREDENTIALS = "there are no AWS credentials here (`aws configure` makes them)"
+_VENDOR = Path("/sys/devices/virtual/dmi/id/sys_vendor")
+
+
+class NotUpError(MachineError):
+    """The cluster that a file describes has no head that could be used."""
+
+
+def find_head(file: Path) -> Head:
+    """Return the head of the cluster that `file` describes.
+
+    Raises:
+        ConfigurationError: the file is not one of Ray's launcher.
+        NotUpError: the cluster is not up, or cannot be looked for.
+    """
+    config = _read(file)
+    _refuse_down(file, config)
+    show_token()
+    from ray.autoscaler._private import commands, providers  # noqa: PLC0415  # after the checks
+
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            config = commands._bootstrap_config(config)
+            provider = providers._get_node_provider(
+                config["provider"], config["cluster_name"], use_cache=False
+            )
+            if config["provider"]["type"] == "local":  # another laptop may have typed `ray up`
+                node = config["provider"]["head_ip"]
+            else:
+                node = commands._get_running_head_node(config, str(file), None, _provider=provider)
+            runner = provider.get_command_runner(
+                log_prefix="",
+                node_id=node,
+                auth_config=config["auth"],
+                cluster_name=config["cluster_name"],
+                process_runner=subprocess,
+                use_internal_ip=bool(config["provider"].get("use_internal_ips", False)),
+                docker_config=config.get("docker"),
+            )
+            over_ssh = getattr(runner, "ssh_command_runner", runner)
+            host = over_ssh._get_ssh_target()
+            options = over_ssh.ssh_options.to_ssh_options_list(timeout=_CONNECT_TIMEOUT_S)
+    except Exception as error:  # what clouds raise, and what the launcher makes of it
+        raise NotUpError(
+            f"{file}: the head of cluster {config['cluster_name']} was not found:"
+            f" {_brief(error)}; start it with `ray up {file}`"
+        ) from error
+    head = Head(
+        file=file,
+        cluster=config["cluster_name"],
+        host=host,
+        ssh=("ssh", *options, "-o", "LogLevel=ERROR", f"{over_ssh.ssh_user}@{host}"),
+        container=getattr(runner, "container_name", None),
+        dashboard_port=_dashboard_port(config),
+    )
+    _refuse_without_ray(head)
+    return head
+
+
+def show_token() -> None:
+    """Have Ray send this machine's token, where there is one; called before Ray is imported."""
+    if (Path.home() / ".ray" / "auth_token").exists():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the file as Ray's launcher reads it: its cache is keyed by what it read."""
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(str(file), ["there is no such file"]) from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigurationError(str(file), [f"cannot be read: {_brief(error)}"]) from error
+    missing = [key for key in ("cluster_name", "provider", "auth") if not _has(config, key)]
+    if missing:
+        raise ConfigurationError(
+            str(file),
+            [f"{key}: is missing: this is no cluster file of `ray up`" for key in missing],
+        )
+    return dict(config)
+
+
+def _has(config: Any, key: str) -> bool:
+    return isinstance(config, dict) and bool(config.get(key))
+
+
+def _refuse_down(file: Path, config: Mapping[str, Any]) -> None:
+    """Raise NotUpError where a quick look shows that there is no head.
+
+    The launcher itself tries for minutes without a network, and makes keys and roles in a cloud.
+    """
+    kind = config["provider"].get("type")
+    reason = None
+    if kind == "aws":
+        reason = _why_no_head_on_aws(config)
+    elif kind == "local" and "head_ip" in config["provider"]:
+        provider = config["provider"]
+        host = str(provider.get("external_head_ip") or provider["head_ip"])
+        reason = _why_not_reached(host, 22 if "ssh_proxy_command" not in config["auth"] else None)
+    if reason is not None:
+        raise NotUpError(f"{file}: cluster {config['cluster_name']} is not up: {reason}")
+
+
+def _why_no_head_on_aws(config: Mapping[str, Any]) -> str | None:
+    if not _may_have_aws_credentials():
+        return _NO_CREDENTIALS
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    settings = Config(
+        connect_timeout=_PROBE_TIMEOUT_S,
+        read_timeout=2 * _PROBE_TIMEOUT_S,
+        retries={"total_max_attempts": 2},
+    )
+    try:
+        session = boto3.Session()
+        if session.get_credentials() is None:
+            return _NO_CREDENTIALS
+        region = config["provider"].get("region")
+        found = session.client("ec2", region_name=region, config=settings).describe_instances(
+            Filters=[
+                {"Name": "tag:ray-cluster-name", "Values": [config["cluster_name"]]},
+                {"Name": "tag:ray-node-type", "Values": ["head"]},
+                {"Name": "instance-state-name", "Values": ["running"]},
+            ]
+        )
+    except (BotoCoreError, ClientError, ValueError) as error:
+        return f"AWS did not answer: {_brief(error)}"
+    return None if found["Reservations"] else f"no head of that name runs in {region}"
+
+
+def _may_have_aws_credentials() -> bool:
+    """Return whether it is worth to ask: AWS's own search for them takes seconds in vain."""
+    files = (
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    if any(Path(file).expanduser().exists() for file in files):
+        return True
+    if any(
+        name.startswith(("AWS_ACCESS", "AWS_PROFILE", "AWS_ROLE", "AWS_WEB", "AWS_CONTAINER"))
+        for name in os.environ
+    ):
+        return True
+    try:  # a machine of EC2 may have a role of its own
+        return "Amazon" in _VENDOR.read_text(encoding="utf-8")
+    except OSError:
+        return False
+
+
+def _why_not_reached(host: str, port: int | None) -> str | None:
+    if port is None:
+        return None
+    try:
+        with socket.create_connection((host, port), timeout=_PROBE_TIMEOUT_S):
+            return None
+    except OSError as error:
+        return f"{host} does not answer by ssh ({error.strerror or error})"
+
+
+def _refuse_without_ray(head: Head) -> None:
+    """Raise NotUpError where the machine cannot be asked, or no Ray runs on it."""
+    try:
+        answer = head.output(
+            ["sh", "-c", "grep -qsx gcs_server /proc/[0-9]*/comm && echo runs || echo is down"]
+        )
+    except MachineError as error:
+        raise NotUpError(f"{head.file}: {error}") from error
+    if answer.split()[-1:] != ["runs"]:
+        raise NotUpError(
+            f"{head.file}: cluster {head.cluster}: no Ray runs on its head {head.host}:"
+            f" `ray up {head.file}` starts it"
+        )
+
+
+def _dashboard_port(config: Mapping[str, Any]) -> int:
+    words = shlex.split(" ".join(map(str, config.get("head_start_ray_commands") or [])))
+    for i, word in enumerate(words):
+        name, _, value = word.partition("=")
+        if name == "--dashboard-port":
+            value = value or (words[i + 1] if i + 1 < len(words) else "")
+            if value.isdigit():
+                return int(value)
+    return _DASHBOARD_PORT
+
+
+def _brief(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

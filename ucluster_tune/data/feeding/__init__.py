@@ -1,0 +1,1 @@
+"""Batches of jets for a rank's training steps."""

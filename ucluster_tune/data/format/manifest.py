@@ -1,0 +1,199 @@
+"""`manifest.json`: what a data set is, where it comes from, and the checksums of its files.
+
+Knows nothing of what is inside the parquet files.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePath
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
+
+from ucluster_tune.data.format.schema import FORMAT_VERSION, SPLITS
+from ucluster_tune.errors import DataError, MissingError
+from ucluster_tune.storage.locations import Location, locate
+
+MANIFEST_NAME: Final = "manifest.json"
+
+_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
+_HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
+_MAKE_ONE: Final = "make one with `ucluster-tune data simulate --out DIR`"
+_CONVERT: Final = "make a data set of it with `ucluster-tune data convert SOURCE --out DIR`"
+_MEND: Final = "copy the data set again from where it came, or make it again"
+
+
+class ManifestFile(BaseModel):
+    """One parquet file of a data set."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str = Field(pattern=rf"^({'|'.join(SPLITS)})-\d{{5}}\.parquet$")
+    split: str = Field(pattern=rf"^({'|'.join(SPLITS)})$")
+    n_jets: int = Field(ge=0)
+    n_row_groups: int = Field(ge=0)
+    n_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class Manifest(BaseModel):
+    """The contents of `manifest.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    format_version: int = FORMAT_VERSION
+    name: str
+    source: str = Field(description="the generator and its versions, or where the jets come from")
+    command: str = Field(description="the command that made the data set")
+    created: str = Field(description="ISO 8601, UTC")
+    features: tuple[str, ...]
+    classes: tuple[str, ...]
+    counts: dict[str, dict[str, int]] = Field(description="jets by split, then class")
+    files: tuple[ManifestFile, ...]
+    settings: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def dataset_checksum(self) -> str:
+        """A sha256 over names and checksums of all files: the same jets, the same checksum."""
+        lines = sorted(f"{file.sha256}  {file.path}\n" for file in self.files)
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def split_files(self, split: str) -> tuple[ManifestFile, ...]:
+        """Return the files of one split, in order of their names."""
+        return tuple(
+            sorted((file for file in self.files if file.split == split), key=lambda f: f.path)
+        )
+
+    def n_jets(self, split: str) -> int:
+        """Return the number of jets in a split."""
+        return sum(file.n_jets for file in self.split_files(split))
+
+    def to_json(self) -> str:
+        """Return the text of `manifest.json`."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+def read_manifest(directory: Path | str | Location) -> Manifest:
+    """Return the manifest of the data set in a folder, or at a URI.
+
+    Raises:
+        DataError: the folder or its manifest is missing, unreadable, of a newer version or of
+            an unknown shape.
+    """
+    path = _find_manifest(locate(directory))
+    document = _parse(path)
+    try:
+        return Manifest.model_validate(document)
+    except ValidationError as error:
+        faults = "; ".join(
+            f"{'.'.join(str(part) for part in fault['loc']) or 'top level'}: {fault['msg']}"
+            for fault in error.errors()[:3]
+        )
+        raise DataError(f"{path}: not a manifest of a data set: {faults}; {_MEND}") from error
+
+
+def verify_files(
+    directory: Path | str | Location,
+    manifest: Manifest,
+    on_file: Callable[[str], None] | None = None,
+) -> None:
+    """Compare size and sha256 of each file with the manifest.
+
+    Args:
+        directory: the data set's folder, or its URI; all of it is read.
+        manifest: its manifest.
+        on_file: called with each file's name once it is found whole, for a progress bar.
+
+    Raises:
+        DataError: the first file that is missing, cut short or altered.
+    """
+    for file in manifest.files:
+        place = locate(directory) / file.path
+        try:
+            n_bytes = place.n_bytes()
+            if n_bytes != file.n_bytes:
+                change = "cut short" if n_bytes < file.n_bytes else "longer than it was"
+                raise DataError(
+                    f"{place}: {change}: {n_bytes} bytes, {MANIFEST_NAME} says"
+                    f" {file.n_bytes}; {_MEND}"
+                )
+            checksum = _sha256_at(place)
+        except MissingError as error:
+            raise DataError(
+                f"{place}: missing, though {MANIFEST_NAME} lists it; {_MEND}"
+            ) from error
+        if checksum != file.sha256:
+            raise DataError(
+                f"{place}: altered: sha256 is {checksum[:12]}..., {MANIFEST_NAME} says"
+                f" {file.sha256[:12]}...; {_MEND}"
+            )
+        if on_file is not None:
+            on_file(file.path)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a local file, as hexadecimal text."""
+    with path.open("rb") as stream:
+        return _sha256(stream)
+
+
+def _sha256_at(place: Location) -> str:
+    with place.reading(), place.open_input() as stream:
+        return _sha256(stream)
+
+
+def _sha256(stream: Any) -> str:
+    digest = hashlib.sha256()
+    while chunk := stream.read(1 << 20):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _find_manifest(folder: Location) -> Location:
+    """Return the place of a folder's manifest, or the reason why it has none."""
+    path = folder / MANIFEST_NAME
+    if path.kind() == "file":
+        return path
+    kind = folder.kind()
+    if kind == "file":
+        if folder.read_bytes(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
+            raise DataError(f"{folder}: this is an HDF5 file; {_CONVERT}")
+        raise DataError(
+            f"{folder}: this is a file; a data set is a folder with {MANIFEST_NAME}: {_MAKE_ONE}"
+        )
+    entries = folder.list()  # of a bucket that is not there this tells so
+    if kind == "missing":
+        raise DataError(f"{folder}: no such folder; check data.path, or {_MAKE_ONE}")
+    names = [entry.name for entry in entries]
+    raise DataError(f"{folder}: no {MANIFEST_NAME}{_what_is_there(names)}")
+
+
+def _parse(path: Location) -> Any:
+    """Return the JSON of a manifest whose version is not newer than ours."""
+    try:
+        document = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise DataError(f"{path}: not readable as JSON: {error}; {_MEND}") from error
+    version = document.get("format_version") if isinstance(document, dict) else None
+    if type(version) is not int or version < 1:
+        raise DataError(
+            f"{path}: not a manifest of a data set: format_version must be a whole number from 1,"
+            f" got {version!r}; {_MEND}"
+        )
+    if version > FORMAT_VERSION:
+        raise DataError(
+            f"{path}: format_version {version} is newer than {FORMAT_VERSION}, the newest that"
+            " this version of ucluster-tune reads; upgrade ucluster-tune"
+        )
+    return document
+
+
+def _what_is_there(names: Sequence[str]) -> str:
+    """Return a remark on a folder without manifest, for the error message."""
+    suffixes = {PurePath(name).suffix.lower() for name in names}
+    if suffixes & _HDF5_SUFFIXES:
+        return f", but HDF5 files; {_CONVERT}"
+    if ".parquet" in suffixes:
+        return f", though there are parquet files: the data set is not complete; {_MEND}"
+    return f"; {_MAKE_ONE}" if names else f" (the folder is empty); {_MAKE_ONE}"

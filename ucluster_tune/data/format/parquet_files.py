@@ -1,0 +1,268 @@
+"""One parquet file of jets, wherever it lies: opened with its columns checked, read as tables.
+
+Knows nothing of data sets: which jets of a file are wanted is told to it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ucluster_tune.data.format.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV, mass_fault
+from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
+from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, pack_lists
+from ucluster_tune.data.format.schema import (
+    FORMAT_KEY,
+    FORMAT_VERSION,
+    JET_CLASS,
+    MASS_GEV,
+    MAX_ROW_GROUP_SIZE,
+    jets_schema,
+)
+from ucluster_tune.errors import DataError, MissingError
+from ucluster_tune.storage.error_words import storage_error
+from ucluster_tune.storage.locations import Location
+
+LABELS: Final = [JET_CLASS, MASS_GEV]
+ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
+
+_BUFFER_BYTES: Final = 1 << 18  # of a column; without, all columns of a row group are read whole
+_MAX_CLASS_BYTES: Final = 64  # of a jet; the names that there are take 5
+_MAX_SHOWN: Final = 40
+_MEND: Final = "copy the data set again from where it came, or make it again"
+
+
+@dataclass(frozen=True)
+class JetFile:
+    """A parquet file of jets.
+
+    Attributes:
+        place: where it is.
+        n_bytes: that the manifest says it has.
+    """
+
+    place: Location
+    n_bytes: int
+
+    def __str__(self) -> str:
+        return str(self.place)
+
+    @contextmanager
+    def opened(self, known: pq.FileMetaData | None = None) -> Iterator[pq.ParquetFile]:
+        """Give the file, its size, columns and row groups checked.
+
+        Args:
+            known: metadata of an earlier time, which then are neither read nor checked again.
+
+        Raises:
+            DataError: it is missing, cut short, of a newer format or of an unknown shape, or the
+                storage fails; also while it is read inside of the block.
+        """
+        with _reading(self.place), self.place.open_input() as stream:
+            if stream.size() != self.n_bytes:
+                raise DataError(
+                    f"{self.place}: has {stream.size()} bytes, the manifest says {self.n_bytes}:"
+                    f" it was cut short or changed; {_MEND}"
+                )
+            # Of a remote file all columns of a row group come with few requests at a time.
+            with pq.ParquetFile(
+                stream,
+                metadata=known,
+                pre_buffer=not self.place.is_local,
+                buffer_size=_BUFFER_BYTES if self.place.is_local else 0,
+                read_dictionary=[JET_CLASS],  # a long name that repeats takes its room once
+            ) as file:
+                if known is None:
+                    _check_parquet(self.place, file)
+                yield file
+
+
+def check_masses(mass_gev: FloatArray, where: str, first_jet: int = 0) -> None:
+    """Refuse masses that are not finite or out of bounds.
+
+    Args:
+        mass_gev: float [jet].
+        where: the jets come from, for errors.
+        first_jet: number of the first one there.
+
+    Raises:
+        DataError: naming the first such jet.
+    """
+    if MASS_BOUNDS_GEV.hold(mass_gev):
+        return
+    if not np.isfinite(mass_gev).all():
+        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+    first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
+    raise DataError(
+        f"{where}, column {MASS_GEV}: jet {first_jet + first} has a mass"
+        f" {mass_fault(float(mass_gev[first]))}; {_MEND}"
+    )
+
+
+def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> None:
+    """Refuse lists of constituents that are empty, too long, unequal, not finite or absurd.
+
+    Args:
+        table: some jets.
+        where: they come from, for errors.
+        jets: their numbers there; by default those from 0 on.
+
+    Raises:
+        DataError: naming `where` the table comes from, and the column.
+    """
+    counts = pc.list_value_length(table[FEATURE_NAMES[0]])
+    n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
+    if n_without:
+        raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
+    longest = pc.max(counts).as_py() or 0
+    if longest > MAX_CONSTITUENTS:
+        raise DataError(
+            f"{where}: a jet has {longest} constituents, the format allows"
+            f" {MAX_CONSTITUENTS}; {_MEND}"
+        )
+    for name in FEATURE_NAMES:
+        if pc.list_value_length(table[name]) != counts:
+            raise DataError(
+                f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
+                f" constituents for a jet; {_MEND}"
+            )
+        values, bounds = flat(table[name]), FEATURE_BOUNDS[name]
+        if bounds.hold(values):
+            continue
+        n_bad = int(np.count_nonzero(~np.isfinite(values)))
+        if n_bad:
+            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+        first = int(np.flatnonzero(bounds.outside(values))[0])
+        jet = int(np.searchsorted(np.cumsum(counts.to_numpy()), first, side="right"))
+        raise DataError(
+            f"{where}, column {name}: jet {jet if jets is None else jets[jet]} has a constituent"
+            f" with {values[first]:g}, outside of {bounds}; {_MEND}"
+        )
+
+
+def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
+    """Return checked jets as the network reads them."""
+    features = np.stack([flat(table[name]) for name in FEATURE_NAMES], axis=1)
+    return pack_lists(
+        features.astype(np.float32),
+        pc.list_value_length(table[FEATURE_NAMES[0]]).to_numpy(),
+        table[MASS_GEV].to_numpy(),
+        class_index(table, class_names),
+    )
+
+
+def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
+    """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
+    parts = [np.zeros(0, np.int64)]
+    for chunk in _dictionaries(table):
+        of_name = pc.index_in(chunk.dictionary, pa.array(class_names, chunk.dictionary.type))
+        # one more, for a class that is missing
+        by_code = np.append(of_name.fill_null(-1).to_numpy().astype(np.int64), -1)
+        parts.append(by_code[chunk.indices.fill_null(len(by_code) - 1).to_numpy()])
+    return np.concatenate(parts)
+
+
+def refuse_unknown_classes(table: pa.Table, where: str) -> None:
+    """Raise DataError for a class that is none of CLASS_NAMES; a jet may have none."""
+    for chunk in _dictionaries(table):
+        used = chunk.dictionary.take(pc.unique(chunk.indices.drop_null()))
+        is_known = pc.is_in(used, pa.array([*CLASS_NAMES, None], used.type))
+        unknown = used.filter(pc.invert(is_known)).slice(0, 1).to_pylist()
+        if unknown:
+            raise DataError(
+                f"{where}, column {JET_CLASS}: unknown class {_shortened(unknown[0])};"
+                f" classes are {', '.join(CLASS_NAMES)}; {_MEND}"
+            )
+
+
+def _dictionaries(table: pa.Table) -> Iterator[pa.DictionaryArray]:
+    """Yield the classes of jets as codes and names, with which names are not repeated."""
+    for chunk in table[JET_CLASS].chunks:
+        is_dictionary = pa.types.is_dictionary(chunk.type)
+        yield chunk if is_dictionary else chunk.dictionary_encode()
+
+
+def _shortened(name: str) -> str:
+    return repr(name) if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]!r}..."
+
+
+def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Return all constituents of all jets, one after the other; NaN for a missing value."""
+    return np.asarray(pc.list_flatten(column).to_numpy())
+
+
+def _check_parquet(path: Location, file: pq.ParquetFile) -> None:
+    """Refuse a file of which nothing should be read.
+
+    A row group may declare more values than it may have: repeated ones take next to no bytes in a
+    file, and all their room in memory.
+    """
+    _check_columns(path, file.schema_arrow)
+    for index in range(file.num_row_groups):
+        group = file.metadata.row_group(index)
+        most = max(group.column(column).num_values for column in range(group.num_columns))
+        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
+            raise DataError(
+                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
+                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
+                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
+            )
+        names = group.column(file.metadata.schema.names.index(JET_CLASS)).total_uncompressed_size
+        if names > _MAX_CLASS_BYTES * (group.num_rows + 1000):
+            raise DataError(
+                f"{path}, row group {index}: column {JET_CLASS} takes {names} bytes for"
+                f" {group.num_rows} jets; classes are {', '.join(CLASS_NAMES)}; {_MEND}"
+            )
+
+
+def _check_columns(path: Location, schema: pa.Schema) -> None:
+    version = (schema.metadata or {}).get(FORMAT_KEY, b"1")
+    if not version.isdigit() or int(version) > FORMAT_VERSION:
+        raise DataError(
+            f"{path}: format version {version.decode(errors='replace')} is newer than"
+            f" {FORMAT_VERSION}, the newest that this version of ucluster-tune reads;"
+            " upgrade ucluster-tune"
+        )
+    for field in jets_schema():
+        index = schema.get_field_index(field.name)
+        if index < 0:
+            raise DataError(
+                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {_MEND}"
+            )
+        found = schema.field(index).type
+        if not _same_kind(found, field.type):
+            raise DataError(
+                f"{path}: column {field.name} holds {found}, the format says {field.type}; {_MEND}"
+            )
+
+
+def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_string(wanted) and pa.types.is_dictionary(found):
+        return bool(found.value_type == wanted)
+    if pa.types.is_list(wanted):
+        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
+    return bool(found == wanted)
+
+
+@contextmanager
+def _reading(place: Location) -> Iterator[None]:
+    """Turn errors of storage and of Arrow into a `DataError` that names the file."""
+    try:
+        yield
+    except MissingError as error:
+        raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+    except (pa.ArrowException, OSError) as error:
+        found = storage_error(error, place.text)
+        if isinstance(found, MissingError):
+            raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+        if found is not None:
+            raise found from error
+        # Arrow has an OSError of its own for contents that it cannot make out.
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(f"{place}: not a readable parquet file: {reason}; {_MEND}") from error

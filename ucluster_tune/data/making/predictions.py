@@ -1,0 +1,135 @@
+"""The parquet file of a prediction: one row a jet, written whole or not at all."""
+
+import errno
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ucluster_tune.data.format.packed import FloatArray, IntArray
+from ucluster_tune.errors import DataError, MachineError
+
+METADATA_KEY: Final = b"ucluster_tune_prediction"
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def prediction_schema(n_clusters: int, embedding_dim: int, about: Mapping[str, Any]) -> pa.Schema:
+    """Return the columns of a prediction.
+
+    `jet` is the number of the jet in its source, from 0; `cluster` the nearest centroid;
+    `embedding_0` and so on; `distance_0` and so on the squared distances to the centroids.
+
+    Args:
+        n_clusters: distances.
+        embedding_dim: components of the embedding.
+        about: where the numbers come from, kept as JSON in the file's metadata.
+    """
+    fields = [
+        pa.field("jet", pa.int64(), nullable=False),
+        pa.field("cluster", pa.int32(), nullable=False),
+        *(_float_field(f"embedding_{index}") for index in range(embedding_dim)),
+        *(_float_field(f"distance_{index}") for index in range(n_clusters)),
+    ]
+    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(dict(about)).encode()})
+
+
+def refuse_existing(path: Path) -> None:
+    """Raise DataError where there is something of that name."""
+    if path.exists() or path.is_symlink():
+        raise DataError(
+            f"{path}: is there already, and nothing is ever overwritten; choose another name,"
+            " or remove it first"
+        )
+
+
+class PredictionWriter:
+    """Writes a prediction in order; a context manager.
+
+    The file gets its name when the block ends well, and nothing stays of it when it does not.
+
+    Args:
+        path: of the file, which must not exist.
+        schema: from `prediction_schema`.
+
+    Raises:
+        DataError: there is something of that name.
+        MachineError: disk full, no permission, or another failure of the machine.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        refuse_existing(path)
+        self._target = path.absolute()
+        name = f".{self._target.name}.part-{secrets.token_hex(4)}"
+        self._temporary = self._target.with_name(name)
+        self._schema = schema
+        self.n_jets = 0
+
+    def __enter__(self) -> "PredictionWriter":
+        try:
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._temporary.open("wb")
+        except OSError as error:
+            raise self._explained(error) from error
+        self._writer = pq.ParquetWriter(self._stream, self._schema, compression="zstd")
+        return self
+
+    def write(self, cluster: IntArray, embedding: FloatArray, distances: FloatArray) -> None:
+        """Add jets: int [jet], float32 [jet, dim], float32 [jet, cluster]."""
+        n_jets = len(cluster)
+        columns = [
+            np.arange(self.n_jets, self.n_jets + n_jets, dtype=np.int64),
+            cluster.astype(np.int32),
+            *np.ascontiguousarray(embedding.T),
+            *np.ascontiguousarray(distances.T),
+        ]
+        try:
+            self._writer.write_table(pa.table(columns, schema=self._schema))
+        except OSError as error:
+            raise self._explained(error) from error
+        self.n_jets += n_jets
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self._writer.close()
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+                self._stream.close()
+                self._temporary.rename(self._target)
+        except OSError as failure:
+            raise self._explained(failure) from failure
+        finally:
+            with suppress(OSError):  # on a full disk it cannot end in order
+                self._writer.close()
+            self._writer.is_open = False  # or it would try again when it is collected
+            with suppress(OSError):
+                self._stream.close()
+            self._temporary.unlink(missing_ok=True)
+
+    def _explained(self, error: OSError) -> MachineError:
+        step = (
+            "free some space, or choose a folder on another disk"
+            if error.errno in _NO_SPACE
+            else "choose a folder that you may write to"
+        )
+        reason = error.strerror or str(error)
+        return MachineError(
+            f"{self._target}: cannot write the prediction: {reason}; {step}; nothing was written"
+        )
+
+
+def _float_field(name: str) -> pa.Field:
+    return pa.field(name, pa.float32(), nullable=False)

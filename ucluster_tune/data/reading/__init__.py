@@ -1,0 +1,1 @@
+"""Data sets read: opened, selected, described, dealt to ranks."""

@@ -1,0 +1,205 @@
+"""A parquet data set: what it holds after the selection, and each rank's share of it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from ucluster_tune.config.trial import DataConfig
+from ucluster_tune.data.format.bounds import MassCensus
+from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.format.manifest import Manifest, read_manifest, verify_files
+from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, concatenate
+from ucluster_tune.data.format.parquet_files import JetFile, class_index
+from ucluster_tune.data.format.schema import MASS_GEV, SPLITS
+from ucluster_tune.data.reading.row_groups import (
+    FileMetadata,
+    JetFilter,
+    RowGroup,
+    label_tables,
+    read_jets,
+    scan_file,
+)
+from ucluster_tune.data.reading.sharding import Piece, share_row_groups
+from ucluster_tune.errors import DataError
+from ucluster_tune.storage.locations import Location, locate
+
+
+@dataclass(frozen=True)
+class JetDataset:
+    """A data set whose files were looked at, with a selection of its jets.
+
+    Attributes:
+        config: path and selection.
+        manifest: as read.
+        class_names: classes that are kept, in the order of their indices.
+        row_groups: by split.
+    """
+
+    config: DataConfig
+    manifest: Manifest
+    class_names: tuple[str, ...]
+    row_groups: dict[str, tuple[RowGroup, ...]]
+
+    def n_jets(self, split: str) -> int:
+        """Jets of `split` that pass the selection."""
+        return sum(group.n_jets for group in self.row_groups[split])
+
+    def counts(self, split: str) -> dict[str, int]:
+        """Jets of `split` that pass the selection, by class."""
+        groups = self.row_groups[split]
+        return {name: sum(g.n_selected[name] for g in groups) for name in self.class_names}
+
+    def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
+        """Return the pieces of row groups that a rank reads."""
+        return share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)[rank]
+
+    def n_jets_by_rank(self, split: str, world_size: int) -> list[int]:
+        """Jets of each rank's share of `split`."""
+        shares = share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)
+        return [sum(piece.n_jets for piece in share) for share in shares]
+
+    def read_share(self, split: str, rank: int = 0, world_size: int = 1) -> PackedJets:
+        """Return the jets of one rank's row groups that pass the selection.
+
+        Raises:
+            DataError: a value is not finite, or a file changed since it was opened.
+        """
+        return self.read_pieces(split, self.share(split, rank, world_size))
+
+    def read_pieces(self, split: str, pieces: Sequence[Piece]) -> PackedJets:
+        """Return the jets of some pieces, in their order.
+
+        Raises:
+            DataError: as `read_share`.
+        """
+        return concatenate(list(self.blocks_of(split, pieces)))
+
+    def blocks_of(
+        self, split: str, pieces: Sequence[Piece], known: FileMetadata | None = None
+    ) -> Iterator[PackedJets]:
+        """Yield the same, some thousand jets at a time; a file is opened once for neighbours.
+
+        Args:
+            split: of which the pieces are.
+            pieces: in any order.
+            known: takes what is learnt of the files, so that they are opened faster again.
+
+        Raises:
+            DataError: as `read_share`.
+        """
+        groups = self.row_groups[split]
+        return read_jets([(groups[p.row_group], p) for p in pieces], self._filter, known)
+
+    def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
+        """Return mass [GeV] and class of all selected jets of `split`, and no features."""
+        masses, classes = [], []
+        for jet_file, _ in groupby(self.row_groups[split], lambda group: group.file):
+            for table in label_tables(jet_file):
+                kept = table.filter(self._filter.passes(table))
+                masses.append(kept[MASS_GEV].to_numpy())
+                classes.append(class_index(kept, self.class_names))
+        return np.concatenate(masses), np.concatenate(classes)
+
+    def check_values(self) -> None:
+        """Read everything once, so that a bad value is found before the first trial.
+
+        Raises:
+            DataError: naming file, row group and column.
+        """
+        for split in SPLITS:
+            everything = [Piece(i, 0, g.n_jets) for i, g in enumerate(self.row_groups[split])]
+            for _ in self.blocks_of(split, everything):
+                pass
+
+    @property
+    def _filter(self) -> JetFilter:
+        return JetFilter(self.config, self.class_names)
+
+
+def open_dataset(config: DataConfig) -> JetDataset:
+    """Return the data set at `config.path`, its files and columns checked, jets selected.
+
+    Reads classes and masses of all jets, and no features.
+
+    Raises:
+        DataError: something is missing, cut short, of a newer format, of an unknown shape, or no
+            jet of a class is left.
+    """
+    folder = locate(config.path)
+    manifest = read_manifest(folder)
+    class_names = _kept_classes(config, manifest, folder)
+    row_groups = {
+        split: tuple(
+            group
+            for file in manifest.split_files(split)
+            for group in scan_file(
+                JetFile(folder / file.path, file.n_bytes), JetFilter(config, class_names)
+            )
+        )
+        for split in SPLITS
+    }
+    dataset = JetDataset(config, manifest, class_names, row_groups)
+    for split in SPLITS:
+        _refuse_empty(dataset, split)
+    return dataset
+
+
+def open_checked_dataset(config: DataConfig, world_size: int) -> JetDataset:
+    """Return the same, looked at as closely as is worth it before the first trial.
+
+    Of a local data set every file is compared with its checksum and every value read. A remote
+    one would have to be fetched whole for that: it stays with the sizes of the files, their
+    columns, classes and masses, and values are checked whenever they are read for training.
+
+    Raises:
+        DataError: as `open_dataset`; or a file was altered, a value is not finite, or there are
+            too few jets for `world_size` ranks.
+    """
+    dataset = open_dataset(config)
+    if locate(config.path).is_local:
+        verify_files(config.path, dataset.manifest)
+        dataset.check_values()
+    for split in SPLITS:
+        dataset.n_jets_by_rank(split, world_size)
+    return dataset
+
+
+def _kept_classes(config: DataConfig, manifest: Manifest, folder: Location) -> tuple[str, ...]:
+    wanted = config.classes if config.classes is not None else manifest.classes
+    absent = [name for name in wanted if name not in manifest.classes]
+    if absent:
+        raise DataError(
+            f"{folder}: has no jets of class {', '.join(absent)};"
+            f" data.classes can name {', '.join(manifest.classes)}"
+        )
+    return tuple(name for name in CLASS_NAMES if name in wanted)
+
+
+def _refuse_empty(dataset: JetDataset, split: str) -> None:
+    config, counts = dataset.config, dataset.counts(split)
+    window = f"{config.mass_min_gev:g} < mass < {config.mass_max_gev:g} GeV"
+    if not any(counts.values()):
+        raise DataError(
+            f"{config.path}: no {split} jets of {', '.join(dataset.class_names)} with {window};"
+            " widen data.mass_min_gev and data.mass_max_gev, or check the data set"
+            f"{_unit_hint(dataset, split)}"
+        )
+    empty = [name for name, n_jets in counts.items() if n_jets == 0]
+    if empty:
+        raise DataError(
+            f"{config.path}: no {split} jets of class {', '.join(empty)} with {window};"
+            " leave the class out of data.classes, widen the mass window, or add jets"
+            f"{_unit_hint(dataset, split)}"
+        )
+
+
+def _unit_hint(dataset: JetDataset, split: str) -> str:
+    """Return what speaks for masses in MeV, which no window in GeV takes."""
+    census = MassCensus()
+    for jet_file, _ in groupby(dataset.row_groups[split], lambda group: group.file):
+        for table in label_tables(jet_file):
+            census.take(table[MASS_GEV].to_numpy())
+    remark = census.unit_remark()
+    return f"; {remark}" if remark else ""

@@ -1,0 +1,1 @@
+"""Trained networks: saved, published, opened, predicting."""

@@ -1,0 +1,1 @@
+"""Files anywhere: on a disk, in a bucket, behind a URL."""

@@ -1,0 +1,1 @@
+"""What a study is: its record, and the files around it."""

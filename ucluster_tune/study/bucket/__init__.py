@@ -1,0 +1,1 @@
+"""Studies whose folder is in a bucket."""

@@ -1,0 +1,151 @@
+"""A study's budget enlarged, and its configuration changed as far as its trials stay comparable.
+
+Knows nothing of files or Ray.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from ucluster_tune.config.loading import change_config
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.errors import ConfigurationError
+from ucluster_tune.study.events import StudyExtended
+from ucluster_tune.study.knowledge import value_at
+from ucluster_tune.study.record import StudyRecord
+
+# How the search goes on may change, what a trial is may not.
+_FREE_SECTIONS = ("sampler", "scheduler", "resources", "failures", "tracking")
+_REASONS = {
+    "resources.workers_per_trial": "each worker normalises its batches alone",
+    "data": "other jets give other accuracies",
+    "objective": "trials are ranked by it",
+    "reference": "it is told beside every trial",
+    "name": "it is the name of the study's folder",
+}
+_BUDGET = "budget.n_trials"
+_NO_LIMIT = 1_000_000  # the most that a budget may hold; the time comes first
+# The jets themselves are compared by their checksums; a buffer changes their order alone.
+_ALWAYS_FREE = ("data.path", "data.shuffle_buffer_jets")
+
+
+@dataclass(frozen=True)
+class Extension:
+    """What `ucluster-tune extend` asks for.
+
+    Attributes:
+        n_trials: further trials.
+        hours: for which further trials begin, in place of a number.
+        overrides: `path=value` changes of the configuration.
+    """
+
+    n_trials: int | None = None
+    hours: float | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def extend(config: StudyConfig, record: StudyRecord, extension: Extension) -> StudyExtended:
+    """Return the event that changes the study.
+
+    Args:
+        config: of the study so far.
+        record: its trials so far.
+        extension: what is asked for.
+
+    Raises:
+        ConfigurationError: the changes are not legal, or would make trials incomparable.
+    """
+    overrides = list(extension.overrides)
+    until: str | None = None
+    if extension.n_trials is not None:
+        overrides.append(f"{_BUDGET}={record.n_trials + extension.n_trials}")
+    if extension.hours is not None:
+        end = datetime.now(timezone.utc) + timedelta(hours=extension.hours)
+        until = end.isoformat(timespec="milliseconds")
+        overrides.append(f"{_BUDGET}={_NO_LIMIT}")
+    changed = change_config(config, overrides)
+    faults = [fault for path in _changed_paths(config, changed) if (fault := _fault(path))]
+    faults += _search_space_faults(config, changed)
+    if faults:
+        raise ConfigurationError(f"study {record.name}", faults)
+    changes = [line for line in _lines(config, changed) if until is None or _BUDGET not in line]
+    if until is not None:
+        changes.append(f"trials begin until {until}")
+    new = [path for path in changed.search_space if path not in config.search_space]
+    return StudyExtended(
+        config=changed.model_dump(mode="json"),
+        until=until,
+        changes=changes,
+        fixed={path: value_at(config, path) for path in new},
+    )
+
+
+def _fault(path: str) -> str | None:
+    section = path.partition(".")[0]
+    if path in _ALWAYS_FREE or section in ("budget", "search_space"):
+        return None
+    reason = _REASONS.get(path) or _REASONS.get(section)
+    if reason is None and section not in _FREE_SECTIONS:
+        reason = "trials with another value are no trials of the same kind"
+    if reason is None:
+        return None
+    return (
+        f"{path}: cannot change in a study that has begun: {reason}; start another study,"
+        " with --warm-start if this one may teach it"
+    )
+
+
+def _search_space_faults(config: StudyConfig, changed: StudyConfig) -> list[str]:
+    faults = []
+    for path, before in config.search_space.items():
+        after = changed.search_space.get(path)
+        if after is None:
+            faults.append(
+                f"search_space.{path}: cannot be taken out: the trials so far differ in it;"
+                " narrow its range"
+            )
+        elif after.type != before.type:
+            faults.append(
+                f"search_space.{path}.type: cannot change from {before.type} to {after.type};"
+                " change the range alone"
+            )
+    return faults
+
+
+def _changed_paths(config: StudyConfig, changed: StudyConfig) -> list[str]:
+    """Return the dotted paths of the values that differ and are not searched."""
+    before, after = _flat(config), _flat(changed)
+    return [
+        path
+        for path in {**before, **after}
+        if path not in changed.search_space and before.get(path) != after.get(path)
+    ]
+
+
+def _lines(config: StudyConfig, changed: StudyConfig) -> list[str]:
+    before, after = _flat(config), _flat(changed)
+    paths = _changed_paths(config, changed)
+    lines = [f"{path}: {before[path]} -> {after[path]}" for path in paths]
+    for path, parameter in changed.search_space.items():
+        old = config.search_space.get(path)
+        if old != parameter:
+            was = _shown(old.model_dump()) if old else f"fixed at {value_at(config, path)}"
+            lines.append(f"search_space.{path}: {was} -> {_shown(parameter.model_dump())}")
+    return lines
+
+
+def _flat(config: StudyConfig) -> dict[str, Any]:
+    values = config.model_dump(mode="json", exclude={"search_space"})
+    flat: dict[str, Any] = {}
+    for name, section in values.items():
+        if isinstance(section, Mapping):
+            flat.update({f"{name}.{key}": value for key, value in section.items()})
+        else:
+            flat[name] = section
+    return flat
+
+
+def _shown(parameter: Mapping[str, Any]) -> str:
+    told = (f"{key} {value}" for key, value in parameter.items() if value not in (None, False))
+    return ", ".join(told)

@@ -1,0 +1,164 @@
+"""The append-only journal of a study: one event a line, safe on disk before `append` returns.
+
+Readers take the journal as it is: a last line without its end is an event still being written, or
+cut off by a crash, and does not count yet. The writer removes such a rest when it opens.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from io import FileIO
+from pathlib import Path
+from types import TracebackType
+
+from pydantic import ValidationError
+
+from ucluster_tune.errors import StudyError
+from ucluster_tune.study.events import FORMAT_VERSION, Event, StudyStarted, parse_event
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.training.checkpoint import cannot_be_written
+
+_BLOCK_BYTES = 1 << 16
+
+
+class StudyJournal:
+    """A journal open for appending; only the process that holds the study's lock may have one.
+
+    Args:
+        path: the journal's file, made when it is missing; its folder exists.
+
+    Attributes:
+        removed_rest: whether it ended with an event that a crash had cut off.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._has_rest = False
+        is_new = not path.exists()
+        try:
+            self._file = path.open("ab+", buffering=0)
+            self._size = _length_of_whole_lines(self._file)
+            self.removed_rest = self._file.seek(0, os.SEEK_END) > self._size
+            self._remove_rest()
+            if is_new:
+                _sync_folder(path.parent)
+        except OSError as error:
+            raise _write_error(path, error) from error
+
+    def append(self, event: Event) -> None:
+        """Write one event and wait until it is on disk; nothing of it stays after an error."""
+        line = event.line().encode() + b"\n"
+        try:
+            if self._has_rest:
+                self._remove_rest()
+            written = 0
+            while written < len(line):
+                written += self._file.write(line[written:])
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            self._has_rest = True
+            with suppress(OSError):  # tried again by the next append, readers do not mind
+                self._remove_rest()
+            raise _write_error(self.path, error) from error
+        self._size += len(line)
+
+    def _remove_rest(self) -> None:
+        if self._file.seek(0, os.SEEK_END) > self._size:
+            self._file.truncate(self._size)
+        self._has_rest = False
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def __enter__(self) -> "StudyJournal":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def read_events(path: Path) -> Iterator[Event]:
+    """Yield the journal's events; StudyError names the line of a broken one."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    return
+                yield _parse(path, number, line)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def read_record(path: Path) -> StudyRecord:
+    """Return the state of the study that the journal tells."""
+    events = read_events(path)
+    first = next(events, None)
+    if first is None:
+        raise StudyError(
+            f"{path}: no event yet: the study was stopped before it began; run it again"
+        )
+    if not isinstance(first, StudyStarted):
+        raise StudyError(f"{path}: line 1: a record begins with study_started, got {first.event}")
+    record = StudyRecord(first)
+    for event in events:
+        record.apply(event)
+    return record
+
+
+def _parse(path: Path, number: int, line: bytes) -> Event:
+    if number == 1:
+        _refuse_newer_format(path, line)
+    try:
+        return parse_event(line)
+    except ValidationError as error:
+        faults = "; ".join(fault["msg"] for fault in error.errors(include_url=False))
+        raise StudyError(
+            f"{path}: line {number} is damaged: {faults}; mend or remove that line"
+        ) from error
+
+
+def _refuse_newer_format(path: Path, first_line: bytes) -> None:
+    try:
+        fields = json.loads(first_line)
+    except ValueError:
+        return
+    if not isinstance(fields, dict):
+        return
+    version = fields.get("format_version")
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise StudyError(
+            f"{path}: has format {version}, this program reads up to {FORMAT_VERSION}:"
+            f" the study was made by ucluster-tune {fields.get('code_version')}, install that"
+        )
+
+
+def _length_of_whole_lines(file: FileIO) -> int:
+    """Return the number of bytes up to the end of the last line that has one."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - _BLOCK_BYTES)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_error(path: Path, error: OSError) -> StudyError:
+    return StudyError(f"{cannot_be_written(path, error)}, all up to here is kept")

@@ -1,0 +1,191 @@
+"""What is known of a study, whether it runs, has ended or was killed; read from its record.
+
+Imports neither Ray, Optuna nor MLflow. `study_status` is what `ucluster-tune status --json`
+prints: the keys up to `trials` are stable, further ones may come and go.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from ucluster_tune.config.names import nearest
+from ucluster_tune.errors import StudyError
+from ucluster_tune.study.bucket.copy import refresh
+from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, utc_now
+from ucluster_tune.study.journal import read_record
+from ucluster_tune.study.lock import is_driven
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+from ucluster_tune.study.record import StudyRecord, TrialState, seconds_between
+
+_QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
+_MAX_REQUESTS = 16  # to a bucket, at a time
+_KILLED = "the driver was killed"
+
+
+def find_study(folder: StudiesFolder, name: str) -> StudyPaths:
+    """Return the paths of a study that exists; StudyError names the nearest one otherwise."""
+    paths = folder.study(name)
+    names = folder.names()
+    if name in names:
+        return paths
+    if not names:
+        raise StudyError(
+            f"no study {name!r}: {folder.place} holds none yet;"
+            " start one with `ucluster-tune run FILE`, or name its folder with --studies-dir"
+        )
+    close = nearest(name, names)
+    hint = f"did you mean {close}?" if close else "`ucluster-tune list` shows those there are"
+    raise StudyError(f"no study {name!r} in {folder.place}; {hint}")
+
+
+def read_study(paths: StudyPaths) -> StudyRecord:
+    """Return a study's record; what a killed driver left running is interrupted in it."""
+    driven = is_driven(paths)  # before the record: a driver that ends meanwhile has told so there
+    refresh(paths)
+    record = read_record(paths.record)
+    if not driven:
+        for event in closing_events(record):
+            record.apply(event)
+    return record
+
+
+def closing_events(record: StudyRecord) -> list[Event]:
+    """Return what a driver that was killed did not come to write, timed as its last event."""
+    if record.state != "running":
+        return []
+    time = record.last_event
+    trials = [
+        TrialEnded(
+            time=time, trial=trial.id, outcome="interrupted", cause=_KILLED, epochs=trial.epochs
+        )
+        for trial in record.running.values()
+    ]
+    return [*trials, StudyEnded(time=time, state="interrupted", cause=_KILLED)]
+
+
+def elapsed_s(record: StudyRecord) -> float:
+    """Return the seconds that drivers have worked on the study, up to now while one does."""
+    if record.ended is not None:
+        return record.elapsed_before_s
+    return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
+
+
+def remaining_s(record: StudyRecord) -> float | None:
+    """Return an estimate of the seconds to the study's end, None where there is no telling.
+
+    The epochs so far give the speed. A trial that is still to come is taken to last as long as
+    the finished ones did on average, to its last epoch while there is none.
+    """
+    if record.state == "running" and record.until is not None:
+        return seconds_between(utc_now(), record.until)
+    running = list(record.running.values())
+    n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)
+    if record.state != "running" or not n_epochs_done:
+        return None
+    whole = running[0].n_epochs if running else record.n_epochs
+    expected = record.epochs_of_finished / record.n_finished if record.n_finished else whole
+    n_to_come = max(0, record.n_trials - record.n_finished - len(running))
+    n_left = n_to_come * expected + sum(
+        (expected if trial.epochs < expected else trial.n_epochs) - trial.epochs
+        for trial in running
+    )
+    return n_left * elapsed_s(record) / n_epochs_done
+
+
+def study_status(paths: StudyPaths) -> dict[str, Any]:
+    """Return all that is known of a study, as plain data."""
+    record = read_study(paths)
+    return {
+        "name": paths.name,
+        "state": record.state,
+        "reference_accuracy": record.reference_accuracy,
+        "tracking_uri": record.tracking_uri,
+        "experiment_id": record.experiment_id,
+        "run_id": record.run_id,
+        "best": _best_status(record),
+        "trials": [_trial_status(trial) for trial in record.trials.values()],
+        "cause": record.cause,
+        "objective": record.objective.model_dump(),
+        "n_trials": record.n_trials,
+        "n_finished": record.n_finished,
+        "until": record.until,
+        "n_sessions": record.n_sessions,
+        "warm_start": record.warm_start.model_dump() if record.warm_start else None,
+        "baselines": record.baselines,
+        "started": record.started,
+        "ended": record.ended,
+        "elapsed_s": round(elapsed_s(record), 1),
+        "remaining_s": _rounded(remaining_s(record)),
+        "seed": record.seed,
+        "code_version": record.code_version,
+        "dataset_checksum": record.dataset_checksum,
+    }
+
+
+def list_studies(folder: StudiesFolder) -> list[dict[str, Any]]:
+    """Return one line about each study; a study that cannot be read has state `unreadable`."""
+    studies = [folder.listed(name) for name in folder.names()]
+    if folder.remote is None:
+        return [_line(paths) for paths in studies]
+    with ThreadPoolExecutor(_MAX_REQUESTS) as threads:
+        return list(threads.map(_line, studies))
+
+
+def _line(paths: StudyPaths) -> dict[str, Any]:
+    try:
+        record = read_study(paths)
+    except StudyError as error:
+        return {"name": paths.name, "state": "unreadable", "cause": str(error)}
+    best = record.best
+    return {
+        "name": paths.name,
+        "state": record.state,
+        "cause": record.cause,
+        "n_trials": record.n_trials,
+        "n_finished": record.n_finished,
+        "best": {"trial_id": best.id, **_accuracies(best.best)} if best else None,
+        "reference_accuracy": record.reference_accuracy,
+        "started": record.started,
+        "elapsed_s": round(elapsed_s(record), 1),
+    }
+
+
+def _best_status(record: StudyRecord) -> dict[str, Any] | None:
+    if record.best is None:
+        return None
+    return {
+        "trial_id": record.best.id,
+        "validation": _accuracies(record.best.best),
+        "test": _accuracies(record.best_test),
+    }
+
+
+def _trial_status(trial: TrialState) -> dict[str, Any]:
+    return {
+        "id": trial.id,
+        "outcome": trial.outcome,
+        "epochs": trial.epochs,
+        "hyperparameters": trial.hyperparameters,
+        **_accuracies(trial.best),
+        "run_id": trial.run_id,
+        "best_epoch": trial.best_epoch,
+        "n_epochs": trial.n_epochs,
+        "n_retries": len(trial.retry_causes),
+        "n_lost_nodes": trial.n_lost_nodes,
+        "is_waiting": trial.is_waiting,
+        "waiting_since": trial.waiting_since,
+        "restored_epochs": trial.restored_epochs,
+        "n_epochs_again": trial.n_epochs_again,
+        "cause": trial.cause,
+        "failure_kind": trial.kind,
+        "warnings": trial.warnings,
+        "started": trial.started,
+        "ended": trial.ended,
+    }
+
+
+def _accuracies(values: dict[str, Any] | None) -> dict[str, Any]:
+    return {name: (values or {}).get(name) for name in _QUOTED}
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 1)

@@ -1,0 +1,1 @@
+"""Who else is told of a study: MLflow, dashboards of Optuna."""

@@ -1,0 +1,1 @@
+"""A study in Optuna's storages, for its dashboards."""

@@ -1,0 +1,233 @@
+"""Where MLflow keeps its runs and artifacts, and what a store says when it fails.
+
+Knows nothing of runs. Loads MLflow only in the functions that need it, so that the command line
+can ask where a store is.
+"""
+
+import getpass
+import logging
+import os
+import sqlite3
+import tempfile
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ucluster_tune.config.passwords import hide_passwords, holds_password, uri_without_password
+from ucluster_tune.errors import StudyError
+from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.tracking.databases import is_database_server, refuse_unreachable
+
+LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
+
+# Without it MLflow 3's pages show what is of use for language models.
+MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
+
+_SQLITE = "sqlite:///"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+_MAKING = threading.Lock()  # MLflow's migrations are one thread's work
+
+
+def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
+    """Return the URI for MLflow: SQLite files by absolute path, other stores as they are.
+
+    Args:
+        uri: a URI, the path of an SQLite file (`runs.db`), or None for what MLFLOW_TRACKING_URI
+            says, and without it `mlflow.db` in the studies folder. Relative paths start at the
+            working directory.
+        studies_dir: the studies folder.
+
+    Raises:
+        StudyError: a kind of store that MLflow no longer writes to, or a path it misreads.
+
+    >>> resolve_tracking_uri(None, Path("/data/studies"))
+    'sqlite:////data/studies/mlflow.db'
+    >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
+    'http://tracking:5000'
+    """
+    uri = uri or os.environ.get(URI_VARIABLE)
+    if not uri:
+        path = StudiesFolder(studies_dir).mlflow_db
+    elif uri.startswith(_SQLITE):
+        path = Path(uri.removeprefix(_SQLITE))
+    elif "://" not in uri and uri.endswith((".db", ".sqlite", ".sqlite3")):
+        path = Path(uri)
+    elif "://" not in uri or uri.startswith("file:"):
+        raise StudyError(
+            f"tracking.uri: MLflow keeps no runs in plain folders any more, got '{uri}';"
+            " name an SQLite file (runs.db), a server (http://host:5000),"
+            " or leave it out for one in the studies folder"
+        )
+    else:
+        return uri
+    absolute = path.expanduser().absolute()
+    if "?" in str(absolute):
+        raise StudyError(
+            f"MLflow cannot keep its runs in '{absolute}': a '?' in the path starts the options"
+            " of its URI; choose another studies folder"
+        )
+    return f"{_SQLITE}{absolute}"
+
+
+def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> str:
+    """Return the URI of the store that holds a study's runs.
+
+    Args:
+        configured: tracking.uri of the study's configuration.
+        recorded: what `Tracker.uri` was when the study started: absolute, without a password.
+        studies_dir: the studies folder, which may have moved since.
+    """
+    named = configured or os.environ.get(URI_VARIABLE)
+    if named and holds_password(named):
+        return named
+    if not named and sqlite_path(recorded) is not None:
+        return resolve_tracking_uri(None, studies_dir)
+    return recorded
+
+
+def sqlite_path(uri: str) -> Path | None:
+    """Return the file of an SQLite store, None for another store."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def is_server(uri: str) -> bool:
+    """Return True for an MLflow server, which has a page of its own and keeps the artifacts."""
+    return uri.startswith(("http://", "https://"))
+
+
+def artifact_location(uri: str, studies_dir: Path) -> str | None:
+    """Where a new experiment's artifacts go, None where a server decides.
+
+    Beside an SQLite file, otherwise in the studies folder: MLflow's own default would be the
+    working directory.
+    """
+    if is_server(uri):
+        return None
+    database = sqlite_path(uri)
+    folder = studies_dir if database is None else database.parent
+    return StudiesFolder(folder.absolute()).mlflow_artifacts.as_uri()
+
+
+def refuse_unusable_store(uri: str) -> None:
+    """Raise StudyError at once for an SQLite file that cannot be written, or an absent database.
+
+    MLflow itself tries ten times, for minutes, and logs a traceback each time.
+    """
+    if is_database_server(uri):
+        refuse_unreachable(uri, "MLflow's database")
+    path = sqlite_path(uri)
+    if path is None:
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():  # made whole by `make_sqlite_store`, so not here
+            tempfile.TemporaryFile(dir=path.parent).close()
+            return
+        connection = sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.rollback()
+        finally:
+            connection.close()
+    except (OSError, sqlite3.Error) as error:
+        raise StudyError(
+            f"MLflow's SQLite file {path} cannot be written: {error};"
+            " choose another --studies-dir or tracking.uri"
+        ) from error
+
+
+def make_sqlite_store(uri: str) -> None:
+    """Make the tables of an SQLite store that is not there yet, all or none.
+
+    MLflow makes them one by one, and a process that is killed meanwhile leaves a file that no
+    other can open. Another process may make the same file: the first one is kept.
+    """
+    path = sqlite_path(uri)
+    if path is None or path.exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 heavy
+
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
+    try:
+        with _MAKING:
+            store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow's, partly typed
+                f"{_SQLITE}{temporary}", path.parent.as_uri()
+            )
+        store.engine.dispose()
+        with suppress(FileExistsError):
+            path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def keep_mlflow_quiet() -> None:
+    """Send no usage reports, print nothing, wait shortly; where the user says else, that."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    os.environ["DO_NOT_TRACK"] = "true"
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its log goes where ours does
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    for name in ("alembic", "mlflow"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def find_or_create_experiment(client: Any, name: str, location: str | None) -> str:
+    """Return the id of the experiment.
+
+    Args:
+        client: an MlflowClient.
+        name: of the experiment.
+        location: URI for the artifacts of a new one; None lets the server decide.
+
+    Raises:
+        StudyError: the experiment was deleted.
+    """
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
+
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        try:
+            return str(client.create_experiment(name, location, tags=MODEL_TRAINING))
+        except MlflowException:  # another study may have made it in between
+            experiment = client.get_experiment_by_name(name)
+            if experiment is None:
+                raise
+    if experiment.lifecycle_stage != "active":
+        raise StudyError(
+            f"MLflow experiment '{name}' was deleted; restore it with"
+            f" `mlflow experiments restore -x {experiment.experiment_id}`"
+            " or name another one in tracking.experiment"
+        )
+    return str(experiment.experiment_id)
+
+
+@contextmanager
+def store_errors(uri: str) -> Iterator[None]:
+    """Turn what a store raises into one StudyError of one line, without the password."""
+    from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 heavy
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError, ImportError) as error:
+        shown = uri_without_password(uri)
+        text = hide_passwords((str(error).strip() or type(error).__name__).replace(uri, shown))
+        hint = "; check that the server runs and is the one of tracking.uri"
+        raise StudyError(
+            f"MLflow store {shown}: {text.splitlines()[0][:400]}{hint if is_server(uri) else ''}"
+        ) from error
+
+
+def user_name() -> str | None:
+    """Who runs this, None where the system has no name for the user, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return None

@@ -1,0 +1,406 @@
+"""The study in MLflow: a parent run a study, a child run a trial, one batch of metrics an epoch.
+
+Knows nothing of Ray, Optuna or the study's record; MLflow can be rebuilt from that record.
+Only the driver holds a `Tracker`; workers never write to the store.
+"""
+
+import math
+import numbers
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ucluster_tune.config.passwords import uri_without_password
+from ucluster_tune.config.study import TrackingConfig
+from ucluster_tune.errors import StudyError
+from ucluster_tune.tracking.databases import one_at_a_time, with_password
+from ucluster_tune.tracking.mlflow.store import (
+    artifact_location,
+    find_or_create_experiment,
+    keep_mlflow_quiet,
+    make_sqlite_store,
+    refuse_unusable_store,
+    resolve_tracking_uri,
+    store_errors,
+    user_name,
+)
+
+OPEN_TIMEOUT_S = 120.0  # a new SQLite store takes 3 s on an idle core, a dead server is given up
+
+TAG_PREFIX = "ucluster_tune."
+TRACKED_METRICS = (
+    "clustering_accuracy",
+    "clustering_accuracy_batched",
+    "purity",
+    "nmi",
+    "ari",
+    "focal_loss",
+    "clustering_loss",
+    "total_loss",
+    "learning_rate",
+    "inverse_temperature",
+    "jets_per_second",
+)
+_STATUS = {  # of trials by outcome and of studies by state, in MLflow's words
+    "complete": "FINISHED",
+    "stopped_early": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+_OWN_TAGS = (
+    "state",
+    "outcome",
+    "cause",
+    "not_finite",
+    "epochs",
+    "study_id",
+)  # tell of one run, never copied
+_REFERENCE = "reference_accuracy"
+_EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
+_TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
+
+
+_Values = tuple[int, int, Mapping[str, Any]]  # step, Unix milliseconds, metrics
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """What a run of a trial says of itself.
+
+    Attributes:
+        epochs: that it was closed with; None while it runs.
+        params: names of the hyperparameters that it tells.
+    """
+
+    run_id: str
+    trial_id: str
+    status: str
+    outcome: str
+    epochs: int | None
+    params: frozenset[str]
+
+    def says(self, outcome: str, n_epochs: int) -> bool:
+        """Whether the run was closed with this outcome and so many epochs."""
+        is_closed = self.status == _STATUS.get(outcome) and self.outcome == outcome
+        return is_closed and self.epochs == n_epochs
+
+
+class Tracker:
+    """An open MLflow store and the experiment in it that holds the runs of all studies.
+
+    Every method raises StudyError when the store cannot be reached or written.
+
+    Attributes:
+        uri: the tracking URI, absolute for SQLite files, without a password.
+        experiment_id: of the experiment.
+    """
+
+    def __init__(self, client: Any, experiment_id: str) -> None:
+        self._client = client
+        self._secret_uri: str = client.tracking_uri
+        self.uri = uri_without_password(self._secret_uri)
+        self.experiment_id = experiment_id
+
+    @classmethod
+    def open(
+        cls, tracking: TrackingConfig, studies_dir: Path, timeout_s: float = OPEN_TIMEOUT_S
+    ) -> "Tracker":
+        """Return the tracker on the configured store; store and experiment are made where missing.
+
+        Safe to call in a thread: 4 s of imports and 3 s of migrations for a new SQLite file.
+
+        Raises:
+            StudyError: the store cannot be reached or written within `timeout_s` seconds.
+        """
+        uri = with_password(resolve_tracking_uri(tracking.uri, studies_dir))
+        shown = uri_without_password(uri)
+        refuse_unusable_store(uri)
+        answer: list[Tracker | BaseException] = []
+
+        def work() -> None:
+            try:
+                answer.append(cls._open(uri, tracking.experiment, studies_dir))
+            except BaseException as error:  # noqa: BLE001 raised again in the calling thread
+                answer.append(error)
+
+        thread = threading.Thread(target=work, name="open-mlflow", daemon=True)
+        thread.start()
+        thread.join(timeout_s)
+        if not answer:
+            raise StudyError(
+                f"MLflow store {shown} did not answer within {timeout_s:g} s;"
+                " check that it runs, or set tracking.uri"
+            )
+        if isinstance(answer[0], BaseException):
+            raise answer[0]
+        return answer[0]
+
+    @classmethod
+    def _open(cls, uri: str, experiment: str, studies_dir: Path) -> "Tracker":
+        keep_mlflow_quiet()
+        with store_errors(uri):
+            from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy: 4 s
+
+            make_sqlite_store(uri)
+            with one_at_a_time(uri, "MLflow's database"):
+                # The registry is unused, but unset it would follow the environment's store.
+                client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            location = artifact_location(uri, studies_dir)
+            experiment_id = find_or_create_experiment(client, experiment, location)
+            return cls(client, experiment_id)
+
+    def start_study(self, name: str, params: Mapping[str, Any], tags: Mapping[str, Any]) -> str:
+        """Return the id of the new parent run of study `name`.
+
+        Args:
+            name: of the study, also of the run.
+            params: flat; what describes the search, such as sampler and budget.
+            tags: such as dataset_checksum, code_version, seed; `ucluster_tune.` is put in front
+                of each, and the study's trials get them too.
+        """
+        own = {**tags, "study": name, "state": "running"}
+        return self._start_run(name, params, _prefixed(own))
+
+    def start_trial(
+        self, study_run_id: str, trial_id: str, hyperparameters: Mapping[str, Any]
+    ) -> str:
+        """Return the id of the new child run of a trial.
+
+        The parent's tags are copied, because MLflow's search looks at one run at a time.
+
+        Args:
+            study_run_id: what `start_study` returned.
+            trial_id: such as "0003".
+            hyperparameters: by dotted path; become MLflow params of the same names.
+        """
+        with store_errors(self._secret_uri):
+            inherited = _study_tags(self._client.get_run(study_run_id))
+        own = _prefixed({"trial": trial_id, "outcome": "running"})
+        own["mlflow.parentRunId"] = study_run_id
+        name = f"{inherited[TAG_PREFIX + 'study']}/{trial_id}"
+        return self._start_run(name, hyperparameters, {**inherited, **own})
+
+    def log_epochs(
+        self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
+    ) -> None:
+        """Send the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
+
+        Beside those of the record, `reference_accuracy`, a flat line in MLflow's charts, and
+        `difference_to_reference`: clustering_accuracy_batched minus the reference. The published
+        81 % is matched within batches of 512 (arXiv:2010.07106), so only the accuracy matched
+        the same way may be held against it.
+
+        A value that is not finite is left out and named in the tag `ucluster_tune.not_finite`:
+        MLflow stores infinity as the largest float, which flattens every chart.
+
+        Args:
+            run_id: of the trial.
+            epochs: EpochRecords as dicts, and when each epoch ended, in Unix milliseconds. The
+                same record sent again with the same time is stored once.
+            reference: accuracy, in (0, 1].
+        """
+        values: list[_Values] = []
+        for record, time_ms in epochs:
+            metrics = {name: record[name] for name in TRACKED_METRICS if name in record}
+            metrics[_REFERENCE] = reference
+            batched = record.get("clustering_accuracy_batched")
+            if batched is not None:
+                metrics["difference_to_reference"] = batched - reference
+            values.append((int(record["epoch"]), time_ms, metrics))
+        for start in range(0, len(values), _EPOCHS_A_CALL):
+            self._log_metrics(run_id, values[start : start + _EPOCHS_A_CALL])
+
+    def logged_epochs(self, run_id: str) -> list[tuple[int, int]]:
+        """Return the epochs whose metrics the run has, with the Unix milliseconds sent."""
+        with store_errors(self._secret_uri):
+            history = self._client.get_metric_history(run_id, _REFERENCE)
+            return [(metric.step, metric.timestamp) for metric in history]
+
+    def study_exists(self, run_id: str) -> bool:
+        """Whether the store holds the run, and it was not deleted."""
+        from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
+
+        with store_errors(self._secret_uri):
+            try:
+                run = self._client.get_run(run_id)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                return False
+            return bool(run.info.lifecycle_stage == "active")
+
+    def find_study(self, study_id: str) -> str | None:
+        """Return the run of the study with this id, None where there is none."""
+        with store_errors(self._secret_uri):
+            found = self._client.search_runs(
+                [self.experiment_id], f"tags.`{TAG_PREFIX}study_id` = '{study_id}'", max_results=1
+            )
+        return str(found[0].info.run_id) if found else None
+
+    def study_says(self, run_id: str, state: str) -> bool:
+        """Whether the study's run was closed with this state."""
+        with store_errors(self._secret_uri):
+            run = self._client.get_run(run_id)
+        said = run.data.tags.get(f"{TAG_PREFIX}state")
+        return bool(run.info.status == _STATUS[state] and said == state)
+
+    def trials(self, study_run_id: str) -> list[TrialRun]:
+        """All runs of the study's trials that were not deleted, the oldest first."""
+        found: list[TrialRun] = []
+        token: str | None = None
+        with store_errors(self._secret_uri):
+            while True:
+                page = self._client.search_runs(
+                    [self.experiment_id],
+                    f"tags.`mlflow.parentRunId` = '{study_run_id}'",
+                    order_by=["attributes.start_time ASC"],
+                    max_results=1000,
+                    page_token=token,
+                )
+                found += [_trial_run(run) for run in page]
+                token = page.token
+                if not token:
+                    return found
+
+    def resume_study(self, run_id: str) -> None:
+        """Mark the run of a study that ended as running again."""
+        self._set_running(run_id, "state")
+
+    def resume_trial(self, run_id: str) -> None:
+        """Mark the run of a trial that ended as running again."""
+        self._set_running(run_id, "outcome")
+
+    def _set_running(self, run_id: str, tag: str) -> None:
+        with store_errors(self._secret_uri):
+            self._client.update_run(run_id, status="RUNNING")
+            self._client.set_tag(run_id, TAG_PREFIX + tag, "running")
+
+    def delete(self, run_id: str) -> None:
+        """Put a run where MLflow keeps deleted ones."""
+        with store_errors(self._secret_uri):
+            self._client.delete_run(run_id)
+
+    def log_artifacts(self, run_id: str, *paths: Path, artifact_path: str | None = None) -> None:
+        """Copy files, and all that is in folders, into the run's artifacts.
+
+        Args:
+            run_id: of a trial or study.
+            paths: files and folders.
+            artifact_path: folder inside the artifacts; their root by default.
+        """
+        with store_errors(self._secret_uri):
+            for path in paths:
+                log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+                log(run_id, str(path), artifact_path)
+
+    def end_trial(
+        self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
+    ) -> None:
+        """Close the run of a trial.
+
+        Args:
+            run_id: of the trial.
+            outcome: complete or stopped_early (MLflow's FINISHED), failed (FAILED),
+                interrupted (KILLED).
+            cause: why it failed or was interrupted; nothing to tell by default.
+            n_epochs: that the run has.
+        """
+        tags = {"outcome": outcome, "cause": cause or "", "epochs": n_epochs}
+        self._end_run(run_id, outcome, tags)
+
+    def end_study(self, run_id: str, state: str, metrics: Mapping[str, Any]) -> None:
+        """Close the parent run.
+
+        Args:
+            run_id: of the study.
+            state: complete (MLflow's FINISHED), failed (FAILED) or interrupted (KILLED).
+            metrics: what the study reached, such as best_test_clustering_accuracy.
+        """
+        self._log_metrics(run_id, [(0, int(time.time() * 1000), metrics)])
+        self._end_run(run_id, state, {"state": state})
+
+    def _start_run(self, name: str, params: Mapping[str, Any], tags: dict[str, str]) -> str:
+        origin = {"mlflow.source.name": "ucluster-tune", "mlflow.source.type": "LOCAL"}
+        user = user_name()
+        if user:
+            origin["mlflow.user"] = user
+        with store_errors(self._secret_uri):
+            run = self._client.create_run(
+                self.experiment_id, tags={**origin, **tags}, run_name=name
+            )
+            run_id: str = run.info.run_id
+        self.add_params(run_id, params)
+        return run_id
+
+    def add_params(self, run_id: str, params: Mapping[str, Any]) -> None:
+        """Give a run params that it lacks: MLflow lets none be changed."""
+        with store_errors(self._secret_uri):
+            from mlflow.entities import Param  # noqa: PLC0415 heavy
+
+            self._client.log_batch(
+                run_id, params=[Param(key, _as_text(value)) for key, value in params.items()]
+            )
+
+    def _log_metrics(self, run_id: str, values: Sequence[_Values]) -> None:
+        with store_errors(self._secret_uri):
+            from mlflow.entities import Metric, RunTag  # noqa: PLC0415 heavy
+
+            sent, left_out = [], []
+            for step, time_ms, metrics in values:
+                finite = {name: float(v) for name, v in metrics.items() if _is_finite(v)}
+                sent += [Metric(name, value, time_ms, step) for name, value in finite.items()]
+                absent = [f"{name}: {metrics[name]}" for name in metrics if name not in finite]
+                left_out += [f"step {step}: {', '.join(absent)}"] if absent else []
+            text = "; ".join(left_out)[:_TAG_LENGTH]
+            tags = [RunTag(TAG_PREFIX + "not_finite", text)] if text else []
+            self._client.log_batch(run_id, metrics=sent, tags=tags)
+
+    def _end_run(self, run_id: str, how: str, tags: Mapping[str, Any]) -> None:
+        status = _STATUS[how]
+        with store_errors(self._secret_uri):
+            from mlflow.entities import RunTag  # noqa: PLC0415 heavy
+
+            self._client.log_batch(
+                run_id, tags=[RunTag(key, value) for key, value in _prefixed(tags).items()]
+            )
+            self._client.set_terminated(run_id, status)
+
+
+def _prefixed(tags: Mapping[str, Any]) -> dict[str, str]:
+    return {TAG_PREFIX + key: _as_text(value)[:_TAG_LENGTH] for key, value in tags.items()}
+
+
+def _study_tags(run: Any) -> dict[str, str]:
+    own = {TAG_PREFIX + key for key in _OWN_TAGS}
+    return {
+        key: value
+        for key, value in run.data.tags.items()
+        if key.startswith(TAG_PREFIX) and key not in own
+    }
+
+
+def _trial_run(run: Any) -> TrialRun:
+    tags = run.data.tags
+    epochs = tags.get(f"{TAG_PREFIX}epochs", "")
+    return TrialRun(
+        run_id=run.info.run_id,
+        trial_id=tags.get(f"{TAG_PREFIX}trial", ""),
+        status=run.info.status,
+        outcome=tags.get(f"{TAG_PREFIX}outcome", ""),
+        epochs=int(epochs) if epochs.isdigit() else None,
+        params=frozenset(run.data.params),
+    )
+
+
+def _as_text(value: Any) -> str:
+    """As YAML writes it, so that a param reads like the search-space file."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, numbers.Real) and math.isfinite(value)
