@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import (
     Event,
     StudyExtended,
@@ -26,7 +27,7 @@ from ucluster_tune.study.folder import refuse_existing
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.knowledge import differences, warm_start_from
 from ucluster_tune.study.lock import DriverLock
-from ucluster_tune.study.paths import StudiesFolder, StudyPaths, replace_file
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import closing_events, find_study, read_study
 
@@ -59,7 +60,7 @@ class StudyToDrive:
         for event in (*self.news, opening):
             journal.append(event)
         if any(isinstance(event, StudyExtended) for event in self.news):
-            replace_file(self.paths.study_yaml, dump_config(self.config))
+            write_whole(self.paths.study_yaml, dump_config(self.config))
         if self.record is not None:
             self.record.apply(opening)
             return self.record

@@ -77,19 +77,6 @@ def check_study_name(name: str) -> str:
     return name
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Write a file that others may read: under a temporary name, then renamed."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def remove_folder(path: Path) -> None:
     """Remove a folder with all that is in it; nothing where there is none."""
     with suppress(FileNotFoundError):
