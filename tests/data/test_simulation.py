@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from ucluster_tune.data.simulation.detector import CHARGED, NEUTRAL_HADRON, PHOTON, Particles
 
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES, massless_momenta
 from ucluster_tune.data.simulation import blocks, collisions, detector, precision, splits
 from ucluster_tune.data.simulation.blocks import BlockRequest, JetBlock, make_block, make_blocks
 from ucluster_tune.data.simulation.collisions import collide, load_generator_library
-from ucluster_tune.data.simulation.detector import CHARGED, NEUTRAL_HADRON, PHOTON, Particles
 from ucluster_tune.data.simulation.jets import JetFinder
 from ucluster_tune.data.simulation.settings import DetectorResolution, SimulationSettings
 from ucluster_tune.errors import DataError, MachineError
