@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, MassCensus
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
-from ucluster_tune.data.format.manifest import Manifest
+from ucluster_tune.data.format.manifest import HLS4ML_SOURCE, Manifest
 from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.hls4ml.jets import (
     NO_CLASS,
@@ -148,7 +148,7 @@ def convert_dataset(
         }
         manifest = writer.finish(
             name=directory.resolve().name,
-            source=f"HLS4ML LHC jets: {origin or source.resolve().name}",
+            source=f"{HLS4ML_SOURCE}: {origin or source.resolve().name}",
             command=command,
             settings=settings,
         )
