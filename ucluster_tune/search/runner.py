@@ -22,6 +22,7 @@ from ucluster_tune.data.making.preparation import plan_preparation
 from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.search.room import Room
 from ucluster_tune.search.session import SearchSetting, Session, mass_baseline
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import (
     Event,
     StudyResumed,
@@ -37,7 +38,6 @@ from ucluster_tune.study.folder import (
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.knowledge import differences, warm_start_from
 from ucluster_tune.study.lock import DriverLock
-from ucluster_tune.study.paths import replace_file
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.resuming import refuse_finished, refuse_other_jets, study_config_of
 from ucluster_tune.study.status import closing_events, find_study, read_study
@@ -156,7 +156,7 @@ def resume_study(
         for event in (*events, resumed):
             journal.append(event)
         if extension is not None:
-            replace_file(paths.study_yaml, dump_config(config))
+            write_whole(paths.study_yaml, dump_config(config))
         setting.say(_what_goes_on(record))
         session = Session(room.config, paths, dataset, journal, record, setting, None)
         session.drive(room, ray)

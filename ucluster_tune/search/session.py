@@ -15,6 +15,7 @@ from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.room import Room
 from ucluster_tune.search.tuning import Say, run_trials
+from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
 from ucluster_tune.study.journal import StudyJournal, read_events
@@ -31,7 +32,6 @@ from ucluster_tune.tracking.mlflow.tracked_study import (
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.baselines import kmeans_mass
-from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
 from ucluster_tune.trial.evaluate import evaluate_checkpoint
 from ucluster_tune.trial.failures import in_one_line
 

@@ -4,7 +4,7 @@ Knows nothing of files. `epoch.record` is the training layer's EpochRecord as a 
 that are not finite become null.
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ FinalState = Literal["interrupted", "complete", "failed"]
 
 def utc_now() -> str:
     """Return the time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Event(BaseModel):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import (
     EpochEnded,

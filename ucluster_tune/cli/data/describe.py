@@ -9,7 +9,8 @@ import click
 
 from ucluster_tune.cli.data.jet_options import ClassList, progress_bar
 from ucluster_tune.cli.data.local_path import LocalPath
-from ucluster_tune.cli.data.picture_file import refuse_unwritable
+from ucluster_tune.errors import MachineError
+from ucluster_tune.storage.whole_files import refuse_unwritable
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -78,7 +79,7 @@ def describe(
         raise click.BadParameter(f"{plot} must end in .png", param_hint="'--plot'")
 
     if plot is not None:
-        refuse_unwritable(plot)
+        refuse_unwritable(plot, MachineError)
     from ucluster_tune.data.format.manifest import read_manifest
     from ucluster_tune.data.reading.description import describe_dataset
     from ucluster_tune.errors import DataError

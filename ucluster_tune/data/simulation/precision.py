@@ -12,7 +12,7 @@ FLOAT32_BITS: Final = 24
 def round_significand(
     values: npt.NDArray[np.float32], significant_bits: int
 ) -> npt.NDArray[np.float32]:
-    """Return finite float32 values, rounded to so many significant bits in [2, 24].
+    """Return finite float32 values, rounded to so many significant bits, from 2 to 24.
 
     >>> round_significand(np.array([3.14159265], dtype=np.float32), 8).tolist()
     [3.140625]
