@@ -99,6 +99,8 @@ class NetworkSteps:
             first_neighbors=tf.TensorSpec([None, config.model.n_neighbors], tf.int32),
             dense_rows=tf.TensorSpec([None, None], tf.int32),
             dense_columns=tf.TensorSpec([None, None], tf.int32),
+            starts=tf.TensorSpec([None], tf.int32),
+            n_padded=tf.TensorSpec([None], tf.int32),
             mass_bin=tf.TensorSpec([None], tf.int32),
         )
         scalar = tf.TensorSpec([], dtype)
