@@ -45,8 +45,8 @@ from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_m
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.trial.checkpointed import CheckpointedTraining
-from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.training_run import TrainingRun
+from ucluster_tune.trial.training_task import TrainingTask
 
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 _MLFLOW_TIMEOUT_S = 60.0
@@ -139,10 +139,12 @@ class Trial:
         self._begin_s = time.perf_counter() - began
         assert isinstance(config, dict)
         self._trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
-        self._training = CheckpointedTraining(
-            TrialConfig(**config["trial_config"]),
-            TrialFiles.at(config["trial_folder"]),
-            books.driver.config.objective,
+        self._training = TrainingRun(
+            TrainingTask(
+                TrialConfig(**config["trial_config"]),
+                config["trial_folder"],
+                books.driver.config.objective,
+            ),
             OneWorker(),
         )
         self._n_kept = 0

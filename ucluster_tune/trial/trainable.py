@@ -20,6 +20,7 @@ from ucluster_tune.config.study import FailuresConfig, ObjectiveConfig, Resource
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.trial.failures import NodeLostError, kind_of
 from ucluster_tune.trial.processes.workers import HorovodWorkers
+from ucluster_tune.trial.training_task import TrainingTask
 
 FAILURE = "failure"  # of a result: why the trial ends with it
 FAILURE_KIND = "failure_kind"  # beside it, as `trial.failures` names the kind
@@ -44,10 +45,12 @@ class UClusterTrainable(tune.Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take in the configuration; the workers are started by the first step."""
-        self._trial_config = TrialConfig(**config["trial_config"])
-        self._trial_folder = config["trial_folder"]
+        self._task = TrainingTask(
+            TrialConfig(**config["trial_config"]),
+            config["trial_folder"],
+            ObjectiveConfig(**config["objective"]),
+        )
         self._resources = ResourcesConfig(**config["resources"])
-        self._objective = ObjectiveConfig(**config["objective"])
         max_retries = FailuresConfig(**config["failures"]).max_retries
         self._max_retries = max_retries - config.get(N_RETRIES, 0)
         self._retries: list[str] = []
@@ -77,12 +80,9 @@ class UClusterTrainable(tune.Trainable):
         extra: dict[str, Any] = {}
         record: dict[str, Any] | None = None
         if self._workers is None:
-            workers = HorovodWorkers(
-                self._trial_config, self._trial_folder, self._resources, self._objective
-            )
-            workers.start()
-            self._workers = workers
-            restored = workers.restored()
+            self._workers = HorovodWorkers(self._resources, self._task.folder)
+            self._workers.start()
+            restored = self._workers.begin(self._task)
             record = restored[-1] if restored else None
             extra = {
                 RESTORED_EPOCH: record["epoch"] if record else 0,
@@ -90,7 +90,7 @@ class UClusterTrainable(tune.Trainable):
             }
         if record is None:
             record = self._workers.run_epoch()
-        is_last = record["epoch"] >= self._trial_config.training.n_epochs
+        is_last = record["epoch"] >= self._task.config.training.n_epochs
         return self._told({**record, **extra}, is_last)
 
     def _told(self, result: dict[str, Any], is_last: bool) -> dict[str, Any]:
