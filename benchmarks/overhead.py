@@ -35,9 +35,10 @@ from ucluster_tune.report.pictures import draw_trial_pictures
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import StudyStarted
 from ucluster_tune.study.journal import StudyJournal
-from ucluster_tune.study.paths import StudiesFolder, replace_file
+from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.stores import DashboardFile
 from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
@@ -84,7 +85,7 @@ class Books:
     def __init__(self, config: StudyConfig, folder: StudiesFolder) -> None:
         paths = folder.study("overhead")
         paths.trials.mkdir(parents=True)
-        replace_file(paths.study_yaml, "name: overhead\n")
+        write_whole(paths.study_yaml, "name: overhead\n")
         tracker = WatchedTracker.open(TrackingConfig(), folder.root)
         assert isinstance(tracker, WatchedTracker)
         started = StudyStarted(

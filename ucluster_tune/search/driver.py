@@ -8,7 +8,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ray import tune
@@ -20,6 +20,7 @@ from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError
 from ucluster_tune.search.process_loss import failure_of
+from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -34,9 +35,8 @@ from ucluster_tune.study.events import (
 )
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.observers import Observer
-from ucluster_tune.study.paths import StudyPaths, replace_file
+from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord, TrialState, seconds_between
-from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import RECORD_FIELDS, SPEED_FIELDS
 from ucluster_tune.trial.failures import FAILURE_KINDS, in_one_line, kind_of, same_cause
 from ucluster_tune.trial.processes.nodes import living_node_ids
@@ -104,7 +104,7 @@ class StudyDriver(tune.Callback):
         """Return whether the budget has another trial, when so many have begun."""
         if self.record.until is None:
             return n_begun < self.record.n_trials
-        return datetime.now(timezone.utc) < datetime.fromisoformat(self.record.until)
+        return datetime.now(UTC) < datetime.fromisoformat(self.record.until)
 
     def tell_start(self) -> None:
         """Tell the observers that the study began."""
@@ -150,7 +150,7 @@ class StudyDriver(tune.Callback):
             return None
         try:
             files.root.mkdir(parents=True, exist_ok=True)
-            replace_file(files.config, dump_config(study_of_one(self.config, config)))
+            write_whole(files.config, dump_config(study_of_one(self.config, config)))
         except OSError as error:
             raise self.end_for(cannot_be_written(files.config, error)) from error
         return {

@@ -12,12 +12,12 @@ import numpy as np
 
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.reading.dataset import open_dataset
+from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
-from ucluster_tune.trial.places import PATIENCE_S
 from ucluster_tune.trial.training_task import TrainingTask
 
 _LOGGER = logging.getLogger(__name__)

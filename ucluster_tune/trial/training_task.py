@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 
 OnStep = Callable[[int, int], None]

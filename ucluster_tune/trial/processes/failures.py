@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import ray
 
 from ucluster_tune.errors import CheckpointError, TrialError, UClusterTuneError
-from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
+from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     ConnectionLostError,
     OutOfMemoryError,

@@ -11,9 +11,10 @@ from typing import Any
 
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import MachineError
+from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.trial.files import TrialFiles
-from ucluster_tune.trial.places import PATIENCE_S
 from ucluster_tune.trial.processes.failures import told_by_type
+from ucluster_tune.trial.processes.host import unresolved_name
 from ucluster_tune.trial.processes.log import ProcessLog
 from ucluster_tune.trial.training_task import TrainingTask
 
@@ -87,11 +88,10 @@ class HorovodWorker:
 
 def refuse_unresolved_host() -> None:
     """Raise MachineError where the host cannot resolve its own name: Gloo would crash there."""
-    host = socket.gethostname()
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
+    fault = unresolved_name()
+    if fault is not None:
+        host = socket.gethostname()
         raise MachineError(
-            f"host {host!r} cannot resolve its own name ({error}): Horovod needs that;"
+            f"host {host!r} cannot resolve its own name ({fault}): Horovod needs that;"
             f" add the line `127.0.1.1 {host}` to /etc/hosts"
-        ) from error
+        )
