@@ -190,8 +190,7 @@ def closed_rendezvous(workers):
 
     def close():
         while not is_over.wait(0.01):
-            adapter = getattr(workers._executor, "adapter", None)
-            rendezvous = getattr(getattr(adapter, "coordinator", None), "rendezvous", None)
+            rendezvous = getattr(workers._executor, "rendezvous", None)
             server = getattr(rendezvous, "_httpd", None)
             if server is not None and server not in servers:
                 server.shutdown()

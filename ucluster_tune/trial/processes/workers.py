@@ -3,7 +3,7 @@
 The processes are apart from the training in them: they can be given another one after it. Three
 habits of RayExecutor are mended here: its start waits without limit, its shutdown leaves the
 workers alive, and when one worker fails the others wait for it for ever. A fourth, that it listens
-on every address, is mended in `trial.processes.network`.
+on every address, is mended in `trial.processes.horovod_internals`.
 """
 
 import logging
@@ -28,7 +28,7 @@ from ucluster_tune.trial.failures import (
     WorkerSilentError,
 )
 from ucluster_tune.trial.processes.failures import failure_of_call
-from ucluster_tune.trial.processes.network import PrivateExecutor, use_own_interface
+from ucluster_tune.trial.processes.horovod_internals import PrivateExecutor, use_own_interface
 from ucluster_tune.trial.processes.nodes import VERDICT_TIMEOUT_S, lost_nodes, nodes_of_this_trial
 from ucluster_tune.trial.processes.worker import HorovodWorker
 from ucluster_tune.trial.training_task import TrainingTask, n_threads
@@ -132,7 +132,7 @@ class HorovodWorkers:
             TrialError: as `run_epoch` does.
         """
         assert self._executor is not None, "the workers were not started"
-        references = [actor.execute.remote(function) for actor in self._executor.adapter.workers]
+        references = self._executor.ask(function)
         try:
             with self._lost_nodes_told():
                 return _collect(references, limit_s, what)
@@ -146,13 +146,8 @@ class HorovodWorkers:
         if executor is None:
             return
         actors = self._kill_actors(executor)
-        adapter = getattr(executor, "adapter", None)
-        rendezvous = getattr(getattr(adapter, "coordinator", None), "rendezvous", None)
-        if rendezvous is not None:
-            rendezvous.stop()
-        if adapter is not None:
-            executor.shutdown()
-        _wait_until_dead(actors)
+        executor.close()
+        _wait_until_dead(executor, actors)
 
     def _kill_actors(self, executor: PrivateExecutor) -> list[Any]:
         """Kill what was started, and what a start that was given up still adds until it ends."""
@@ -160,10 +155,7 @@ class HorovodWorkers:
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         while True:
             starts = start is not None and start.is_alive()
-            strategy = getattr(
-                getattr(executor, "adapter", None), "strategy", None
-            )  # knows them first
-            actors = list(getattr(strategy, "workers", None) or [])
+            actors = executor.begun()
             for actor in actors:
                 ray.kill(actor, no_restart=True)
             if start is None or not starts:
@@ -193,11 +185,9 @@ class HorovodWorkers:
             "OMP_NUM_THREADS": str(n_threads(resources)),
         }
         self._wait_for_start(lambda: executor.start(extra_env_vars=environment), limit_s)
-        actors = executor.adapter.workers
-        references = [actor.execute.remote(use_own_interface) for actor in actors]
-        _collect(references, limit_s, "the workers to tell their network interfaces")
-        arguments = [resources, self._log_folder]
-        references = [actor.start_executable.remote(HorovodWorker, arguments) for actor in actors]
+        what = "the workers to tell their network interfaces"
+        _collect(executor.ask(use_own_interface), limit_s, what)
+        references = executor.make(HorovodWorker, resources, self._log_folder)
         _collect(references, limit_s, "the workers to find each other")
 
     def _wait_for_start(self, function: Callable[[], None], limit_s: float) -> None:
@@ -275,13 +265,13 @@ def _failure(reference: Any, rank: int) -> UClusterTuneError | None:
     return None
 
 
-def _wait_until_dead(actors: list[Any]) -> None:
+def _wait_until_dead(executor: PrivateExecutor, actors: list[Any]) -> None:
     """Wait until no actor answers any more."""
     deadline = time.monotonic() + _KILL_TIMEOUT_S
     for actor in actors:
         left = max(0.1, deadline - time.monotonic())
         try:
-            ray.get(actor.hostname.remote(), timeout=left)
+            ray.get(executor.ping(actor), timeout=left)
         except ray.exceptions.RayError:
             continue
         _LOGGER.warning("a worker still answers after it was killed")
