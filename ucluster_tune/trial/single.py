@@ -14,6 +14,7 @@ from ucluster_tune.config.study import (
     TrackingConfig,
 )
 from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.files import TrialFiles
 
 OnStep = Callable[[int, int], None]
@@ -41,7 +42,7 @@ def study_of_one(study: StudyConfig, config: TrialConfig) -> StudyConfig:
     )
 
 
-def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterator[dict[str, Any]]:
+def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterator[EpochRecord]:
     """Yield the record of each epoch that is left to run, trained in this process."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
@@ -58,7 +59,7 @@ def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterat
         yield training.run_epoch(on_step)
 
 
-def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[dict[str, Any]]:
+def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[EpochRecord]:
     """Yield the same, trained by Horovod workers in a Ray that was started."""
     from ucluster_tune.trial.processes.workers import HorovodWorkers  # noqa: PLC0415  # Ray and Horovod
 
@@ -67,7 +68,7 @@ def train_with_workers(study: StudyConfig, files: TrialFiles) -> Iterator[dict[s
     workers.start()
     try:
         restored = workers.restored()
-        for _ in range(restored[-1]["epoch"] if restored else 0, config.training.n_epochs):
+        for _ in range(restored[-1].epoch if restored else 0, config.training.n_epochs):
             yield workers.run_epoch()
     finally:
         workers.kill()

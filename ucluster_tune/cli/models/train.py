@@ -109,6 +109,6 @@ def _train(study: StudyConfig, out: Path) -> None:
     newest, _ = files.newest_checkpoint()
     if newest is None or newest.best is None:
         raise TrainingError(f"{out}: no epoch gave a number for {study.objective.metric}")
-    checkpoint = files.checkpoint(newest.best["epoch"])
+    checkpoint = files.checkpoint(newest.best.epoch)
     test = measure_on_test(study, checkpoint)
     click.echo(training_summary(newest.best, test, study, str(checkpoint)))

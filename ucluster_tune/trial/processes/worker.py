@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ucluster_tune.config.study import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.files import TrialFiles
 from ucluster_tune.trial.places import PATIENCE_S
 
@@ -82,7 +83,7 @@ class TrainingWorker:
             TrialConfig(**config), files, ObjectiveConfig(**objective), group
         )
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> EpochRecord:
         """Return the record of the next epoch."""
         try:
             record = self._training.run_epoch()
@@ -92,7 +93,7 @@ class TrainingWorker:
         self._log.wake()
         return record
 
-    def restored(self) -> list[dict[str, Any]]:
+    def restored(self) -> list[EpochRecord]:
         """Return the records up to the epoch whose checkpoint the worker started from."""
         return self._training.restored
 

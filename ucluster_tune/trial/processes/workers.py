@@ -20,6 +20,7 @@ from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, MachineError, TrialError, UClusterTuneError
 from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     NODE_LOST,
     NodeLostError,
@@ -104,7 +105,7 @@ class HorovodWorkers:
                 self.kill()
                 raise
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> EpochRecord:
         """Return rank 0's record of the next epoch.
 
         Raises:
@@ -117,7 +118,7 @@ class HorovodWorkers:
         )
         return records[0]
 
-    def restored(self) -> list[dict[str, Any]]:
+    def restored(self) -> list[EpochRecord]:
         """Return the last records up to the epoch whose checkpoint the workers started from."""
         limit_s = self._resources.start_timeout_s
         return self._on_all(lambda worker: worker.restored(), limit_s, "the workers")[0]
