@@ -37,10 +37,11 @@ from ucluster_tune.search.listener import TuneListener
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.suggestions import Suggestions
 from ucluster_tune.search.verdicts import Verdicts
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import StudyStarted
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.keeper import RecordKeeper
-from ucluster_tune.study.paths import StudiesFolder, replace_file
+from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.copy import DashboardCopy
 from ucluster_tune.tracking.dashboards.stores import DashboardFile
@@ -88,7 +89,7 @@ class Books:
     def __init__(self, config: StudyConfig, folder: StudiesFolder) -> None:
         paths = folder.study("overhead")
         paths.trials.mkdir(parents=True)
-        replace_file(paths.study_yaml, "name: overhead\n")
+        write_whole(paths.study_yaml, "name: overhead\n")
         tracker = WatchedTracker.open(TrackingConfig(), folder.root)
         assert isinstance(tracker, WatchedTracker)
         started = StudyStarted(

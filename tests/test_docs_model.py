@@ -14,11 +14,11 @@ from tests.models.test_published import made_up_arrays, save_with_saver
 from tests.small_datasets import write_jets
 from tests.small_study import command, environment
 from tests.study_events import four_trials
+from tests.training.small_training import write_checkpoint
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.training.checkpoint import write_checkpoint
 
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
 COMMANDS = re.findall(r"^ucluster-tune .*$", DOCUMENT, re.MULTILINE)

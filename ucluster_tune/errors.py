@@ -7,6 +7,7 @@
     │   └── UnreachableError         a storage does not answer, and may do so later
     ├── ModelError           weights that do not fit the network
     ├── CheckpointError      a checkpoint: damaged, not ours, not writable
+    │   └── BucketError              a bucket cannot be used now; its contents may be whole
     ├── TrainingError        training went wrong
     │   ├── NonFiniteLossError       a loss is NaN or infinite
     │   └── CollapsedEmbeddingError  all jets are one point, for good
@@ -62,6 +63,10 @@ class ModelError(UClusterTuneError):
 
 class CheckpointError(UClusterTuneError):
     """A checkpoint cannot be written or read."""
+
+
+class BucketError(CheckpointError):
+    """A bucket cannot be used now; what lies in it may be whole all the same."""
 
 
 class TrainingError(UClusterTuneError):

@@ -104,7 +104,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     deadline = time.monotonic() + 60
-    while not list(tmp_path.glob(".out.partial-*/scratch/mixing/*")):
+    while not list(tmp_path.glob(".out.part-*/scratch/mixing/*")):
         assert time.monotonic() < deadline
         assert process.poll() is None
         time.sleep(0.01)

@@ -78,7 +78,7 @@ def test_spectra_are_drawn(jets, tmp_path):
 def test_a_picture_that_cannot_be_written_is_an_error(jets, tmp_path):
     result = describe(jets, "--plot", tmp_path / "nowhere" / "jets.png")
     assert result.exit_code == 1
-    assert "cannot write the picture: No such file or directory" in result.stderr
+    assert "cannot be written: No such file or directory" in result.stderr
     assert "checking and reading" not in result.stderr, "told before anything is computed"
     result = describe(jets, "--plot", tmp_path / "jets.pdf")
     assert result.exit_code == 2

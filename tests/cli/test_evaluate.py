@@ -380,7 +380,7 @@ def test_the_confusion_matrix_is_drawn(model, jets, tmp_path, name):
 def test_where_no_picture_can_be_drawn_nothing_is_computed(model, jets):
     result = run(model, jets, "--plot", "/sys/x.png")
     assert result.exit_code == 1
-    assert result.stderr.startswith("Error: /sys/x.png: cannot write the picture: ")
+    assert result.stderr.startswith("Error: /sys/x.png: cannot be written: ")
     assert "evaluating" not in result.stderr
 
 
@@ -392,7 +392,7 @@ def test_a_picture_that_fails_takes_no_numbers_with_it(model, jets, tmp_path, mo
     result = run(model, jets, "--json", "--plot", tmp_path / "x.png")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["jets"]["passed"] == 60
-    assert "x.png: cannot write the picture: No space left on device" in result.stderr
+    assert "x.png: cannot be written: No space left on device" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -404,7 +404,7 @@ def test_a_picture_that_fails_takes_no_numbers_with_it(model, jets, tmp_path, mo
         (("--classes", "g"), 1, "none of 60 jets passes g with"),
         (("--classes", "b"), 2, "'b' is no class"),
         (("--plot", "confusion.gif"), 2, "must end in one of .png, .pdf, .svg"),
-        (("--plot", "no/such/folder/confusion.png"), 1, "cannot write the picture: No such"),
+        (("--plot", "no/such/folder/confusion.png"), 1, "cannot be written: No such"),
         (("--bootstrap", 1), 2, "not in the range"),
         (("--split", "holdout"), 2, "'holdout' is not one of"),
         (("--mass-min", "nan"), 2, "not a number"),

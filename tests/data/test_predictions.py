@@ -63,7 +63,7 @@ def test_nothing_is_overwritten(tmp_path):
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with (
-        pytest.raises(MachineError, match="cannot write the prediction: "),
+        pytest.raises(MachineError, match=r"clusters\.parquet: cannot be written: "),
         PredictionWriter(tmp_path / "file" / "clusters.parquet", SCHEMA),
     ):
         pass
@@ -72,7 +72,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 def test_a_full_disk_is_told(tmp_path, monkeypatch):
     """The temporary file leads to a device that is always full."""
     monkeypatch.setattr("secrets.token_hex", lambda n: "full")
-    (tmp_path / ".clusters.parquet.part-full").symlink_to("/dev/full")
+    (tmp_path / ".clusters.part-full.parquet").symlink_to("/dev/full")
     with (
         pytest.raises(MachineError, match="No space left on device; free some space"),
         PredictionWriter(tmp_path / "clusters.parquet", SCHEMA) as writer,

@@ -102,7 +102,7 @@ def test_a_file_in_the_way_is_named(tmp_path):
 
 def test_a_parent_that_is_a_file_is_an_error_of_the_machine(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(MachineError, match=r"cannot write the data set.*choose another folder"):
+    with pytest.raises(MachineError, match=r"jets: cannot be written.*choose a folder that can"):
         check_target(tmp_path / "file" / "jets")
 
 
@@ -137,8 +137,8 @@ def test_a_write_that_hits_a_limit_leaves_nothing_behind(tmp_path):
     ("number", "step"),
     [
         (errno.ENOSPC, "No space left on device; free some space"),
-        (errno.EACCES, "Permission denied; choose a folder that you may write to"),
-        (errno.EIO, "Input/output error; choose another folder"),
+        (errno.EACCES, "Permission denied; choose a folder that can"),
+        (errno.EIO, "Input/output error; choose a folder that can"),
     ],
 )
 def test_failures_of_the_disk_say_what_to_do(tmp_path, monkeypatch, number, step):

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.training.small_training import MODEL, small_config
+from tests.training.small_training import MODEL, small_config, write_checkpoint
 from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.models.opening import open_model
 from ucluster_tune.models.saved import write_model
-from ucluster_tune.training.checkpoint import Checkpoint, write_checkpoint
+from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.trial.files import TrialFiles
 
 NETWORK = build_abcnet(MODEL)

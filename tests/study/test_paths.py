@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.paths import StudiesFolder, replace_file, studies_folder
+from ucluster_tune.storage.whole_files import write_whole
+from ucluster_tune.study.paths import StudiesFolder, studies_folder
 
 
 @pytest.mark.parametrize(
@@ -11,7 +12,7 @@ from ucluster_tune.study.paths import StudiesFolder, replace_file, studies_folde
     ["", ".", "..", "../x", "/etc", "a/b", "a\\b", ".hidden", "-x", "a b", "x\n", "é", "a" * 300],
 )
 def test_names_that_are_no_plain_folder_name_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StudyError, match="cannot name a study") as caught:
+    with pytest.raises(StudyError, match="the name of a study must") as caught:
         StudiesFolder(tmp_path).study(name)
     assert len(str(caught.value)) < 300
 
@@ -53,7 +54,7 @@ def test_only_folders_with_a_study_inside_are_listed(tmp_path: Path) -> None:
 
 def test_replaced_file_is_old_or_new_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
     target = tmp_path / "best.yaml"
-    replace_file(target, "old")
-    replace_file(target, "new")
+    write_whole(target, "old")
+    write_whole(target, "new")
     assert target.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["best.yaml"]

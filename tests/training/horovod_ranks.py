@@ -91,7 +91,7 @@ def _wait(processes: "Sequence[subprocess.Popen[bytes]]", folder: Path, limit_s:
 
 def main(folder: Path) -> None:
     """Be one rank."""
-    from ucluster_tune.training.checkpoint import write_checkpoint
+    from tests.training.small_training import write_checkpoint
     from ucluster_tune.training.group import HorovodGroup
 
     group = HorovodGroup()

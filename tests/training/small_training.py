@@ -5,7 +5,7 @@ from typing import Any
 
 from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from ucluster_tune.data.reading.dataset import open_dataset
-from ucluster_tune.training.checkpoint import Checkpoint
+from ucluster_tune.training.checkpoint import Checkpoint, checkpoint_contents
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.training.trainer import Trainer
@@ -19,6 +19,11 @@ MODEL = ModelConfig(
     head_widths=(6, 6),
 )
 TIMES = ("seconds", "jets_per_second")
+
+
+def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(checkpoint_contents(checkpoint))
 
 
 def small_config(

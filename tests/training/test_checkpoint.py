@@ -14,12 +14,17 @@ import numpy as np
 import pytest
 
 from ucluster_tune.errors import CheckpointError
+from ucluster_tune.storage.folders import DiskFolder
 from ucluster_tune.training.checkpoint import (
     Checkpoint,
+    checkpoint_contents,
     read_checkpoint,
-    write_checkpoint,
-    write_whole,
 )
+
+
+def write_checkpoint(checkpoint, path):
+    DiskFolder(path.parent).write(path.name, checkpoint_contents(checkpoint))
+
 
 ARRAYS = ("parameters", "averages", "first_moment", "second_moment")
 
@@ -171,10 +176,10 @@ def test_a_write_that_stops_half_way_leaves_the_old_file(path):
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
-def test_full_disk_is_told_with_the_way_out(tmp_path):
+def test_full_disk_is_told_with_the_way_out(tmp_path, monkeypatch):
     """The temporary file leads to a device that is always full."""
-    temporary = tmp_path / ".epoch.ckpt.part"
-    temporary.symlink_to("/dev/full")
+    monkeypatch.setattr("secrets.token_hex", lambda n: "full")
+    (tmp_path / ".epoch.part-full.ckpt").symlink_to("/dev/full")
     with pytest.raises(CheckpointError, match="No space left on device; free some space"):
-        write_whole(tmp_path / "epoch.ckpt", b"contents")
+        write_checkpoint(make_checkpoint(), tmp_path / "epoch.ckpt")
     assert list(tmp_path.iterdir()) == []

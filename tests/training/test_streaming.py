@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 
 from tests.small_datasets import write_jets
-from tests.training.small_training import make_trainer, small_config, train, without_times
+from tests.training.small_training import (
+    make_trainer,
+    small_config,
+    train,
+    without_times,
+    write_checkpoint,
+)
 from ucluster_tune.errors import DataError, NonFiniteLossError
-from ucluster_tune.training.checkpoint import read_checkpoint, write_checkpoint
+from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.training.group import OneWorker
 
 VECTORS = ("parameters", "averages", "first_moment", "second_moment")

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from tests.small_datasets import write_jets
-from tests.training.small_training import MODEL, make_trainer, small_config, train, without_times
+from tests.training.small_training import (
+    MODEL,
+    make_trainer,
+    small_config,
+    train,
+    without_times,
+    write_checkpoint,
+)
 from ucluster_tune.errors import (
     CheckpointError,
     CollapsedEmbeddingError,
@@ -16,7 +23,7 @@ from ucluster_tune.errors import (
     TrainingError,
 )
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
-from ucluster_tune.training.checkpoint import read_checkpoint, write_checkpoint
+from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.training.group import OneWorker
 
 VECTORS = ("parameters", "averages", "first_moment", "second_moment")

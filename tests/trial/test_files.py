@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ucluster_tune.config.study import ObjectiveConfig
-from ucluster_tune.training.checkpoint import Checkpoint, write_checkpoint
+from tests.training.small_training import write_checkpoint
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.record import EpochRecord, best_record
 from ucluster_tune.trial.files import TrialFiles
 

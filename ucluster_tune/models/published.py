@@ -4,9 +4,7 @@ All variables of the published training are kept: weights, among them those that
 batch-norm averages, Adam's moments and its two powers, and the counter of steps.
 """
 
-import os
 import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -32,6 +30,7 @@ from ucluster_tune.models.saved import (
     refuse_existing,
 )
 from ucluster_tune.storage.arrays import FloatArray
+from ucluster_tune.storage.whole_files import beside, publish
 
 STEP_COUNTER: Final = "Variable"
 _ENDINGS: Final = ("/Adam", "/Adam_1")
@@ -142,7 +141,7 @@ def write_published(model: SavedModel, path: Path) -> int:
     refuse_existing(target)
     for suffix in PUBLISHED_SUFFIXES[:2]:
         refuse_existing(target.with_name(target.name + suffix))
-    temporary = target.with_name(f".{target.name}.part-{secrets.token_hex(4)}")
+    temporary = beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         # TensorFlow's own error of a folder that cannot be written is for its developers.
@@ -150,9 +149,7 @@ def write_published(model: SavedModel, path: Path) -> int:
         _save(temporary, variables)
         for suffix in reversed(PUBLISHED_SUFFIXES[:2]):  # the index last: it makes the checkpoint
             file = temporary.with_name(temporary.name + suffix)
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-            file.replace(target.with_name(target.name + suffix))
+            publish(file, target.with_name(target.name + suffix))
     except (OSError, tf.errors.OpError) as error:
         reason = _reason(error)
         raise CheckpointError(

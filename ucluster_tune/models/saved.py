@@ -5,12 +5,8 @@
 trained on, Adam's `first_moment` and `second_moment`. Nothing is ever unpickled.
 """
 
-import errno
 import hashlib
 import json
-import os
-import secrets
-import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +18,7 @@ from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, 
 from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.storage.arrays import FloatArray, read_archive, write_archive
+from ucluster_tune.storage.whole_files import cannot_be_read, explained, whole
 from ucluster_tune.training.checkpoint import Checkpoint
 
 FORMAT: Final = "ucluster-tune model"
@@ -114,7 +111,12 @@ def write_model(model: SavedModel, folder: Path) -> None:
         },
     }
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
-    _write_folder(target, {WEIGHTS_NPZ: weights, MODEL_JSON: text.encode()})
+    with explained(target, CheckpointError):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with whole(target) as staging:
+            staging.mkdir()
+            (staging / WEIGHTS_NPZ).write_bytes(weights)
+            (staging / MODEL_JSON).write_text(text, encoding="utf-8")
 
 
 def read_model(folder: Path) -> SavedModel:
@@ -258,31 +260,4 @@ def _read(path: Path, n_most: int = -1) -> bytes:
         with path.open("rb") as stream:
             return stream.read(n_most)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
-
-
-def _write_folder(target: Path, files: dict[str, bytes]) -> None:
-    """Write files to a temporary folder beside the target, and rename it when it is complete."""
-    staging = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        staging.mkdir()
-        try:
-            for name, contents in files.items():
-                with (staging / name).open("wb") as stream:
-                    stream.write(contents)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-            staging.rename(target)
-        except BaseException:  # an interrupt leaves nothing behind either
-            shutil.rmtree(staging, ignore_errors=True)
-            raise
-    except OSError as error:
-        remedy = (
-            "free some space"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT)
-            else "choose a folder that can be written"
-        )
-        raise CheckpointError(
-            f"{target}: cannot be written: {error.strerror}; {remedy}"
-        ) from error
+        raise CheckpointError(cannot_be_read(path, error)) from error

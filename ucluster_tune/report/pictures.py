@@ -5,7 +5,6 @@ Draws through Matplotlib's objects with the Agg backend, so that no global state
 is needed.
 """
 
-import os
 import re
 import zipfile
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from ucluster_tune.errors import StudyError
 from ucluster_tune.report.projections import Projection, project
+from ucluster_tune.storage.whole_files import whole
 
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
@@ -270,10 +270,5 @@ def _label(class_name: str) -> str:
 
 
 def _save(figure: Any, path: Path) -> None:
-    """Write the picture under a temporary name, then rename it."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
+    with whole(path) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import numpy as np
 from ucluster_tune.data.reading.description import SPECTRA, UNLABELLED, DatasetDescription
 from ucluster_tune.errors import MachineError
 from ucluster_tune.report.pictures import CLASS_LABELS, DOTS_PER_INCH, OTHERS_COLOR, PALETTE
+from ucluster_tune.storage.whole_files import explained, whole
 
 AXIS_LABELS = {
     "mass_gev": "jet mass (GeV)",
@@ -45,16 +46,8 @@ def draw_spectra(description: DatasetDescription, path: Path) -> None:
     )
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        figure.savefig(partial, dpi=DOTS_PER_INCH, format="png")
-        partial.replace(path)
-    except OSError as error:
-        raise MachineError(
-            f"{path}: cannot write the picture: {error.strerror or error}; choose another file"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+    with explained(path, MachineError), whole(path) as temporary:
+        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")
 
 
 def _draw(axis: Any, name: str, description: DatasetDescription) -> None:

@@ -6,16 +6,18 @@ whoever has to know follows the record: see `study.keeper`.
 
 import logging
 from collections import Counter
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.one_trial import study_of_one
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
 from ucluster_tune.search.samplers.asking import Suggestion
 from ucluster_tune.search.schedulers import build_judge
 from ucluster_tune.search.schedulers.decision import Decision, verdict_so_far
+from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.events import (
     EpochEnded,
     FinalOutcome,
@@ -27,9 +29,8 @@ from ucluster_tune.study.events import (
     utc_now,
 )
 from ucluster_tune.study.keeper import RecordKeeper
-from ucluster_tune.study.paths import StudyPaths, replace_file
+from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import TrialState, seconds_between
-from ucluster_tune.training.checkpoint import cannot_be_written
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     FAILURE_KINDS,
@@ -38,7 +39,6 @@ from ucluster_tune.trial.failures import (
     kind_of,
     same_cause,
 )
-from ucluster_tune.trial.single import study_of_one
 from ucluster_tune.trial.trainable import ResultNote
 
 _LOGGER = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ class StudyDriver:
         """Return whether the budget has another trial, when so many have begun."""
         if self.record.until is None:
             return n_begun < self.record.n_trials
-        return datetime.now(timezone.utc) < datetime.fromisoformat(self.record.until)
+        return datetime.now(UTC) < datetime.fromisoformat(self.record.until)
 
     def begin_trial(self, trial_id: str, suggestion: Suggestion) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""
@@ -107,7 +107,7 @@ class StudyDriver:
             return None
         try:
             files.root.mkdir(parents=True, exist_ok=True)
-            replace_file(files.config, dump_config(study_of_one(self.config, config)))
+            write_whole(files.config, dump_config(study_of_one(self.config, config)))
         except OSError as error:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {

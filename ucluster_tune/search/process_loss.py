@@ -8,7 +8,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.tune.experiment import Trial
 
 from ucluster_tune.errors import CheckpointError, UClusterTuneError
-from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
+from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     NODE_LOST,
     NodeLostError,

@@ -7,14 +7,15 @@ from pathlib import Path
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import Event
 from ucluster_tune.study.folder import best_config, log_to_study
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.lock import DriverLock
-from ucluster_tune.study.paths import StudiesFolder, StudyPaths, replace_file
+from ucluster_tune.study.opening import study_config_of
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.resuming import study_config_of
 from ucluster_tune.study.status import closing_events
 from ucluster_tune.tracking.dashboards.copy import DashboardCopy
 from ucluster_tune.tracking.dashboards.stores import DashboardStore, dashboard_store
@@ -83,7 +84,7 @@ def _mend_file(path: Path, text: str, found: Repair) -> None:
         what = "differed from the record"
     except (OSError, UnicodeDecodeError):
         what = "was missing"
-    replace_file(path, text)
+    write_whole(path, text)
     found.changed.append(f"{path.name}: {what}, written anew")
 
 

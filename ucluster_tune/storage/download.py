@@ -4,7 +4,6 @@ Requests does HTTP (proxies, redirects, certificates), Tenacity the retries. A f
 under a temporary name and gets its own when its checksum holds.
 """
 
-import errno
 import hashlib
 import random
 import re
@@ -22,6 +21,7 @@ import urllib3
 
 from ucluster_tune import __version__
 from ucluster_tune.errors import DataError, MachineError
+from ucluster_tune.storage.whole_files import cannot_be_written, publish
 
 OnBytes = Callable[[str, int], None]
 Say = Callable[[str], None]
@@ -304,13 +304,10 @@ class _Fetcher:
                         f" {file.md5}; something on the way changes it, or the server's copy is"
                         " damaged: try another network, or write to the archive"
                     )
-            partial.replace(target)
+            publish(partial, target)
         except OSError as error:
-            step = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend it"
-            raise MachineError(
-                f"{folder}: cannot write {file.name}: {error.strerror or error};"
-                f" {step}, then {_GO_ON}"
-            ) from error
+            what = cannot_be_written(folder / file.name, error)
+            raise MachineError(f"{what}, then {_GO_ON}") from error
 
     def _check_present(self, file: RemoteFile, target: Path) -> None:
         if _size(target) != file.n_bytes or self._md5(target) != file.md5:

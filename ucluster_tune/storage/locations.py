@@ -24,6 +24,7 @@ from pyarrow import fs
 
 from ucluster_tune.errors import DataError
 from ucluster_tune.storage.error_words import in_words
+from ucluster_tune.storage.whole_files import write_whole
 
 _CONNECT_TIMEOUT_S: Final = 5.0
 _SILENCE_TIMEOUT_S: Final = 20.0
@@ -172,7 +173,8 @@ class Location:
                 with filesystem.open_output_stream(path) as stream:
                     stream.write(contents)
             elif self.is_local:
-                _write_local(Path(path), contents)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write_whole(Path(path), contents)
             else:
                 parent, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
                 filesystem.create_dir(parent, recursive=True)
@@ -267,21 +269,6 @@ def locate(place: "str | Path | Location") -> Location:
         raise DataError(f"{place}: a path in a bucket cannot have .. in it")
     clean = "/".join([bucket, *(part for part in path.split("/") if part)])
     return Location(f"{scheme}://{clean}{mark}{query}")
-
-
-def _write_local(path: Path, contents: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(contents)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
 
 
 def _endpoint() -> str | None:

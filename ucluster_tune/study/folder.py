@@ -5,14 +5,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.one_trial import study_of_one
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import explained, write_whole
 from ucluster_tune.study.bucket.copy import is_in_bucket
 from ucluster_tune.study.lock import DriverLock, is_driven
-from ucluster_tune.study.paths import StudyPaths, replace_file
+from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.trial.single import study_of_one
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -24,12 +25,16 @@ def refuse_existing(paths: StudyPaths) -> None:
     else:
         exists = paths.root.exists() and not _never_began(paths)
     if exists:
-        raise StudyError(
-            f"study {paths.name} exists already, in {paths.place}: carry it on with"
-            f" `ucluster-tune resume {paths.name}`, give it more trials with"
-            f" `ucluster-tune extend {paths.name} --trials N`, or give the new one another name"
-            " with --name"
-        )
+        raise _exists_already(paths)
+
+
+def _exists_already(paths: StudyPaths) -> StudyError:
+    return StudyError(
+        f"study {paths.name} exists already, in {paths.place}: carry it on with"
+        f" `ucluster-tune resume {paths.name}`, give it more trials with"
+        f" `ucluster-tune extend {paths.name} --trials N`, or give the new one another name"
+        " with --name"
+    )
 
 
 @contextmanager
@@ -50,13 +55,9 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
     try:
         with DriverLock(paths):
             if paths.record.exists() and paths.record.stat().st_size:
-                refuse_existing(paths)  # another driver was faster
-            try:
-                replace_file(paths.study_yaml, dump_config(config))
-            except OSError as error:
-                raise StudyError(
-                    f"{paths.study_yaml}: cannot be written: {error.strerror}"
-                ) from error
+                raise _exists_already(paths)  # another driver was faster
+            with explained(paths.study_yaml, StudyError):
+                write_whole(paths.study_yaml, dump_config(config))
             yield
     finally:
         if not paths.record.exists() or not paths.record.stat().st_size:
@@ -88,7 +89,7 @@ def _never_began(paths: StudyPaths) -> bool:
 def write_best(paths: StudyPaths, config: StudyConfig, record: StudyRecord) -> None:
     """Write the best trial's configuration, where there is one."""
     if record.best is not None:
-        replace_file(paths.best_yaml, best_config(config, record))
+        write_whole(paths.best_yaml, best_config(config, record))
 
 
 def best_config(config: StudyConfig, record: StudyRecord) -> str:

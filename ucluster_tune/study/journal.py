@@ -15,9 +15,9 @@ from types import TracebackType
 from pydantic import ValidationError
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import cannot_be_read, cannot_be_written, flush_folder
 from ucluster_tune.study.events import FORMAT_VERSION, Event, StudyStarted, parse_event
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.training.checkpoint import cannot_be_written
 
 _BLOCK_BYTES = 1 << 16
 
@@ -42,7 +42,7 @@ class StudyJournal:
             self.removed_rest = self._file.seek(0, os.SEEK_END) > self._size
             self._remove_rest()
             if is_new:
-                _sync_folder(path.parent)
+                flush_folder(path.parent)
         except OSError as error:
             raise _write_error(path, error) from error
 
@@ -93,7 +93,7 @@ def read_events(path: Path) -> Iterator[Event]:
                     return
                 yield _parse(path, number, line)
     except OSError as error:
-        raise StudyError(f"{path}: cannot be read: {error.strerror}") from error
+        raise StudyError(cannot_be_read(path, error)) from error
 
 
 def read_record(path: Path) -> StudyRecord:
@@ -150,14 +150,6 @@ def _length_of_whole_lines(file: FileIO) -> int:
             return start + newline + 1
         end = start
     return 0
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_error(path: Path, error: OSError) -> StudyError:

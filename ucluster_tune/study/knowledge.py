@@ -1,6 +1,7 @@
 """What a study's record teaches the sampler; knows nothing of Optuna or Ray."""
 
-from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import KnownTrial, Value, WarmStart
 from ucluster_tune.study.record import StudyRecord, TrialState

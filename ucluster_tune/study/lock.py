@@ -14,10 +14,11 @@ from types import TracebackType
 from filelock import FileLock, Timeout
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.bucket.claim import is_driven_elsewhere, read_claim
 from ucluster_tune.study.bucket.driver import BucketDriver
 from ucluster_tune.study.driver_process import Driver, is_driven_here, read_driver_file
-from ucluster_tune.study.paths import StudyPaths, bucket_errors, replace_file
+from ucluster_tune.study.paths import StudyPaths, bucket_errors
 
 _LOGGER = logging.getLogger(__name__)
 _PATIENCE_S = 1.0  # a reader on another host may probe the lock for an instant
@@ -45,7 +46,7 @@ class DriverLock:
                 self._paths.root.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             if self._paths.remote is None:
-                replace_file(self._paths.driver, json.dumps(asdict(Driver.here())))
+                write_whole(self._paths.driver, json.dumps(asdict(Driver.here())))
             else:
                 self._enter_bucket()
         except Timeout:

@@ -8,10 +8,11 @@ import time
 from typing import Literal
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import explained, write_whole
 from ucluster_tune.study.bucket.claim import TakenOverError
 from ucluster_tune.study.driver_process import is_driven_here
 from ucluster_tune.study.lock import is_driven, read_driver
-from ucluster_tune.study.paths import StudyPaths, bucket_errors, replace_file
+from ucluster_tune.study.paths import StudyPaths, bucket_errors
 
 _LOGGER = logging.getLogger(__name__)
 _POLL_S, _POLL_BUCKET_S = 0.2, 2.0
@@ -35,10 +36,8 @@ def request_stop(paths: StudyPaths, request: StopRequest) -> None:
         with bucket_errors():
             paths.in_bucket(paths.stop_request).write_bytes(wish.encode())
         return
-    try:
-        replace_file(paths.stop_request, wish)
-    except OSError as error:
-        raise StudyError(f"{paths.stop_request}: cannot be written: {error.strerror}") from error
+    with explained(paths.stop_request, StudyError):
+        write_whole(paths.stop_request, wish)
 
 
 def read_stop_request(paths: StudyPaths) -> StopRequest | None:

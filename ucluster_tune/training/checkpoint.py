@@ -5,11 +5,8 @@ then a NumPy archive of plain arrays. There is no state of random numbers to kee
 training is a function of the seed, the epoch and the rank.
 """
 
-import errno
 import hashlib
 import json
-import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +16,13 @@ import numpy.typing as npt
 
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.storage.arrays import read_archive, write_archive
+from ucluster_tune.storage.whole_files import cannot_be_read
 from ucluster_tune.training.record import EpochRecord
 
 FORMAT = "ucluster-tune checkpoint"
 FORMAT_VERSION = 1
 _ARRAYS = ("parameters", "averages", "first_moment", "second_moment")
 _MAX_HEADER_BYTES = 1 << 20
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclass(frozen=True)
@@ -82,15 +79,6 @@ def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
     return json.dumps(header).encode() + b"\n" + payload
 
 
-def write_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
-    """Write `checkpoint` to `path`; a file of that name is replaced as one step.
-
-    Raises:
-        CheckpointError: the folder cannot be written, or the disk is full.
-    """
-    write_whole(path, checkpoint_contents(checkpoint))
-
-
 def is_checkpoint(path: Path) -> bool:
     """Return whether a file that can be read starts as a checkpoint; whole it may not be."""
     start = f'{{"format": "{FORMAT}"'.encode()
@@ -110,7 +98,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         contents = path.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+        raise CheckpointError(cannot_be_read(path, error)) from error
     return parse_checkpoint(contents, str(path))
 
 
@@ -150,46 +138,6 @@ def parse_checkpoint(contents: bytes, place: str) -> Checkpoint:
 
 def _record(values: dict[str, Any] | None) -> EpochRecord | None:
     return None if values is None else EpochRecord.from_values(values)
-
-
-def write_whole(path: Path, contents: bytes) -> None:
-    """Write a file under a temporary name, flush it to the disk, and rename it.
-
-    Raises:
-        CheckpointError: the folder cannot be written, or the disk is full.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            stream.write(contents)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):  # where its folder is none there is nothing to remove
-            temporary.unlink()
-        raise CheckpointError(cannot_be_written(path, error)) from error
-
-
-def takes_nothing(error: BaseException) -> bool:
-    """Return whether an error says that a storage takes no more: full, over a quota, read-only."""
-    return isinstance(error, OSError) and error.errno in (*_NO_ROOM, errno.EROFS)
-
-
-def cannot_be_written(path: Path | str, error: OSError) -> str:
-    """Return what to tell of a file that cannot be written, and what to do.
-
-    >>> cannot_be_written("a.ckpt", OSError(errno.ENOSPC, "No space left on device"))
-    'a.ckpt: cannot be written: No space left on device; free some space'
-    """
-    if error.errno in _NO_ROOM:
-        remedy = "free some space"
-    elif error.errno == errno.EROFS:
-        remedy = "make it writable again"
-    else:
-        remedy = "choose a folder that can be written"
-    return f"{path}: cannot be written: {error.strerror}; {remedy}"
 
 
 def _split(contents: bytes, place: str) -> tuple[dict[str, Any], bytes]:

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.reading.dataset import open_dataset
+from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import EpochRecord, best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
-from ucluster_tune.trial.places import PATIENCE_S
 
 _LOGGER = logging.getLogger(__name__)
 # Seconds may pass until what a driver knows lies in a bucket, and epochs may be short.

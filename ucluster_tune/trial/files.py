@@ -13,15 +13,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ucluster_tune.errors import CheckpointError
+from ucluster_tune.errors import BucketError, CheckpointError
+from ucluster_tune.storage.folders import BucketFolder, DiskFolder, Folder
 from ucluster_tune.training.checkpoint import (
     Checkpoint,
     checkpoint_contents,
     parse_checkpoint,
     read_checkpoint,
-    write_whole,
 )
-from ucluster_tune.trial.places import BucketFolder, DiskFolder, Folder, PlaceError
 
 if TYPE_CHECKING:
     from ucluster_tune.storage.locations import Location
@@ -120,13 +119,13 @@ class TrialFiles:
         """Return the last checkpoint that is whole, and what is wrong with those after it.
 
         Raises:
-            PlaceError: the bucket cannot be used, which says nothing of what lies in it.
+            BucketError: the bucket cannot be used, which says nothing of what lies in it.
         """
         faults: list[str] = []
         for epoch in sorted(self._epochs("checkpoints"), reverse=True):
             try:
                 return self.read_checkpoint(epoch), faults
-            except PlaceError:
+            except BucketError:
                 raise
             except CheckpointError as error:
                 faults.append(str(error))
@@ -175,7 +174,7 @@ class TrialFiles:
     def _fetched(self, name: str) -> Path:
         path = self.root / name
         if self.remote is not None and not path.exists():
-            write_whole(path, self._folder.read(name))
+            DiskFolder(self.root).write(name, self._folder.read(name))
         return path
 
     def _epochs(self, folder: str) -> set[int]:

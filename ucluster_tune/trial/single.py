@@ -6,40 +6,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ucluster_tune.config.study import (
-    BudgetConfig,
-    SamplerConfig,
-    SchedulerConfig,
-    StudyConfig,
-    TrackingConfig,
-)
-from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.config.one_trial import trial_config_of
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.files import TrialFiles
 
 OnStep = Callable[[int, int], None]
-
-
-def trial_config_of(study: StudyConfig) -> TrialConfig:
-    """Return the one configuration of a study that searches nothing."""
-    return TrialConfig(
-        data=study.data, model=study.model, loss=study.loss, training=study.training
-    )
-
-
-def study_of_one(study: StudyConfig, config: TrialConfig) -> StudyConfig:
-    """Return the study that searches nothing and trains `config` as a trial of `study` does."""
-    return study.model_copy(
-        update={
-            **dict(config),
-            "name": None,
-            "search_space": {},
-            "sampler": SamplerConfig(),
-            "scheduler": SchedulerConfig(name="none"),
-            "budget": BudgetConfig(),
-            "tracking": TrackingConfig(),
-        }
-    )
 
 
 def train_here(study: StudyConfig, files: TrialFiles, on_step: OnStep) -> Iterator[EpochRecord]:

@@ -10,7 +10,6 @@ import click
 
 from ucluster_tune.cli.data.jet_options import ClassList, FiniteRange
 from ucluster_tune.cli.data.local_path import LocalPath
-from ucluster_tune.cli.data.picture_file import refuse_unwritable
 from ucluster_tune.cli.models.predicting import (
     DEFAULT_BATCH,
     SPLITS,
@@ -24,6 +23,7 @@ from ucluster_tune.cli.models.predicting import (
 )
 from ucluster_tune.errors import MachineError
 from ucluster_tune.report.cells import program
+from ucluster_tune.storage.whole_files import explained, refuse_unwritable
 
 if TYPE_CHECKING:
     from ucluster_tune.data.format.packed import IntArray
@@ -132,7 +132,7 @@ def evaluate(
     from ucluster_tune.report.evaluation import evaluation_document, measurable_labels
 
     if plot is not None:
-        refuse_unwritable(plot)
+        refuse_unwritable(plot, MachineError)
     with opened_source(data, split, default_split="test") as source:
         model = load_model(model_dir)
         own = model.selection
@@ -237,10 +237,6 @@ def _draw(document: dict[str, Any], class_names: tuple[str, ...], path: Path) ->
 
     confusion = np.array(document["results"]["model"]["confusion"])
     title = f"{document['jets']['passed']:,} jets, {document['selection']['text']}"
-    try:
+    with explained(path, MachineError):
         draw_confusion_matrix(confusion, class_names, title, path)
-    except OSError as error:
-        raise MachineError(
-            f"{path}: cannot write the picture: {error.strerror or error}; choose another folder"
-        ) from error
     click.echo(f"confusion matrix: {path}", err=True)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from ucluster_tune.cli.studies.prepared_data import with_prepared_data
+from ucluster_tune.cli.studies.prepared_data import prepared_data_path
 from ucluster_tune.cli.studies.study_options import set_option, yes_option
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
+from ucluster_tune.config.plan import fit_study
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.errors import ConfigurationError, TrainingError
+from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError
 
 
 @click.command(
@@ -56,11 +56,11 @@ def train(
             ],
         )
     out = out.absolute()
-    concurrent_trials(study, this_machine())  # refuses a training that does not fit
-    study = with_prepared_data(on_these_nodes(study, this_machine()), yes)
-
+    study = fit_study(study, this_machine()).config
+    from ucluster_tune.data.making.preparation import plan_preparation
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
+    study = study.reading(prepared_data_path(plan_preparation(study.data), yes))
     open_checked_dataset(study.data, study.resources.workers_per_trial)
     _write_config(study, out)
     _train(study, out)
@@ -68,24 +68,20 @@ def train(
 
 def _write_config(study: StudyConfig, out: Path) -> None:
     """Keep the configuration beside the checkpoints; another one there is refused."""
-    from ucluster_tune.study.paths import replace_file
+    from ucluster_tune.config.one_trial import trial_config_of
+    from ucluster_tune.storage.whole_files import explained, write_whole
     from ucluster_tune.trial.files import TrialFiles
-    from ucluster_tune.trial.single import trial_config_of
 
     files = TrialFiles(out)
     path, text = files.config, dump_config(trial_config_of(study))
-    try:
+    with explained(out, MachineError):
         if files.last_epoch and path.exists() and path.read_text(encoding="utf-8") != text:
             raise ConfigurationError(
                 "--out",
                 [f"{out} holds the training of another configuration; choose another folder"],
             )
         out.mkdir(parents=True, exist_ok=True)
-        replace_file(path, text)
-    except OSError as error:
-        raise ConfigurationError(
-            "--out", [f"{out} cannot be written: {error.strerror}; choose another folder"]
-        ) from error
+        write_whole(path, text)
 
 
 def _train(study: StudyConfig, out: Path) -> None:

@@ -1,9 +1,6 @@
 """The parquet file of a prediction: one row a jet, written whole or not at all."""
 
-import errno
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -16,9 +13,9 @@ import pyarrow.parquet as pq
 
 from ucluster_tune.data.format.packed import FloatArray, IntArray
 from ucluster_tune.errors import DataError, MachineError
+from ucluster_tune.storage.whole_files import beside, discard, explained, publish
 
 METADATA_KEY: Final = b"ucluster_tune_prediction"
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def prediction_schema(n_clusters: int, embedding_dim: int, about: Mapping[str, Any]) -> pa.Schema:
@@ -67,17 +64,14 @@ class PredictionWriter:
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         refuse_existing(path)
         self._target = path.absolute()
-        name = f".{self._target.name}.part-{secrets.token_hex(4)}"
-        self._temporary = self._target.with_name(name)
+        self._temporary = beside(self._target)
         self._schema = schema
         self.n_jets = 0
 
     def __enter__(self) -> "PredictionWriter":
-        try:
+        with explained(self._target, MachineError):
             self._target.parent.mkdir(parents=True, exist_ok=True)
             self._stream = self._temporary.open("wb")
-        except OSError as error:
-            raise self._explained(error) from error
         self._writer = pq.ParquetWriter(self._stream, self._schema, compression="zstd")
         return self
 
@@ -90,10 +84,8 @@ class PredictionWriter:
             *np.ascontiguousarray(embedding.T),
             *np.ascontiguousarray(distances.T),
         ]
-        try:
+        with explained(self._target, MachineError):
             self._writer.write_table(pa.table(columns, schema=self._schema))
-        except OSError as error:
-            raise self._explained(error) from error
         self.n_jets += n_jets
 
     def __exit__(
@@ -104,31 +96,17 @@ class PredictionWriter:
     ) -> None:
         try:
             if kind is None:
-                self._writer.close()
-                self._stream.flush()
-                os.fsync(self._stream.fileno())
-                self._stream.close()
-                self._temporary.rename(self._target)
-        except OSError as failure:
-            raise self._explained(failure) from failure
+                with explained(self._target, MachineError):
+                    self._writer.close()
+                    self._stream.close()
+                    publish(self._temporary, self._target)
         finally:
             with suppress(OSError):  # on a full disk it cannot end in order
                 self._writer.close()
             self._writer.is_open = False  # or it would try again when it is collected
             with suppress(OSError):
                 self._stream.close()
-            self._temporary.unlink(missing_ok=True)
-
-    def _explained(self, error: OSError) -> MachineError:
-        step = (
-            "free some space, or choose a folder on another disk"
-            if error.errno in _NO_SPACE
-            else "choose a folder that you may write to"
-        )
-        reason = error.strerror or str(error)
-        return MachineError(
-            f"{self._target}: cannot write the prediction: {reason}; {step}; nothing was written"
-        )
+            discard(self._temporary)
 
 
 def _float_field(name: str) -> pa.Field:

@@ -6,12 +6,10 @@ memory is one row group of each split.
 """
 
 import errno
-import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
@@ -25,13 +23,18 @@ from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.format.manifest import MANIFEST_NAME, Manifest, ManifestFile, sha256_of
 from ucluster_tune.data.format.schema import JET_CLASS, SPLITS, jets_schema
 from ucluster_tune.errors import DataError, MachineError
+from ucluster_tune.storage.whole_files import (
+    beside,
+    discard,
+    explained,
+    publish,
+    refuse_unwritable,
+)
 
 DEFAULT_ROW_GROUP_SIZE: Final = 256
 DEFAULT_JETS_PER_FILE: Final = 100_000
 
 _COMPRESSION_LEVEL: Final = 9
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_NO_PERMISSION: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
 
 
 def check_target(directory: Path | str, n_bytes: int = 0) -> None:
@@ -48,11 +51,9 @@ def check_target(directory: Path | str, n_bytes: int = 0) -> None:
     target = Path(directory).resolve()
     _refuse_existing(target)
     with _explained(target):
-        staging = _make_staging(target)
-        try:
-            n_free = shutil.disk_usage(staging).free
-        finally:
-            staging.rmdir()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        refuse_unwritable(target, MachineError)
+        n_free = shutil.disk_usage(target.parent).free
     if n_free < n_bytes:
         raise MachineError(
             f"{target}: about {n_bytes / 1e9:.2g} GB are needed, and {n_free / 1e9:.2g} GB are"
@@ -129,7 +130,9 @@ class DatasetWriter:
     def __enter__(self) -> "DatasetWriter":
         _refuse_existing(self._target)
         with _explained(self._target):
-            self._staging = _make_staging(self._target)
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._staging = beside(self._target)
+            self._staging.mkdir()
         return self
 
     def __exit__(
@@ -141,7 +144,7 @@ class DatasetWriter:
         if not self._is_published:  # an interrupt leaves nothing behind either
             for files in self._splits.values():
                 files.abandon()
-            shutil.rmtree(self._staging, ignore_errors=True)
+            discard(self._staging)
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -197,7 +200,7 @@ class DatasetWriter:
             name=name,
             source=source,
             command=command,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             features=FEATURE_NAMES,
             classes=classes,
             counts={
@@ -208,8 +211,7 @@ class DatasetWriter:
             settings=dict(settings),
         )
         with _explained(self._target):
-            _write_text(self._staging / MANIFEST_NAME, manifest.to_json())
-            _sync_folder(self._staging)
+            (self._staging / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
             _publish(self._staging, self._target)
         self._is_published = True
         return manifest
@@ -287,8 +289,6 @@ class _SplitFiles:
         if self._writer is None or self._stream is None:
             return
         self._writer.close()
-        self._stream.flush()
-        os.fsync(self._stream.fileno())
         self._stream.close()
         path = Path(self._stream.name)
         self._files.append(
@@ -317,52 +317,15 @@ def _refuse_existing(target: Path) -> None:
             )
 
 
-def _make_staging(target: Path) -> Path:
-    """Make a new, empty folder beside the target."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = target.parent / f".{target.name}.partial-{secrets.token_hex(4)}"
-    staging.mkdir()
-    return staging
-
-
 def _publish(staging: Path, target: Path) -> None:
     """Give the complete folder its name; an empty folder of that name is replaced."""
     try:
-        staging.rename(target)
+        publish(staging, target)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             _refuse_existing(target)  # somebody was faster
         raise
-    _sync_folder(target.parent)
 
 
-def _write_text(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _explained(target: Path) -> Iterator[None]:
-    """Turn a failure of the file system into an error that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _NO_SPACE:
-            step = "free some space, or choose a folder on another disk; nothing was written"
-        elif error.errno in _NO_PERMISSION:
-            step = "choose a folder that you may write to"
-        else:
-            step = "choose another folder; nothing was written"
-        raise MachineError(f"{target}: cannot write the data set: {reason}; {step}") from error
+def _explained(target: Path) -> AbstractContextManager[None]:
+    return explained(target, MachineError, "; nothing was written")

@@ -24,6 +24,7 @@ from ucluster_tune.storage.download import (
     in_words,
     n_bytes_left,
 )
+from ucluster_tune.storage.whole_files import explained
 
 ADDRESS_VARIABLE: Final = "UCLUSTER_TUNE_ZENODO_URL"
 DEFAULT_ADDRESS: Final = "https://zenodo.org"
@@ -163,13 +164,9 @@ def download_files(
         DataError: a file is gone or does not have its checksum.
         MachineError: no network, no space, no permission, or another download into the folder.
     """
-    try:
+    with explained(folder, MachineError):
         folder.mkdir(parents=True, exist_ok=True)
         n_free = disk_usage(folder).free
-    except OSError as error:
-        raise MachineError(
-            f"{folder}: cannot be written: {error.strerror or error}; choose another folder"
-        ) from error
     n_left = n_bytes_left(files, folder)
     if n_left > n_free:
         raise MachineError(

@@ -15,16 +15,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 from filelock import FileLock, Timeout
 
 from ucluster_tune.errors import MissingError, StudyError
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.bucket.segments import Segment, chain
 from ucluster_tune.study.driver_process import is_driven_here
-from ucluster_tune.study.paths import StudyPaths, bucket_errors, is_only_here, replace_file
+from ucluster_tune.study.paths import StudyPaths, bucket_errors, is_only_here
 
 _LOGGER = logging.getLogger(__name__)
 _PATIENCE_S: Final = 120.0  # another process may be fetching a long record
@@ -58,7 +59,7 @@ class CopyState:
 
     def write(self, paths: StudyPaths) -> None:
         """Keep the state beside the working copy."""
-        replace_file(paths.copy_state, json.dumps(asdict(self)))
+        write_whole(paths.copy_state, json.dumps(asdict(self)))
 
     @property
     def n_bytes(self) -> int:
@@ -70,7 +71,7 @@ def copy_id(paths: StudyPaths) -> str:
     """Return what tells a working copy from any other one; the caller holds its `copy_lock`."""
     with suppress(FileNotFoundError):
         return paths.copy_id.read_text(encoding="utf-8")
-    replace_file(paths.copy_id, uuid.uuid4().hex)
+    write_whole(paths.copy_id, uuid.uuid4().hex)
     return paths.copy_id.read_text(encoding="utf-8")
 
 
@@ -241,7 +242,7 @@ def _put_lines_aside(paths: StudyPaths, ours: bytes, theirs: bytes) -> str:
         common += len(mine)
     lines = ours[common:]
     aside = paths.root / f"record-put-aside-{_stamp()}.jsonl"
-    replace_file(aside, lines.decode("utf-8", "replace"))
+    write_whole(aside, lines.decode("utf-8", "replace"))
     return (
         f"{lines.count(10)} events of an interrupted session were only on this machine, and study"
         f" {paths.name} went on elsewhere without them: its record is the one in {paths.place};"
@@ -270,13 +271,11 @@ def fetch_file(paths: StudyPaths, path: Path) -> None:
         contents = paths.in_bucket(path).read_bytes()
     except MissingError:
         return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(contents)
-    temporary.replace(path)
+    write_whole(path, contents)
 
 
 def _stamp() -> str:
-    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
 
 
 def refresh(paths: StudyPaths) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from ucluster_tune.errors import MissingError, StudyError, UClusterTuneError
+from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.bucket.claim import BEAT_EVERY_S, BucketClaim, TakenOverError
 from ucluster_tune.study.bucket.copy import CopyState, copy_id, copy_lock, fetch_file, pull
 from ucluster_tune.study.bucket.segments import MAX_BYTES, Segment
-from ucluster_tune.study.paths import StudyPaths, bucket_errors, replace_file
+from ucluster_tune.study.paths import StudyPaths, bucket_errors
 
 _LOGGER = logging.getLogger(__name__)
 _LOOK_EVERY_S: Final = 0.5
@@ -62,7 +63,7 @@ class BucketDriver:
         self._claim.take()
         try:
             with copy_lock(paths):
-                replace_file(paths.driver, json.dumps(self._who))  # readers leave the copy alone
+                write_whole(paths.driver, json.dumps(self._who))  # readers leave the copy alone
                 for line in pull(paths):
                     _LOGGER.warning("%s", line)
             self._state = CopyState.read(paths)
@@ -194,7 +195,7 @@ class BucketDriver:
                 self._sent[name], has_sent = now, True
                 self._send_record()  # many files must not hold it up
         if has_sent:
-            replace_file(self._paths.sent_files, json.dumps(self._sent))
+            write_whole(self._paths.sent_files, json.dumps(self._sent))
 
     def _beat(self) -> None:
         beat_at, hear_at = time.monotonic() + BEAT_EVERY_S, 0.0
@@ -219,13 +220,13 @@ class BucketDriver:
             except MissingError:
                 return
         if not self._paths.stop_request.exists():
-            replace_file(self._paths.stop_request, wish.decode("utf-8", "replace"))
+            write_whole(self._paths.stop_request, wish.decode("utf-8", "replace"))
 
     def _lose(self, error: TakenOverError) -> None:
         """Have the search end: another process drives the study."""
         _LOGGER.error("%s", error)
         self._lost = error
-        replace_file(self._paths.stop_request, json.dumps({"taken_over": str(error)}))
+        write_whole(self._paths.stop_request, json.dumps({"taken_over": str(error)}))
 
 
 def lines_after(record: Path, begin: int) -> bytes:

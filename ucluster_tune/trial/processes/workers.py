@@ -16,10 +16,11 @@ from typing import Any, TypeVar
 
 import ray
 
-from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, MachineError, TrialError, UClusterTuneError
-from ucluster_tune.training.checkpoint import cannot_be_written, takes_nothing
+from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     NODE_LOST,

@@ -11,8 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from ucluster_tune.errors import CheckpointError, DataError, MissingError, UnreachableError
-from ucluster_tune.training.checkpoint import write_whole
+from ucluster_tune.errors import (
+    BucketError,
+    CheckpointError,
+    DataError,
+    MissingError,
+    UnreachableError,
+)
+from ucluster_tune.storage.whole_files import cannot_be_read, explained, write_whole
 
 if TYPE_CHECKING:
     from ucluster_tune.storage.locations import Location
@@ -21,10 +27,6 @@ _LOGGER = logging.getLogger(__name__)
 PATIENCE_S = 900.0  # of workers: an outage of some minutes must not end a night's search
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 30.0
 Result = TypeVar("Result")
-
-
-class PlaceError(CheckpointError):
-    """A bucket cannot be used now; what lies in it may be whole all the same."""
 
 
 class Folder(Protocol):
@@ -68,16 +70,18 @@ class DiskFolder:
 
     def read(self, name: str) -> bytes:
         """Return the contents of a file."""
+        path = self._root / name
         try:
-            return (self._root / name).read_bytes()
+            return path.read_bytes()
         except OSError as error:
-            raise CheckpointError(
-                f"{self._root / name}: cannot be read: {error.strerror}"
-            ) from error
+            raise CheckpointError(cannot_be_read(path, error)) from error
 
     def write(self, name: str, contents: bytes) -> None:
-        """Write a file under a temporary name, flush it to the disk, and rename it."""
-        write_whole(self._root / name, contents)
+        """Write a file, and return once the disk has it; folders are made as needed."""
+        path = self._root / name
+        with explained(path, CheckpointError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, contents)
 
     def remove(self, name: str) -> None:
         """Remove a file."""
@@ -126,12 +130,12 @@ class BucketFolder:
                 return ask()
             except UnreachableError as error:
                 if time.monotonic() + pause_s > deadline:
-                    raise PlaceError(f"{error}{self._waited()}") from error
+                    raise BucketError(f"{error}{self._waited()}") from error
                 _LOGGER.warning("asked again in %g s: %s", pause_s, error)
             except MissingError as error:
                 raise CheckpointError(str(error)) from error
             except DataError as error:
-                raise PlaceError(str(error)) from error
+                raise BucketError(str(error)) from error
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 

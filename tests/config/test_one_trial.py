@@ -4,9 +4,9 @@ import pytest
 
 from tests.small_study import small_study
 from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.one_trial import study_of_one, trial_config_of
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.trial.single import study_of_one, trial_config_of
 
 
 @pytest.mark.parametrize("n_epochs", [2, 3, 400])
