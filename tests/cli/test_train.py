@@ -47,15 +47,15 @@ def test_training_shows_epochs_and_what_it_reached(trained):
     assert max(map(len, lines)) <= 80
     newest, _ = trained.files.newest_checkpoint()
     summary = trained.stdout.splitlines()
-    assert summary[0].startswith(f"best epoch {newest.best['epoch']}, chosen on validation jets")
+    assert summary[0].startswith(f"best epoch {newest.best.epoch}, chosen on validation jets")
     assert "test jets: accuracy" in summary[1]
     assert "81.0 %" in summary[2]
-    assert summary[3] == f"checkpoint: {trained.files.checkpoint(newest.best['epoch'])}"
+    assert summary[3] == f"checkpoint: {trained.files.checkpoint(newest.best.epoch)}"
 
 
 def test_training_keeps_the_last_two_epochs_and_the_best(trained):
     newest, _ = trained.files.newest_checkpoint()
-    kept = {N_EPOCHS - 1, N_EPOCHS, newest.best["epoch"]}
+    kept = {N_EPOCHS - 1, N_EPOCHS, newest.best.epoch}
     names = {path.name for path in (trained.files.root / "checkpoints").iterdir()}
     assert names == {f"epoch-{epoch:04d}.ckpt" for epoch in kept}
 

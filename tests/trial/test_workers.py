@@ -142,7 +142,9 @@ def in_turn(ray_on_two_cpus, jets_parquet, tmp_path_factory):
                 records = list(epochs_of(task, workers))
                 found[name, place] = SimpleNamespace(
                     folder=Path(task.folder),
-                    records=[{k: v for k, v in r.items() if k not in TIMES} for r in records],
+                    records=[
+                        {k: v for k, v in r.as_dict().items() if k not in TIMES} for r in records
+                    ],
                     processes={process.pid for process in worker_processes()},
                     open_files=[f.path for p in worker_processes() for f in p.open_files()],
                     kept=workers.ask(kept_in_memory, 60, "what is left"),

@@ -8,6 +8,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+from ucluster_tune.training.record import EpochRecord
 
 _HEAD = "epoch  phase        focal loss  cluster loss  accuracy  in batches  jets/s"
 
@@ -57,20 +58,20 @@ class TrainingProgress:
             self._task, completed=self._n_done + step / n_steps, step=f"step {step}/{n_steps}"
         )
 
-    def on_epoch(self, record: dict[str, Any]) -> None:
+    def on_epoch(self, record: EpochRecord) -> None:
         """Show an epoch."""
-        self._n_done = record["epoch"]
+        self._n_done = record.epoch
         self._bar.update(self._task, completed=self._n_done, description=self._description())
         self._console.print(
-            f"{record['epoch']:>5}  {record['phase']:<11}"
-            f"  {cells.number(record['focal_loss']):>10}"
-            f"  {cells.number(record['clustering_loss']):>12}"
-            f"  {cells.percent(record['clustering_accuracy']):>8}"
-            f"  {cells.percent(record['clustering_accuracy_batched']):>10}"
-            f"  {record['jets_per_second']:>6.0f}",
+            f"{record.epoch:>5}  {record.phase:<11}"
+            f"  {cells.number(record.focal_loss):>10}"
+            f"  {cells.number(record.clustering_loss):>12}"
+            f"  {cells.percent(record.clustering_accuracy):>8}"
+            f"  {cells.percent(record.clustering_accuracy_batched):>10}"
+            f"  {record.jets_per_second:>6.0f}",
             soft_wrap=True,
         )
-        for warning in record.get("warnings", ()):
+        for warning in record.warnings:
             self._console.print(f"Warning: {warning}", style="yellow", soft_wrap=True)
 
     def _description(self) -> str:
@@ -80,15 +81,15 @@ class TrainingProgress:
 
 
 def training_summary(
-    best: dict[str, Any], test: dict[str, Any], study: StudyConfig, files: str
+    best: EpochRecord, test: dict[str, Any], study: StudyConfig, files: str
 ) -> str:
     """Return what a training reached, and where its checkpoint is."""
     n_jets = sum(map(sum, test["confusion"]))
     low, high = cells.wilson_interval(test["clustering_accuracy"], n_jets)
     return "\n".join(
         [
-            f"best epoch {best['epoch']}, chosen on validation jets:"
-            f" accuracy {cells.percent(best['clustering_accuracy'])}",
+            f"best epoch {best.epoch}, chosen on validation jets:"
+            f" accuracy {cells.percent(best.clustering_accuracy)}",
             f"on {n_jets} test jets: accuracy {cells.percent(test['clustering_accuracy'])}"
             f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %),"
             f" in batches {cells.percent(test['clustering_accuracy_batched'])}",

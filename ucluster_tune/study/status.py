@@ -15,6 +15,7 @@ from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord, TrialState, seconds_between
+from ucluster_tune.training.record import EpochRecord
 
 _QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
 _MAX_REQUESTS = 16  # to a bucket, at a time
@@ -156,7 +157,7 @@ def _best_status(record: StudyRecord) -> dict[str, Any] | None:
     return {
         "trial_id": record.best.id,
         "validation": _accuracies(record.best.best),
-        "test": _accuracies(record.best_test),
+        "test": {name: (record.best_test or {}).get(name) for name in _QUOTED},
     }
 
 
@@ -184,8 +185,8 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
     }
 
 
-def _accuracies(values: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: (values or {}).get(name) for name in _QUOTED}
+def _accuracies(epoch: EpochRecord | None) -> dict[str, float | None]:
+    return {name: None if epoch is None else epoch.value(name) for name in _QUOTED}
 
 
 def _rounded(seconds: float | None) -> float | None:

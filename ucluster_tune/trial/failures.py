@@ -74,6 +74,14 @@ class FailureKind:
     is_counted: bool = True
 
 
+@dataclass(frozen=True)
+class TrialFailure:
+    """What a trial failed of, in words and as a kind."""
+
+    cause: str
+    kind: FailureKind
+
+
 _PROGRAM = FailureKind("program", "an error that nobody foresaw", False)
 
 # By class of the error; the first that fits.

@@ -15,7 +15,7 @@ from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
-from ucluster_tune.training.record import best_record
+from ucluster_tune.training.record import EpochRecord, best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
 from ucluster_tune.trial.training_task import TrainingTask
@@ -44,8 +44,8 @@ class TrainingRun:
         self.files = TrialFiles.at(task.folder, PATIENCE_S)
         self._objective, self._group = task.objective, group
         self._trainer = Trainer(task.config, open_dataset(task.config.data), group)
-        self._best: dict[str, Any] | None = None
-        self.restored: list[dict[str, Any]] = []
+        self._best: EpochRecord | None = None
+        self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()
         if checkpoint is not None:
             self._trainer.restore(checkpoint)
@@ -78,18 +78,18 @@ class TrainingRun:
         """Whether all epochs were run."""
         return self._trainer.is_done
 
-    def run_epoch(self, on_step: OnStep | None = None) -> dict[str, Any]:
+    def run_epoch(self, on_step: OnStep | None = None) -> EpochRecord:
         """Return the record of the next epoch, once its checkpoint is where all nodes find it."""
-        record = self._trainer.run_epoch(on_step).as_dict()
+        record = self._trainer.run_epoch(on_step)
         if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
             self._write(record)
-        _LOGGER.info("epoch %d: %s", record["epoch"], _brief(record))
-        for warning in record["warnings"]:
-            _LOGGER.info("epoch %d: warning: %s", record["epoch"], warning)
+        _LOGGER.info("epoch %d: %s", record.epoch, _brief(record))
+        for warning in record.warnings:
+            _LOGGER.info("epoch %d: warning: %s", record.epoch, warning)
         return record
 
-    def _write(self, record: dict[str, Any]) -> None:
-        epoch = record["epoch"]
+    def _write(self, record: EpochRecord) -> None:
+        epoch = record.epoch
         self._best = best_record(self._best, record, self._objective)
         evaluation = self._trainer.last_evaluation
         checkpoint = replace(
@@ -99,7 +99,7 @@ class TrainingRun:
             earlier=tuple(self._earlier[-_N_EARLIER:]),
         )
         self.files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
-        best_epoch = self._best["epoch"] if self._best else epoch
+        best_epoch = self._best.epoch if self._best else epoch
         self.files.keep_only({epoch - 1, epoch, best_epoch})
         self._earlier = [*checkpoint.earlier, record]
 
@@ -112,10 +112,10 @@ def measure(config: TrialConfig, checkpoint: str, split: str) -> dict[str, Any]:
     return {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
 
 
-def _brief(record: dict[str, Any]) -> str:
+def _brief(record: EpochRecord) -> str:
     return (
-        f"{record['phase']}, focal loss {record['focal_loss']:.4g},"
-        f" clustering loss {record['clustering_loss']:.4g},"
-        f" accuracy {record['clustering_accuracy']:.4f},"
-        f" {record['jets_per_second']:.0f} jets/s"
+        f"{record.phase}, focal loss {record.focal_loss:.4g},"
+        f" clustering loss {record.clustering_loss:.4g},"
+        f" accuracy {record.clustering_accuracy:.4f},"
+        f" {record.jets_per_second:.0f} jets/s"
     )

@@ -9,11 +9,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.training.record import EpochRecord
 
 OnStep = Callable[[int, int], None]
 
@@ -36,23 +37,23 @@ class TrainingTask:
 class TrainingProcesses(Protocol):
     """Processes that are given a training, and another one after it has ended."""
 
-    def begin(self, task: TrainingTask) -> list[dict[str, Any]]:
+    def begin(self, task: TrainingTask) -> list[EpochRecord]:
         """Return the last records up to the epoch that the training goes on from, in order."""
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> EpochRecord:
         """Return the record of the next epoch."""
 
     def end(self) -> None:
         """Let go of the training and of all that was kept for it."""
 
 
-def epochs_of(task: TrainingTask, processes: TrainingProcesses) -> Iterator[dict[str, Any]]:
+def epochs_of(task: TrainingTask, processes: TrainingProcesses) -> Iterator[EpochRecord]:
     """Yield the record of each epoch that is left to run."""
     restored = processes.begin(task)
-    epoch = restored[-1]["epoch"] if restored else 0
+    epoch = restored[-1].epoch if restored else 0
     while epoch < task.config.training.n_epochs:
         record = processes.run_epoch()
-        epoch = record["epoch"]
+        epoch = record.epoch
         yield record
     processes.end()
 

@@ -107,6 +107,6 @@ def _train(study: StudyConfig, out: Path) -> None:
         raise TrainingError(f"{out}: no epoch gave a number for {study.objective.metric}")
     from ucluster_tune.trial.training_run import measure  # TensorFlow
 
-    checkpoint = files.checkpoint(newest.best["epoch"])
+    checkpoint = files.checkpoint(newest.best.epoch)
     test = measure(task.config, str(checkpoint), "test")
     click.echo(training_summary(newest.best, test, study, str(checkpoint)))

@@ -4,11 +4,11 @@ Loads TensorFlow.
 """
 
 import gc
-from typing import Any
 
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import Group, OneWorker
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.training_run import TrainingRun
 from ucluster_tune.trial.training_task import OnStep, TrainingTask, n_threads
 
@@ -25,13 +25,13 @@ class TrainingProcess:
         self._group, self._on_step = group, on_step
         self._run: TrainingRun | None = None
 
-    def begin(self, task: TrainingTask) -> list[dict[str, Any]]:
+    def begin(self, task: TrainingTask) -> list[EpochRecord]:
         """Return the last records up to the epoch whose checkpoint training goes on from."""
         assert self._run is None, "the training before has not ended"
         self._run = TrainingRun(task, self._group)
         return self._run.restored
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> EpochRecord:
         """Return the record of the next epoch."""
         assert self._run is not None, "no training has begun"
         return self._run.run_epoch(self._on_step)

@@ -7,11 +7,11 @@ comes in when the worker is made, in its own process.
 import logging
 import os
 import socket
-from typing import Any
 
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.folders import PATIENCE_S
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.files import TrialFiles
 from ucluster_tune.trial.processes.failures import told_by_type
 from ucluster_tune.trial.processes.host import unresolved_name
@@ -53,7 +53,7 @@ class HorovodWorker:
         use_given_devices(resources, self._group.local_rank)
         self._process = TrainingProcess(self._group)
 
-    def begin(self, task: TrainingTask) -> list[dict[str, Any]]:
+    def begin(self, task: TrainingTask) -> list[EpochRecord]:
         """Return the last records up to the epoch whose checkpoint the training goes on from."""
         with told_by_type(self._rank):
             self._log.lead_to(TrialFiles.at(task.folder, PATIENCE_S))
@@ -68,7 +68,7 @@ class HorovodWorker:
                 self._log.send()
                 raise
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> EpochRecord:
         """Return the record of the next epoch."""
         with told_by_type(self._rank):
             try:

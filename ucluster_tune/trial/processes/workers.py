@@ -17,6 +17,7 @@ import ray
 
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     NODE_LOST,
     ConnectionLostError,
@@ -85,7 +86,7 @@ class HorovodWorkers:
                 self.kill()
                 raise
 
-    def begin(self, task: TrainingTask) -> list[dict[str, Any]]:
+    def begin(self, task: TrainingTask) -> list[EpochRecord]:
         """Return the last records up to the epoch whose checkpoint the training goes on from.
 
         Raises:
@@ -98,7 +99,7 @@ class HorovodWorkers:
             "the workers to read their jets",
         )[0]
 
-    def run_epoch(self) -> dict[str, Any]:
+    def run_epoch(self) -> EpochRecord:
         """Return rank 0's record of the next epoch.
 
         Raises:
