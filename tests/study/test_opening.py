@@ -13,6 +13,7 @@ from tests.study_events import (
     trial_ended,
     trial_started,
 )
+from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, StudyResumed
 from ucluster_tune.study.opening import refuse_finished, refuse_other_jets, study_config_of
@@ -46,9 +47,9 @@ def test_study_with_trials_left_may_go_on() -> None:
 
 def test_study_with_time_left_may_go_on() -> None:
     record = one_trial("complete")
-    record.until = "2999-01-01T00:00:00.000+00:00"
+    record.budget = BudgetConfig(n_trials=None, until="2999-01-01T00:00:00.000+00:00")
     refuse_finished(record)
-    record.until = "2001-01-01T00:00:00.000+00:00"
+    record.budget = BudgetConfig(n_trials=None, until="2001-01-01T00:00:00.000+00:00")
     record.tests["0001"] = {}
     with pytest.raises(StudyError, match="no trial left"):
         refuse_finished(record)

@@ -8,7 +8,6 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from ray import tune
@@ -21,6 +20,7 @@ from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError, StudyError
 from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
+from ucluster_tune.study.budget import is_left
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -102,9 +102,8 @@ class StudyDriver(tune.Callback):
 
     def may_begin(self, n_begun: int) -> bool:
         """Return whether the budget has another trial, when so many have begun."""
-        if self.record.until is None:
-            return n_begun < self.record.n_trials
-        return datetime.now(UTC) < datetime.fromisoformat(self.record.until)
+        del n_begun  # the record has those too
+        return is_left(self.record)
 
     def tell_start(self) -> None:
         """Tell the observers that the study began."""

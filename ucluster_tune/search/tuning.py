@@ -9,6 +9,7 @@ from typing import Any
 
 from ray import tune
 
+from ucluster_tune.config.budget import MOST_TRIALS
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.driver import StudyDriver
@@ -84,7 +85,9 @@ def run_trials(
             scheduler=scheduler,
             num_samples=-1,
             # So many Tune asks for; fewer run where `room` says so.
-            max_concurrent_trials=config.resources.max_concurrent_trials or config.budget.n_trials,
+            max_concurrent_trials=config.resources.max_concurrent_trials
+            or config.budget.n_trials
+            or MOST_TRIALS,
             trial_name_creator=lambda trial: str(trial.config["trial_id"]),
             trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
         ),

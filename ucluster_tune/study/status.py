@@ -75,7 +75,7 @@ def remaining_s(record: StudyRecord) -> float | None:
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
     the finished ones did on average, to its last epoch while there is none.
     """
-    if record.state == "running" and record.until is not None:
+    if record.state == "running" and record.is_open_ended and record.until is not None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
     n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)
