@@ -88,7 +88,7 @@ def test_check_says_what_would_be_converted(zenodo, tmp_path, cache):
     file = study_file(tmp_path, "files")
     result = typed("check", file)
     assert result.exit_code == 0, result.stderr
-    assert f"HDF5 files {tmp_path}/files will be converted to" in result.stdout
+    assert f"HLS4ML files {tmp_path}/files will be converted to" in result.stdout
     assert not cache.exists()
 
 

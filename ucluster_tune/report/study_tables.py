@@ -157,7 +157,7 @@ def _history(record: StudyRecord) -> list[RenderableType]:
         known = cells.plural(len(record.warm_start.trials), "trial")
         lines.append(Text(f"Knew {known} of study {record.warm_start.study} from its start"))
     if record.fitted:
-        fitted = ", ".join(f"{path} {value:g}" for path, value in record.fitted.items())
+        fitted = ", ".join(f"{path} {value}" for path, value in record.fitted.items())
         lines.append(Text(f"Fitted to its nodes: {fitted}"))
     return lines
 

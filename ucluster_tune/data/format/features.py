@@ -92,7 +92,7 @@ def constituent_features(
     >>> jet = momenta.sum(axis=0, keepdims=True)
     >>> features = constituent_features(momenta, jet, np.array([2]))
     >>> [round(float(x), 3) for x in features[1]]
-    [0.15, 0.0, -1.386, 0.15, 0.02, -1.372, 0.0, 0.0]
+    [0.15, 0.0, -1.386, 0.15, 0.02, -1.371, 0.0, 0.0]
     """
     momenta = np.asarray(momenta, dtype=np.float64)
     jets = np.asarray(jet_momenta, dtype=np.float64)

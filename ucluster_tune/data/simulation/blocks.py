@@ -26,8 +26,8 @@ from ucluster_tune.data.simulation.precision import round_significand
 from ucluster_tune.data.simulation.settings import SimulationSettings
 from ucluster_tune.errors import DataError, MachineError
 
-JETS_PER_BLOCK: Final = 250
-"""Starting Pythia takes 0.3 s, a block some 2 s."""
+JETS_PER_BLOCK: Final = 1000
+"""Starting both Pythias takes a second, a block some 20."""
 
 _MAX_COLLISIONS_PER_JET: Final = 50
 _PYTHIA_SEEDS: Final = 900_000_000  # from 1 to here, says Pythia

@@ -100,7 +100,7 @@ def cell_momenta(
 
     >>> two = cell_momenta(np.array([1.0, 2.0]), np.full(2, 0.004), np.full(2, 0.01), 0.01, 3.0)
     >>> two.round(3).tolist()
-    [[3.0, 0.045, 0.015, 3.0]]
+    [[3.0, 0.015, 0.015, 3.0]]
     """
     n_eta, n_phi = int(2 * max_abs_eta / width), int(2 * np.pi / width)
     row = np.floor((eta + max_abs_eta) * (n_eta / (2 * max_abs_eta))).astype(np.int64)

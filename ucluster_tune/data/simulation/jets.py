@@ -46,17 +46,14 @@ class JetFinder:
         Args:
             momenta: float64 [track or cell, 4], px py pz energy in GeV.
         """
-        inputs = []
-        for index, components in enumerate(momenta.tolist()):
-            item = self._fastjet.PseudoJet(*components)
-            item.set_user_index(index)
-            inputs.append(item)
+        inputs = list(map(self._fastjet.PseudoJet, *momenta.T.tolist()))
         sequence = self._fastjet.ClusterSequence(inputs, self._definition)
         candidates = list(sequence.inclusive_jets(self._settings.jet_pt_min_gev))
         if not candidates:
             return None
         leading = max(candidates, key=lambda jet: float(jet.pt()))
-        members = momenta[sorted(item.user_index() for item in leading.constituents())]
+        # FastJet's history begins with the inputs in their order.
+        members = momenta[sorted(item.cluster_hist_index() for item in leading.constituents())]
         pt = np.hypot(members[:, 0], members[:, 1])
         order = np.argsort(-pt, kind="stable")
         stored = order[pt[order] >= self._settings.min_pt_gev][:MAX_CONSTITUENTS]
