@@ -6,7 +6,6 @@ whoever has to know follows the record: see `study.keeper`.
 
 import logging
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 from ucluster_tune.config.loading import dump_config
@@ -74,12 +73,6 @@ class StudyDriver:
     def is_in_epoch(self) -> bool:
         """Whether a trial runs whose process has started."""
         return bool(self._in_epoch)
-
-    def may_begin(self, n_begun: int) -> bool:
-        """Return whether the budget has another trial, when so many have begun."""
-        if self.record.until is None:
-            return n_begun < self.record.n_trials
-        return datetime.now(UTC) < datetime.fromisoformat(self.record.until)
 
     def begin_trial(self, trial_id: str, suggestion: Suggestion) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""

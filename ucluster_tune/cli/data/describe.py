@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data.jet_options import ClassList, progress_bar
-from ucluster_tune.cli.data.local_path import LocalPath
+from ucluster_tune.cli.data.jet_options import ClassList, LocalPath, progress_bar
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.whole_files import refuse_unwritable
 

@@ -86,7 +86,7 @@ def _write_config(study: StudyConfig, out: Path) -> None:
 
 def _train(study: StudyConfig, out: Path) -> None:
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
-    from ucluster_tune.report.training_progress import TrainingProgress, training_summary
+    from ucluster_tune.report.progress import TrainingProgress, training_summary
     from ucluster_tune.trial.files import TrialFiles
     from ucluster_tune.trial.training_task import TrainingTask, epochs_of, training_processes
 
