@@ -5,7 +5,6 @@ changes, and the folder is complete before the first trial starts.
 """
 
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -22,6 +21,7 @@ from ucluster_tune.data.making.preparation import plan_preparation
 from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.search.room import Room
 from ucluster_tune.search.session import SearchSetting, Session, mass_baseline
+from ucluster_tune.storage.patience import begin
 from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import (
     Event,
@@ -87,7 +87,9 @@ def run_study(
             quick_check(CheckRequest.of(room.config, setting.folder.place))
         stack.enter_context(study_folder(config, paths))
         stack.enter_context(log_to_study(paths))
-        tracker_of = _in_thread(lambda: Tracker.open(config.tracking, setting.folder.root))
+        tracker_of = begin(
+            lambda: Tracker.open(config.tracking, setting.folder.root), "open-tracker"
+        ).result  # which has a limit of its own
         ray = joined or _start(setting, stack)
         baseline = mass_baseline(config, dataset, "validation")
         tracker = tracker_of()
@@ -197,29 +199,6 @@ def _join(setting: SearchSetting, stack: ExitStack) -> JoinedRay | None:
 
 def _start(setting: SearchSetting, stack: ExitStack) -> EmbeddedRay:
     return stack.enter_context(embedded_ray(setting.machine.n_cpus))
-
-
-def _in_thread(function: Callable[[], Tracker]) -> Callable[[], Tracker]:
-    """Start `function` beside what follows; return what waits for its result."""
-    result: list[Tracker] = []
-    failure: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            result.append(function())
-        except BaseException as error:  # noqa: BLE001  # raised again by the one who waits
-            failure.append(error)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-
-    def wait() -> Tracker:
-        thread.join()  # Tracker.open has a limit of its own
-        if failure:
-            raise failure[0]
-        return result[0]
-
-    return wait
 
 
 def _knowledge_of(name: str, config: StudyConfig, setting: SearchSetting) -> WarmStart:

@@ -5,18 +5,17 @@ written nor waits for it: a thread writes.
 """
 
 import logging
-import threading
 
 import optuna
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from ucluster_tune.storage.patience import Follower
 from ucluster_tune.tracking.dashboards.stores import DashboardStore
 from ucluster_tune.tracking.databases import told
 
 _LOG = logging.getLogger(__name__)
 _RETRY_AFTER_S = 60.0
-_LAST_TRIES, _LAST_RETRY_AFTER_S = 3, 1.0
 _CLOSE_TIMEOUT_S = 120.0
 
 
@@ -41,85 +40,49 @@ class DashboardCopy:
         self._whole: set[int] = set()
         self._all: dict[int, FrozenTrial] = {}
         self._behind: dict[int, FrozenTrial] = {}
-        self._condition = threading.Condition()
-        self._has_news = self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="dashboard-copy", daemon=True)
+        self._follower = Follower(
+            "dashboard-copy",
+            self._write_next,
+            lambda: self._storage is None or bool(self._behind),
+            self._compare_again,
+            pause_s=_RETRY_AFTER_S,
+            longest_pause_s=_RETRY_AFTER_S,
+        )
 
     def add(self, trial: FrozenTrial) -> None:
         """Take in a trial that is to be in the store, and is written with the next update."""
-        with self._condition:
+        with self._follower.condition:
             self._behind[trial.number] = self._all[trial.number] = trial
 
     def update(self, trial: FrozenTrial) -> None:
         """Have what is new of a trial written, now or, where that fails, later."""
         self.add(trial)
-        self._wake()
+        self._follower.wake()
 
     def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
         """Write all that is behind, and return whether that succeeded within the limit."""
-        with self._condition:
-            self._is_closing = True
-        self._wake()
-        self._thread.join(timeout_s)
-        return not self._behind
+        return self._follower.close(timeout_s)
 
-    def _wake(self) -> None:
-        with self._condition:
-            self._has_news = True
-            self._condition.notify()
-            if self._thread.ident is None:
-                self._thread.start()
-
-    def _work(self) -> None:
-        n_last_failures = 0
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._has_news or self._is_closing)
-                self._has_news, is_last = False, self._is_closing
-            try:
-                self._write()
-            except Exception as error:  # noqa: BLE001  # of whatever driver a store has
-                _LOG.warning(
-                    "%s, for dashboards, is behind the search: %s",
-                    self._store.shown,
-                    told(error.__cause__ or error),
-                )
-                self._compare_again()
-                with self._condition:
-                    n_last_failures += is_last
-                    if n_last_failures >= _LAST_TRIES:
-                        return
-                    if is_last:
-                        self._condition.wait(_LAST_RETRY_AFTER_S)
-                    else:
-                        self._condition.wait_for(lambda: self._is_closing, _RETRY_AFTER_S)
-                    self._has_news = True
-                continue
-            if is_last:
-                return
-
-    def _compare_again(self) -> None:
-        """Return what a store took before it failed is not known."""
-        self._storage = None
-        for known in (self._ids, self._n_values, self._whole):
-            known.clear()
-        with self._condition:
+    def _compare_again(self, error: Exception) -> None:
+        """Forget what the store has: what it took before it failed is not known."""
+        _LOG.warning(
+            "%s, for dashboards, is behind the search: %s",
+            self._store.shown,
+            told(error.__cause__ or error),
+        )
+        with self._follower.condition:
+            self._storage = None
+            for known in (self._ids, self._n_values, self._whole):
+                known.clear()
             self._behind = dict(self._all)
 
-    def _write(self) -> None:
+    def _write_next(self) -> None:
         storage = self._storage or self._open()
-        while True:
-            with self._condition:
-                if not self._behind:
-                    return
-                number = min(self._behind)
-                trial = self._behind.pop(number)
-            try:
-                self._write_trial(storage, trial)
-            except BaseException:
-                with self._condition:
-                    self._behind.setdefault(number, trial)
-                raise
+        with self._follower.condition:
+            if not self._behind:
+                return
+            trial = self._behind.pop(min(self._behind))
+        self._write_trial(storage, trial)  # where that fails, all are written again
 
     def _open(self) -> RDBStorage:
         storage = self._reuse()
@@ -134,7 +97,7 @@ class DashboardCopy:
         if found is None:
             return None
         storage, study_id, trials = found
-        with self._condition:
+        with self._follower.condition:
             ours = dict(self._behind)
         if not all(
             trial.number in ours and _agrees(trial, ours[trial.number]) for trial in trials
