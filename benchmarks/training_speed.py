@@ -41,14 +41,9 @@ SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 def main(batch_size: int, repeats: int, threads: int) -> None:
     """Print jets a second of both formulations, and their ratio."""
     use_devices(threads)
-    config = TrialConfig(data=DataConfig(path=str(SAMPLE)))
-    jets = with_first_neighbors(open_dataset(config.data).read_share("validation"), config.model)
-    chosen = np.arange(batch_size)
-    edges_gev = np.linspace(
-        0, config.model.mass_bin_max_gev, config.model.n_mass_bins, dtype=np.float32
-    )
-    batch = PackedBatch(*map(tf.constant, jets.batch(chosen, config.model.n_neighbors, edges_gev)))
-    packed = packed_step(config, batch)
+    config, jets = sample()
+    batch = batch_of(jets, config, batch_size)
+    packed, _ = network_calls(config, batch)
     plain = plain_step(config, tf.constant(padded(jets, batch_size)), batch.mass_bin)
     packed(), plain()  # traced before they are timed
 
@@ -65,18 +60,40 @@ def main(batch_size: int, repeats: int, threads: int) -> None:
     Console().print(table)
 
 
-def packed_step(config: TrialConfig, batch: PackedBatch) -> Callable[[], object]:
+def sample() -> tuple[TrialConfig, PackedJets]:
+    """Return the published configuration and jets of the sample, with their first neighbours."""
+    config = TrialConfig(data=DataConfig(path=str(SAMPLE)))
+    jets = open_dataset(config.data).read_share("validation")
+    return config, with_first_neighbors(jets, config.model)
+
+
+def batch_of(jets: PackedJets, config: TrialConfig, batch_size: int) -> PackedBatch:
+    """Return the first jets as tensors."""
+    model = config.model
+    edges_gev = np.linspace(0, model.mass_bin_max_gev, model.n_mass_bins, dtype=np.float32)
+    batch = jets.batch(np.arange(batch_size), model.n_neighbors, edges_gev)
+    return PackedBatch(*map(tf.constant, batch))
+
+
+def network_calls(
+    config: TrialConfig, batch: PackedBatch
+) -> tuple[Callable[[], object], Callable[[], object]]:
+    """Return one step of training and one of inference, each waiting for its result."""
     network = build_abcnet(config.model)
     state = NetworkState(network.initial_parameters(1), network.initial_averages())
     steps = NetworkSteps(network, state, config, OneWorker())
     scalars = StepScalars(*map(tf.constant, (10.0, 4.0, 1e-4, 0.5)))
-    return lambda: steps.train(batch, scalars).focal_loss.numpy()  # noqa: PLW0108  # a step each
+    return (
+        lambda: steps.train(batch, scalars).focal_loss.numpy(),  # noqa: PLW0108  # a step each
+        lambda: steps.infer(batch)[0].numpy(),  # noqa: PLW0108
+    )
 
 
 def plain_step(config: TrialConfig, jets: tf.Tensor, mass_bin: tf.Tensor) -> Callable[[], object]:
     network = build_abcnet(config.model)
     vector = tf.Variable(network.initial_parameters(1))
-    optimizer = tf.keras.optimizers.legacy.Adam(1e-4)
+    optimizer = tf.keras.optimizers.Adam(1e-4)
+    optimizer.build([vector])
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def step() -> tf.Tensor:

@@ -21,7 +21,7 @@ def main() -> int:
     """Installs; returns the exit status."""
     parser = argparse.ArgumentParser(description="Install ucluster-tune into .venv.")
     parser.add_argument("--extra", default="cpu", choices=("cpu", "gpu"))
-    parser.add_argument("--python", default="", help="a Python 3.10 or 3.11")
+    parser.add_argument("--python", default="", help="a Python 3.11 or 3.12")
     parser.add_argument("--check-only", action="store_true", help="install nothing")
     options = parser.parse_args()
 
@@ -101,6 +101,8 @@ def _sync(uv: str, python: str, extra: str) -> int:
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     # Every trial starts processes that import TensorFlow: from byte code in a third of the time.
     environment["UV_COMPILE_BYTECODE"] = "1"
+    # Another installation may be compiling Horovod, which this one then takes over.
+    environment.setdefault("UV_LOCK_TIMEOUT", "1800")
     if any(os.path.exists(bundle) for bundle in CERTIFICATES):
         # As curl and git do: a site behind a proxy has its own authorities there. Older and
         # newer versions of uv read one of these names each.

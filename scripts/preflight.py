@@ -11,7 +11,8 @@ import subprocess
 import tempfile
 from typing import Dict, List, Optional, Sequence, Tuple
 
-PYTHONS = ((3, 11), (3, 10))  # TensorFlow 2.15 has no build for others
+PYTHONS = ((3, 11), (3, 12))  # on the first, all tests are run each time
+WHY_THESE = "TensorFlow 2.19 has no build for 3.13"
 GLIBC = (2, 28)  # what Arrow's and Ray's builds ask for
 GIB = 1024.0**3
 
@@ -50,7 +51,7 @@ def _platform_problem() -> Optional[str]:
     system, machine = platform.system(), platform.machine()
     if (system, machine) != ("Linux", "x86_64"):
         return (
-            f"This is {system} on {machine}, and TensorFlow 2.15 with Horovod is built for Linux"
+            f"This is {system} on {machine}, and TensorFlow 2.19 with Horovod is built for Linux"
             " on x86_64: use such a machine or a container."
         )
     library, version = platform.libc_ver()
@@ -86,7 +87,7 @@ def python_version(python: str) -> Optional[Tuple[int, ...]]:
 
 
 def suitable_python(python: str) -> Optional[str]:
-    """Return the path of the first candidate that is a Python 3.10 or 3.11."""
+    """Return the path of the first candidate that is a Python of PYTHONS."""
     for name in candidates(python):
         if python_version(name) in PYTHONS:
             return shutil.which(name) or name
@@ -104,9 +105,9 @@ def python_problem(python: str) -> Optional[str]:
             found.append(f"{name} is {'.'.join(map(str, version))}")
     others = "and " + ", ".join(found) if found else "and none was found"
     return (
-        f"Python 3.10 or 3.11 is needed (TensorFlow 2.15 has no build for others), {others}:"
-        f" {_package('python3.11 python3.11-venv', 'python3.11')};"
-        " or name one with `make PYTHON=/path/to/python3.11`."
+        f"Python 3.11 or 3.12 is needed ({WHY_THESE}), {others}:"
+        f" {_package('python3.12 python3.12-venv', 'python3.12')}, or 3.11 where there is no 3.12;"
+        " or name one with `make PYTHON=/path/to/python3.12`."
     )
 
 

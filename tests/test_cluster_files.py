@@ -126,6 +126,8 @@ def test_in_an_image_nothing_is_compiled_and_its_programs_are_found():
 def test_all_that_travels_to_the_machines_exists(file):
     mounts = yaml.safe_load(file.read_text())["file_mounts"]
     assert mounts.pop("~/.ray/auth_token") == "~/.ray/auth_token"
+    installed_from = {"pyproject.toml", "uv.lock", "horovod_headers", "Makefile", "scripts"}
+    assert installed_from <= set(mounts.values())
     for remote, local in mounts.items():
         assert (ROOT / local).exists(), local
         assert Path(remote) == Path("~/ucluster-tune") / local

@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import time
+import tomllib
 from collections import namedtuple
 from pathlib import Path
 
@@ -136,18 +137,29 @@ def test_a_wrong_python_is_named_with_its_version(machine):
     (machine / "python3.11").unlink()
     put_program(machine / "python3", "echo 3.13")
     text = sentence(install(machine))
-    assert "Python 3.10 or 3.11 is needed" in text
+    assert "Python 3.11 or 3.12 is needed (TensorFlow 2.19 has no build for 3.13)" in text
     assert "python3 is 3.13" in text
-    assert "apt install python3.11" in text
+    assert "apt install python3.12" in text
 
 
-def test_python_3_10_will_do(machine):
+@pytest.mark.parametrize("name", ["python3.12", "python3"])
+def test_python_3_12_will_do(machine, name):
     (machine / "python3.11").unlink()
     put_program(
-        machine / "python3.10",
-        f'case "$2" in *version_info*) echo 3.10 ;; *) exec {sys.executable} "$@" ;; esac',
+        machine / name,
+        f'case "$2" in *version_info*) echo 3.12 ;; *) exec {sys.executable} "$@" ;; esac',
     )
     assert install(machine).returncode == 0
+
+
+def test_the_pythons_that_are_taken_are_those_of_the_lock_file(preflight):
+    """The scripts cannot read TOML: they run on Pythons older than its reader."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["project"]["requires-python"] == ">=3.11,<3.13"
+    assert preflight.PYTHONS == ((3, 11), (3, 12))
+    (tensorflow,) = project["project"]["optional-dependencies"]["cpu"]
+    release = tensorflow.partition("==")[2].rpartition(".")[0]
+    assert f"TensorFlow {release} " in preflight.WHY_THESE
 
 
 def test_a_python_that_does_not_start_is_passed_over(machine):
@@ -194,7 +206,7 @@ def test_make_says_it_where_there_is_no_python_at_all(machine, tmp_path):
         env={"PATH": str(machine)},
     )
     assert done.returncode != 0
-    assert done.stderr.startswith("Error: Python 3.10 or 3.11 is needed and was not found")
+    assert done.stderr.startswith("Error: Python 3.11 or 3.12 is needed and was not found")
     assert not (tmp_path / ".venv" / ".installed-cpu").exists()
 
 

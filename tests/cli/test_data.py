@@ -52,7 +52,8 @@ def test_a_data_set_is_made_and_described(tmp_path):
     assert "Pythia 8" in manifest.source
     assert "FastJet 3" in manifest.source
     assert manifest.settings["multiparton_interactions"] is False
-    assert manifest.settings["min_pt_gev"] == 1.0
+    assert manifest.settings["min_pt_gev"] == 0.25
+    assert set(manifest.settings["mean_multiplicity"]) == {"w", "t"}
     file = pq.ParquetFile(folder / "train-00000.parquet")
     assert file.num_row_groups == 3
     assert file.schema_arrow.equals(schema.jets_schema(), check_metadata=True)
@@ -109,6 +110,9 @@ def test_a_missing_extra_is_named_before_anything_is_made(tmp_path, monkeypatch,
         (["--processes", "0"], "not in the range"),
         (["--min-pt", "-1"], "not in the range"),
         (["--min-pt", "nan"], "not a number"),
+        (["--radius", "0"], "not in the range"),
+        (["--smearing-scale", "-0.5"], "not in the range"),
+        (["--parton-pt-min", "1100"], "must be below --parton-pt-max 1005"),
         (["--fractions", "0.5,0.5"], "three numbers"),
         (["--fractions", "0.5,0.4,0.2"], "the sum must be 1, it is 1.1"),
         (["--fractions", "1.5,-0.5,0"], "each must lie in [0, 1]"),
@@ -148,10 +152,18 @@ def test_help_and_defaults_are_those_of_the_layers_below():
     settings = SimulationSettings()
     assert defaults["fractions"] == ",".join(str(fraction) for fraction in DEFAULT_FRACTIONS)
     assert defaults["row_group_size"] == DEFAULT_ROW_GROUP_SIZE
-    assert defaults["min_pt"] == settings.min_pt_gev
-    assert defaults["significant_bits"] == settings.significant_bits
-    assert defaults["mpi"] == settings.multiparton_interactions
-    assert defaults["smearing"] == settings.smearing
+    for option, field in (
+        ("radius", "jet_radius"),
+        ("parton_pt_min", "parton_pt_min_gev"),
+        ("parton_pt_max", "parton_pt_max_gev"),
+        ("on_shell", "on_shell"),
+        ("mpi", "multiparton_interactions"),
+        ("emulation", "emulation"),
+        ("smearing_scale", "smearing_scale"),
+        ("min_pt", "min_pt_gev"),
+        ("significant_bits", "significant_bits"),
+    ):
+        assert defaults[option] == getattr(settings, field)
 
 
 def test_help_loads_no_library_of_weight():
@@ -171,13 +183,13 @@ def test_the_committed_sample_is_whole_and_small():
     verify_files(SAMPLE, manifest)
     assert manifest.classes == ("w", "z", "t")
     assert {split: sum(counts.values()) for split, counts in manifest.counts.items()} == {
-        "train": 5760,
-        "validation": 1440,
-        "test": 1800,
+        "train": 11_520,
+        "validation": 2880,
+        "test": 3600,
     }
-    assert manifest.settings["smearing"] is True
-    assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 8_000_000
+    assert manifest.settings["emulation"] is True
+    assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 12_000_000
     document = (Path(__file__).parents[2] / "docs" / "data.md").read_text()
     recorded = set(manifest.command.split())
     assert recorded <= set(document.replace("\\\n", " ").split())
-    assert json.loads((SAMPLE / "manifest.json").read_text())["format_version"] == 1
+    assert json.loads((SAMPLE / "manifest.json").read_text())["format_version"] == 2

@@ -30,8 +30,6 @@ def healthy(asked=None, **told):
         n_gpu_devices=0,
         disk_free=50 * GIB,
         memory_free=20 * GIB,
-        clock_ahead_s=0.01,
-        clock_error_s=0.002,
     )
     return replace(facts, **told)
 
@@ -51,7 +49,7 @@ def test_nodes_that_are_well_have_one_row_a_check():
     assert all(row.ok and row.remedy == "" for row in rows)
     of_a = [row.check for row in rows if row.node == "a"]
     assert of_a == [row.check for row in rows if row.node == "b"]
-    assert len(set(of_a)) == len(of_a) == 10
+    assert len(set(of_a)) == len(of_a) == 9
 
 
 def test_node_that_does_not_answer_has_this_row_alone():
@@ -110,12 +108,6 @@ def test_address_of_ray_that_no_interface_has_is_a_fault():
     assert (row.node, row.check) == ("b", "network")
     assert row.found == "Ray's 203.0.113.7 is none of eth0 172.16.0.2, ib0 192.168.0.2"
     assert "--node-ip-address" in row.remedy
-
-
-def test_clock_is_wrong_only_beyond_what_the_way_there_explains():
-    assert faults(healthy(clock_ahead_s=5.0, clock_error_s=4.0)) == []
-    row = the_fault(healthy(clock_ahead_s=-7.0, clock_error_s=0.5))
-    assert (row.check, row.found) == ("clock", "6.5 s behind the driver's")
 
 
 @pytest.mark.parametrize("what", ["disk", "memory"])
@@ -246,7 +238,9 @@ def test_libraries_that_do_not_load_are_told_with_the_reason():
 
 
 def test_probe_counts_interfaces_without_the_loopback():
-    assert not any(ip.startswith("127.") for ips in probe.interfaces().values() for ip in ips)
+    asked = {"token_folder": None, "data": None}
+    found = probe.Probe().facts(asked)["interfaces"]
+    assert not any(ip.startswith("127.") for ips in found.values() for ip in ips)
     assert probe.memory_free() > 0
 
 

@@ -174,7 +174,7 @@ def test_check_finds_each_planted_fault(cluster):
     assert f"{STUDIES} does not exist there" in faults["worker2", "studies folder"]["found"]
     assert all(row["remedy"] for row in faults.values())
     checked = {(row["node"], row["check"]) for row in document["checks"]}
-    for check in ("Ray", "network", "clock", "training"):
+    for check in ("Ray", "network", "training"):
         assert {node for node, other in checked if other == check} == {
             "head",
             "worker1",

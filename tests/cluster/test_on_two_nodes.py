@@ -113,7 +113,7 @@ def test_check_has_one_row_a_node_and_check_as_json(address, jets_parquet, tmp_p
     rows = document["checks"]
     places = [(row["node"], row["check"]) for row in rows]
     assert len(set(places)) == len(places)
-    for check in ("Horovod", "host name", "clock", "studies folder", "data set", "training"):
+    for check in ("Horovod", "host name", "studies folder", "data set", "training"):
         assert {node for node, other in places if other == check} == set(document["nodes"])
     (fault,) = [row for row in rows if not row["ok"]]
     assert fault["check"] == "GPUs"

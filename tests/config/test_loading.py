@@ -4,7 +4,8 @@ from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import FloatParameter, IntParameter, StudyConfig
 from ucluster_tune.config.trial import DataConfig, LossConfig, TrainingConfig, TrialConfig
-from ucluster_tune.errors import ConfigurationError
+from ucluster_tune.errors import ConfigurationError, StudyError
+from ucluster_tune.study.paths import StudiesFolder
 
 SPACE = """
 search_space:
@@ -95,9 +96,13 @@ def test_a_name_that_is_a_path_is_refused(faults_of, name):
     assert fault.startswith("name: must hold 1 to 64 letters")
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "mlartifacts"])
-def test_names_of_the_studies_folders_own_files_are_refused(faults_of, name):
-    assert faults_of(f"name: {name}") == [f"name: is taken by the studies folder itself: {name}"]
+@pytest.mark.parametrize("name", ["mlflow.db", "mlflow.db2", "mlflow.db-wal", "mlartifacts-2"])
+def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, name):
+    (fault,) = faults_of(f"name: {name}")
+    with pytest.raises(StudyError) as refused:
+        StudiesFolder(tmp_path).study(name)
+    assert str(refused.value) == f"the name of a study {fault.removeprefix('name: ')}"
+    assert "MLflow store beside the studies" in fault
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ def test_a_mass_that_rounding_makes_negative_is_kept_and_told(tmp_path):
 def test_the_hardest_and_the_softest_constituents_of_any_collider_are_allowed():
     pt = np.array([5e4, 1e-6, 1e-3])
     momenta = massless_momenta(pt, np.array([0.0, 9.0, -12.0]), np.array([3.1, -3.1, 0.0]))
-    features = constituent_features(momenta, momenta.sum(axis=0))
+    features = constituent_features(momenta, momenta.sum(axis=0, keepdims=True), np.array([3]))
     for index, bounds in enumerate(FEATURE_BOUNDS.values()):
         assert bounds.hold(features[:, index])
     assert MASS_BOUNDS_GEV.hold(np.array([-0.3, 0.0, 2e4]))

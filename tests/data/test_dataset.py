@@ -341,8 +341,8 @@ def test_newer_parquet_files(jets_folder):
 
 def test_newer_manifest(jets_folder):
     path = jets_folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 2}))
-    text = fault(jets_folder, r"manifest\.json: format_version 2 is newer than 1")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format_version": 3}))
+    text = fault(jets_folder, r"manifest\.json: format_version 3 is newer than 2")
     assert "upgrade ucluster-tune" in text
 
 

@@ -109,9 +109,20 @@ def test_json_that_is_no_manifest_is_refused(dataset, text):
 
 
 def test_newer_version_asks_for_an_upgrade_even_with_unknown_keys(dataset):
-    rewrite(dataset, format_version=2, shards=[])
-    with pytest.raises(DataError, match=r"format_version 2 is newer than 1.*upgrade"):
+    rewrite(dataset, format_version=3, shards=[])
+    with pytest.raises(DataError, match=r"format_version 3 is newer than 2.*upgrade"):
         read_manifest(dataset)
+
+
+def test_jets_of_the_old_kind_are_told_with_the_way_out(dataset):
+    rewrite(dataset, format_version=1, source="Pythia 8.317.2, FastJet 3.5.2.0")
+    with pytest.raises(DataError, match=r"format_version 1: cos_theta_rel .*data simulate --out"):
+        read_manifest(dataset)
+
+
+def test_converted_jets_of_the_old_version_stay_readable(dataset):
+    rewrite(dataset, format_version=1, source="HLS4ML LHC jets: hls4ml")
+    assert read_manifest(dataset).format_version == 1
 
 
 def test_unknown_and_wrong_keys_are_named(dataset):

@@ -98,11 +98,11 @@ def test_what_is_nothing_known_is_left_to_the_reader_to_refuse(tmp_path, name):
 def test_hdf5_files_are_converted_once(files, cache):
     preparation = plan_preparation(config(files))
     assert not preparation.is_ready
-    assert f"HDF5 files {files} will be converted to {cache}" in preparation.told()
+    assert f"HLS4ML files {files} will be converted to {cache}" in preparation.told()
     assert not cache.exists()
     size = size_of(preparation)
     assert size.n_bytes == sum(path.stat().st_size for path in files.iterdir())
-    assert size.told().endswith("B of HDF5 are to be read")
+    assert size.told().endswith("B of HLS4ML files are to be read")
     conversion, tasks = made(preparation)
     assert conversion.n_jets == 180
     assert tasks == {"converting jets": [size.n_bytes, size.n_bytes]}

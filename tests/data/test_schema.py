@@ -12,7 +12,7 @@ from ucluster_tune.data.format.schema import FORMAT_KEY, jets_schema, jets_table
 def test_columns_are_class_mass_and_features_in_order_of_the_network_input():
     assert jets_schema().names == ["jet_class", "mass_gev", *FEATURE_NAMES]
     assert jets_schema().field("jet_class").nullable
-    assert jets_schema().metadata == {FORMAT_KEY: b"1"}
+    assert jets_schema().metadata == {FORMAT_KEY: b"2"}
 
 
 def test_table_holds_each_jets_constituents():

@@ -11,7 +11,7 @@ def test_each_remedy_is_told_once_for_its_nodes_in_one_line_that_can_be_copied()
     rows = [
         CheckRow("a", "host name", False, "is localhost", remedy),
         CheckRow("b", "host name", False, "is localhost", remedy),
-        CheckRow("b", "clock", True, "within 0.001 s of the driver's"),
+        CheckRow("b", "disk", True, "50.0 GiB free"),
     ]
     out = io.StringIO()
     Console(file=out, width=60).print(checks_table(rows), crop=False)

@@ -12,7 +12,7 @@ from tests.study_events import (
     trial_placed,
     trial_started,
 )
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, TrialResumed
 from ucluster_tune.study.record import StudyRecord

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -166,7 +166,7 @@ def test_unknown_study_is_told_the_nearest_one(folder: StudiesFolder, study: Stu
 
 
 def test_time_left_follows_from_the_epochs_left(study: StudyPaths) -> None:
-    an_hour_ago = (datetime.now(timezone.utc) - timedelta(hours=1)).isoformat()
+    an_hour_ago = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     first, *others = four_trials()
     write(study, first.model_copy(update={"time": an_hour_ago}), *others)
     record = read_record(study.record)

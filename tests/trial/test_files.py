@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.training.small_training import write_checkpoint
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.record import best_record
 from ucluster_tune.trial.files import TrialFiles

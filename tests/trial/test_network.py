@@ -10,7 +10,7 @@ import pytest
 import ray
 
 from ucluster_tune.errors import MachineError
-from ucluster_tune.trial.processes.network import NodeRendezvous, interface_of, use_own_interface
+from ucluster_tune.trial.processes.network import NodeRendezvous, own_interface, use_own_interface
 
 OTHER = "127.0.0.2"  # of the loopback too, and not the same
 
@@ -89,6 +89,7 @@ def test_worker_uses_the_interface_of_its_node(node_at, monkeypatch):
     assert os.environ["HOROVOD_GLOO_IFACE"] == os.environ["NCCL_SOCKET_IFNAME"] == "lo"
 
 
-def test_address_of_no_interface_is_told_with_what_to_do():
+def test_address_of_no_interface_is_told_with_what_to_do(node_at):
+    node_at("192.0.2.1")
     with pytest.raises(MachineError, match=r"192\.0\.2\.1.*start Ray there with --node-ip"):
-        interface_of("192.0.2.1")
+        own_interface()

@@ -13,8 +13,9 @@ import ray
 
 from tests import small_study
 from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.one_trial import trial_config_of
-from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig, StudyConfig
+from ucluster_tune.config.study import ResourcesConfig, StudyConfig
 from ucluster_tune.errors import DataError, TrialError
 from ucluster_tune.trial.evaluate import room_on_a_node
 from ucluster_tune.trial.failures import StartError

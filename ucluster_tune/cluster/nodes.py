@@ -4,20 +4,20 @@ Each node is asked by an actor that is bound to it and takes no resources, so th
 answers too. Every wait has a limit; a node that does not answer says so in its answer.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ucluster_tune.cluster.fitness import probe
+from ucluster_tune.trial.processes import host
 
 _HEAD = "node:__internal_head__"
-_N_PINGS = 3
-_CLOCK_TIMEOUT_S = 10.0
+_MORE_S = 10.0  # for the answer itself, beyond what a node may take to find it
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,6 @@ class NodeFacts:
         n_gpu_devices: GPUs that the system has, None where that cannot be told.
         shared: `fault` and `detail` of the token in the shared folder.
         data: `checksum` and `fault` of the data set.
-        clock_ahead_s: of this process's clock, None where it was not asked.
-        clock_error_s: that this may be wrong by, half of the message's way there and back.
         libraries: `fault` and `n_gpus` of TensorFlow with Horovod, None where not asked.
     """
 
@@ -82,8 +80,6 @@ class NodeFacts:
     memory_free: int = 0
     shared: dict[str, str | None] | None = None
     data: dict[str, str | None] | None = None
-    clock_ahead_s: float | None = None
-    clock_error_s: float = 0.0
     libraries: dict[str, Any] | None = None
 
 
@@ -134,10 +130,8 @@ class Probes:
     """
 
     def __init__(self, nodes: Sequence[Node]) -> None:
-        pickle: Any = ray.cloudpickle
-        pickle.register_pickle_by_value(probe)
-        try:
-            actor: Any = ray.remote(probe.Probe)
+        actor: Any = ray.remote(probe.Probe)
+        with _sent_by_value(probe, host):
             self._actors: dict[Node, Any] = {
                 node: actor.options(
                     num_cpus=0,
@@ -145,11 +139,9 @@ class Probes:
                 ).remote()
                 for node in nodes
             }
-        finally:
-            pickle.unregister_pickle_by_value(probe)
 
     def facts(self, questions: Questions, limit_s: float) -> list[NodeFacts]:
-        """Return what each node tells, its clock included, in the order of the nodes."""
+        """Return what each node tells, in the order of the nodes."""
         references = {
             node: actor.facts.remote(
                 {
@@ -162,13 +154,10 @@ class Probes:
             for node, actor in self._actors.items()
         }
         answers = _answers(references, limit_s)
-        told = [
-            NodeFacts(node, fault=answer)
-            if isinstance(answer, str)
-            else NodeFacts(node, **{k: v for k, v in answer.items() if k != "host"})
+        return [
+            NodeFacts(node, fault=answer) if isinstance(answer, str) else NodeFacts(node, **answer)
             for node, answer in answers.items()
         ]
-        return [facts if facts.fault else self._with_clock(facts) for facts in told]
 
     def libraries(self, told: list[NodeFacts], limit_s: float) -> list[NodeFacts]:
         """Return the same facts with what TensorFlow and Horovod are like; takes seconds."""
@@ -177,7 +166,7 @@ class Probes:
             for facts in told
             if not facts.fault
         }
-        answers = _answers(references, limit_s + _CLOCK_TIMEOUT_S)
+        answers = _answers(references, limit_s + _MORE_S)
         return [
             replace(facts, libraries=_library_answer(answers[facts.node]))
             if facts.node in answers
@@ -198,21 +187,18 @@ class Probes:
         for actor in self._actors.values():
             ray.kill(actor, no_restart=True)
 
-    def _with_clock(self, facts: NodeFacts) -> NodeFacts:
-        """Return the quickest of a few messages tells best: it was not held up on its way."""
-        error_s, ahead_s = float("inf"), 0.0
-        for _ in range(_N_PINGS):
-            sent = time.time()
-            try:
-                then: float = ray.get(
-                    self._actors[facts.node].now.remote(), timeout=_CLOCK_TIMEOUT_S
-                )
-            except ray.exceptions.RayError as error:
-                return NodeFacts(facts.node, fault=_in_words(error))
-            received = time.time()
-            if (received - sent) / 2 < error_s:
-                error_s, ahead_s = (received - sent) / 2, then - (sent + received) / 2
-        return replace(facts, clock_ahead_s=ahead_s, clock_error_s=error_s)
+
+@contextmanager
+def _sent_by_value(*modules: ModuleType) -> Iterator[None]:
+    """Have what is pickled in the block carry the code of these modules, not their names."""
+    pickle: Any = ray.cloudpickle
+    for module in modules:
+        pickle.register_pickle_by_value(module)
+    try:
+        yield
+    finally:
+        for module in modules:
+            pickle.unregister_pickle_by_value(module)
 
 
 def _answers(references: dict[Node, Any], limit_s: float) -> dict[Node, Any]:
@@ -238,8 +224,6 @@ def _library_answer(answer: Any) -> dict[str, Any]:
 
 def _in_words(error: Exception) -> str:
     """Return the last telling line of one of Ray's long errors."""
-    if isinstance(error, ray.exceptions.GetTimeoutError):
-        return f"no answer within {_CLOCK_TIMEOUT_S:g} s"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     last = lines[-1] if isinstance(error, ray.exceptions.RayTaskError) and lines else ""
     return (last or (lines[0] if lines else type(error).__name__))[:300]

@@ -138,10 +138,13 @@ class _Check:
 
     def _name(self) -> None:
         name = self.raw["name"]
+        faults: list[str] = []
         try:
-            StudyConfig.model_validate({"name": name, "data": {"path": "any"}})
-        except ValidationError as error:
-            self.faults += section_faults(StudyConfig, error, "")["name"]
+            StudyConfig.model_validate({"name": name})
+        except ValidationError as error:  # for want of `data`, if for nothing else
+            faults = section_faults(StudyConfig, error, "").get("name", [])
+        if faults:
+            self.faults += faults
             return
         self.possible["name"] = (name,)
         self.cleaned["name"] = name

@@ -6,8 +6,10 @@ Knows nothing of files, TensorFlow, Ray or Optuna.
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
+from ucluster_tune.config.names import study_name_fault
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.section import Rule, Section
 from ucluster_tune.config.trial import (
     DataConfig,
@@ -16,20 +18,6 @@ from ucluster_tune.config.trial import (
     PositiveFloat,
     TrainingConfig,
 )
-
-StudyName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-
-Metric = Literal[
-    "clustering_accuracy",
-    "clustering_accuracy_batched",
-    "purity",
-    "nmi",
-    "ari",
-    "focal_loss",
-    "clustering_loss",
-    "total_loss",
-]
-
 
 _MAX_STEPS = 10**9
 _SMALLEST_PART = 0.01  # of a GPU; Ray counts in steps of 0.0001
@@ -105,13 +93,6 @@ class CategoricalParameter(Section):
 Parameter = Annotated[
     FloatParameter | IntParameter | CategoricalParameter, Field(discriminator="type")
 ]
-
-
-class ObjectiveConfig(Section):
-    """What makes one trial better than another, measured on validation jets."""
-
-    metric: Metric = "clustering_accuracy"
-    direction: Literal["maximize", "minimize"] = "maximize"
 
 
 class SamplerConfig(Section):
@@ -247,7 +228,9 @@ class ReferenceConfig(Section):
 class StudyConfig(Section):
     """A whole search-space file."""
 
-    name: StudyName | None = Field(None, description="null: the file's name")
+    rules: ClassVar[tuple[Rule, ...]] = (Rule("name", ("name",), study_name_fault),)
+
+    name: str | None = Field(None, description="null: the file's name")
     data: DataConfig
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
@@ -263,3 +246,7 @@ class StudyConfig(Section):
     failures: FailuresConfig = FailuresConfig()
     tracking: TrackingConfig = TrackingConfig()
     reference: ReferenceConfig = ReferenceConfig()
+
+    def reading(self, path: str) -> "StudyConfig":
+        """Return the same study on the data set at `path`."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"path": path})})

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
 from ucluster_tune.config.search_space import corners, n_values
 from ucluster_tune.config.section import Rule
@@ -14,9 +15,6 @@ from ucluster_tune.config.study import (
 from ucluster_tune.config.trial import DataConfig, LossConfig, ModelConfig, TrainingConfig
 from ucluster_tune.config.wording import show
 
-LOSSES = ("focal_loss", "clustering_loss", "total_loss")
-RESERVED_NAMES = ("mlflow.db", "mlartifacts")
-
 
 def _grace_period(scheduler: str, grace_period: int, n_epochs: int) -> str | None:
     if scheduler != "asha" or grace_period <= n_epochs:
@@ -27,11 +25,6 @@ def _grace_period(scheduler: str, grace_period: int, n_epochs: int) -> str | Non
     )
 
 
-def _direction(metric: str, direction: str) -> str | None:
-    expected = "minimize" if metric in LOSSES else "maximize"
-    return None if direction == expected else f"must be {expected} for {metric}, got {direction}"
-
-
 def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int) -> str | None:
     if global_batch_size >= workers_per_trial:
         return None
@@ -39,10 +32,6 @@ def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int) -> str
         f"must be at least resources.workers_per_trial ({workers_per_trial}), one jet a worker"
         f" and step, got {global_batch_size}"
     )
-
-
-def _name_is_free(name: str | None) -> str | None:
-    return f"is taken by the studies folder itself: {name}" if name in RESERVED_NAMES else None
 
 
 def _no_password(uri: str | None) -> str | None:
@@ -70,12 +59,13 @@ def _database_server(url: str | None) -> str | None:
 
 
 STUDY_RULES = (
+    *StudyConfig.rules,
     *(rule.under("data") for rule in DataConfig.rules),
     *(rule.under("model") for rule in ModelConfig.rules),
     *(rule.under("loss") for rule in LossConfig.rules),
     *(rule.under("training") for rule in TrainingConfig.rules),
+    *(rule.under("objective") for rule in ObjectiveConfig.rules),
     *(rule.under("resources") for rule in ResourcesConfig.rules),
-    Rule("name", ("name",), _name_is_free),
     Rule("tracking.uri", ("tracking.uri",), _no_password),
     Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _no_password),
     Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _database_server),
@@ -84,7 +74,6 @@ STUDY_RULES = (
         ("scheduler.name", "scheduler.grace_period", "training.n_epochs"),
         _grace_period,
     ),
-    Rule("objective.direction", ("objective.metric", "objective.direction"), _direction),
     Rule(
         "training.global_batch_size",
         ("training.global_batch_size", "resources.workers_per_trial"),

@@ -22,10 +22,6 @@ _WORDING = {
     "string_type": "must be text, got {got}",
     "string_too_short": "must not be empty",
     "string_too_long": "must hold at most {max_length} characters, got {got}",
-    "string_pattern_mismatch": (
-        "must hold 1 to 64 letters, digits, dots, dashes or underscores, the first a letter or"
-        " digit, got {got}"
-    ),
     "greater_than": "must be > {gt}, got {got}",
     "greater_than_equal": "must be >= {ge}, got {got}",
     "less_than": "must be < {lt}, got {got}",

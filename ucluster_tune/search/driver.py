@@ -8,7 +8,7 @@ import math
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from ray import tune
@@ -104,7 +104,7 @@ class StudyDriver(tune.Callback):
         """Return whether the budget has another trial, when so many have begun."""
         if self.record.until is None:
             return n_begun < self.record.n_trials
-        return datetime.now(timezone.utc) < datetime.fromisoformat(self.record.until)
+        return datetime.now(UTC) < datetime.fromisoformat(self.record.until)
 
     def tell_start(self) -> None:
         """Tell the observers that the study began."""

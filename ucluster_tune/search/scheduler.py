@@ -21,8 +21,9 @@ from typing import Any, Literal
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.search_space import corners
-from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.study.knowledge import JudgedEpoch
 
 _WAITING = (Trial.PENDING, Trial.PAUSED)

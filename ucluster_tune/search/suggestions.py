@@ -10,7 +10,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.search.scheduler import tune_mode
 from ucluster_tune.study.events import FinalOutcome, Value

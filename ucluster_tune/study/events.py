@@ -4,7 +4,7 @@ Knows nothing of files. `epoch.record` is the training layer's EpochRecord as a 
 that are not finite become null.
 """
 
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import uuid4
 
@@ -21,7 +21,7 @@ FinalState = Literal["interrupted", "complete", "failed"]
 
 def utc_now() -> str:
     """Return the time as ISO 8601 in UTC, to the millisecond."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class _Event(BaseModel):
@@ -67,6 +67,8 @@ class StudyStarted(_Event):
     Attributes:
         run_id: of MLflow, told by `study_tracked` where it is None.
         study_id: unlike that of any other study; MLflow's run of the study is known by it.
+        config: as it was asked for.
+        fitted: what this driver runs in place of it on the nodes that it has, by dotted path.
     """
 
     event: Literal["study_started"] = "study_started"
@@ -83,14 +85,20 @@ class StudyStarted(_Event):
     reference_accuracy: float
     baselines: dict[str, Any] = {}
     warm_start: WarmStart | None = None
+    fitted: dict[str, Value] = {}
 
 
 class StudyResumed(_Event):
-    """Another driver carries the study on."""
+    """Another driver carries the study on.
+
+    Attributes:
+        fitted: as of `StudyStarted`; another driver has other nodes.
+    """
 
     event: Literal["study_resumed"] = "study_resumed"
     code_version: str
     host: str
+    fitted: dict[str, Value] = {}
 
 
 class StudyExtended(_Event):

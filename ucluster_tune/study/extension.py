@@ -5,7 +5,7 @@ Knows nothing of files or Ray.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ucluster_tune.config.loading import change_config
@@ -61,7 +61,7 @@ def extend(config: StudyConfig, record: StudyRecord, extension: Extension) -> St
     if extension.n_trials is not None:
         overrides.append(f"{_BUDGET}={record.n_trials + extension.n_trials}")
     if extension.hours is not None:
-        end = datetime.now(timezone.utc) + timedelta(hours=extension.hours)
+        end = datetime.now(UTC) + timedelta(hours=extension.hours)
         until = end.isoformat(timespec="milliseconds")
         overrides.append(f"{_BUDGET}={_NO_LIMIT}")
     changed = change_config(config, overrides)

@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from ucluster_tune.config.study import ObjectiveConfig, StudyConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import EpochEnded, Event, KnownTrial, Value, WarmStart
 from ucluster_tune.study.record import StudyRecord, TrialState

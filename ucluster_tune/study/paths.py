@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ucluster_tune.config.names import TRACKING_ARTIFACTS, TRACKING_FILE, study_name_fault
 from ucluster_tune.errors import DataError, StudyError
 from ucluster_tune.trial.files import TrialFiles
 
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
 STUDIES_VARIABLE = "UCLUSTER_TUNE_STUDIES"
 DEFAULT_STUDIES = "studies"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MAX_REQUESTS = 16  # to a bucket, at a time
-_TRACKING_FILE, _TRACKING_ARTIFACTS = "mlflow.db", "mlartifacts"
 
 
 def studies_folder(option: str | None = None) -> Path:
@@ -72,17 +71,9 @@ def bucket_errors() -> Iterator[None]:
 
 def check_study_name(name: str) -> str:
     """Return the name when it is safe as a folder's name; StudyError otherwise."""
-    if not _NAME.fullmatch(name):
-        shown = repr(name if len(name) <= 80 else f"{name[:77]}...")
-        raise StudyError(
-            f"{shown} ({len(name)} characters) cannot name a study:"
-            " use 1 to 64 letters, digits, '.', '_' or '-', and begin with a letter or digit"
-        )
-    if name.startswith((_TRACKING_FILE, _TRACKING_ARTIFACTS)):
-        raise StudyError(
-            f"{name!r} cannot name a study: it is kept for the MLflow store beside the studies;"
-            " choose another name"
-        )
+    fault = study_name_fault(name)
+    if fault is not None:
+        raise StudyError(f"the name of a study {fault}")
     return name
 
 
@@ -229,12 +220,12 @@ class StudiesFolder:
     @property
     def mlflow_db(self) -> Path:
         """The default tracking store."""
-        return self.root / _TRACKING_FILE
+        return self.root / TRACKING_FILE
 
     @property
     def mlflow_artifacts(self) -> Path:
         """The default place of MLflow's artifacts."""
-        return self.root / _TRACKING_ARTIFACTS
+        return self.root / TRACKING_ARTIFACTS
 
     def study(self, name: str) -> StudyPaths:
         """Return the paths of a study, which need not exist; StudyError for an unusable name."""
@@ -254,11 +245,11 @@ class StudiesFolder:
             return sorted(s.name for s in self._on_disk() if _is_begun(s))
         with bucket_errors():
             found = [entry.name for entry in self.remote.list() if not entry.is_file]
-            studies = [self.listed(name) for name in found if _NAME.fullmatch(name)]
+            studies = [self.listed(name) for name in found if study_name_fault(name) is None]
             with ThreadPoolExecutor(_MAX_REQUESTS) as threads:
                 are_begun = threads.map(lambda s: bool(s.segments.list()), studies)
             names = {s.name for s, is_begun in zip(studies, are_begun, strict=True) if is_begun}
-        on_disk = (s for s in self._on_disk() if _NAME.fullmatch(s.name))
+        on_disk = (s for s in self._on_disk() if study_name_fault(s.name) is None)
         return sorted(names | {s.name for s in on_disk if is_only_here(s)})
 
     def _on_disk(self) -> list[StudyPaths]:

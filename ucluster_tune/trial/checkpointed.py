@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.storage.folders import PATIENCE_S

@@ -16,7 +16,8 @@ from typing import Any
 
 from ray import tune
 
-from ucluster_tune.config.study import FailuresConfig, ObjectiveConfig, ResourcesConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import FailuresConfig, ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.trial.failures import NodeLostError, kind_of
 from ucluster_tune.trial.processes.workers import HorovodWorkers

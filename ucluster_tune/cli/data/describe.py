@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data.jet_options import progress_bar
+from ucluster_tune.cli.data.jet_options import ClassList, progress_bar
 from ucluster_tune.cli.data.local_path import LocalPath
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.whole_files import refuse_unwritable
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ucluster_tune.data.reading.description import DatasetDescription
+    from ucluster_tune.models.fingerprint import Fingerprint
 
 
 @click.command(
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     Example:
       ucluster-tune data describe data/wzt
       ucluster-tune data describe data/wzt --plot wzt.png
+      ucluster-tune data describe data/wzt --fingerprint --model published
     """
 )
 @click.argument("folder", metavar="DIR")
@@ -33,14 +35,46 @@ if TYPE_CHECKING:
     metavar="FILE.png",
     help="Draw the spectra of all quantities by class.",
 )
-def describe(folder: str, as_json: bool, plot: Path | None) -> None:
+@click.option(
+    "--fingerprint",
+    is_flag=True,
+    help="Tell how far the jets are from those that --model was trained on, by its own batch-norm"
+    " averages.",
+)
+@click.option(
+    "--model",
+    metavar="MODEL_DIR",
+    help="For --fingerprint: a model folder, a study, a trial's folder or a checkpoint.",
+)
+@click.option(
+    "--classes",
+    type=ClassList(),
+    help="For --fingerprint: classes to take.  [default: as the model was trained, else w,z,t]",
+)
+def describe(
+    folder: str,
+    as_json: bool,
+    plot: Path | None,
+    fingerprint: bool,
+    model: str | None,
+    classes: tuple[str, ...] | None,
+) -> None:
     """Show what is in a data set, and whether it is whole.
 
     DIR may also be a URI such as s3://BUCKET/FOLDER, whose files are then fetched twice, once for
     each of the following. Compares all files of the data set in DIR with the checksums of its
     manifest, then counts jets by class and split, and reads mass, number of constituents and
     features of all of them. Exits with 1 when something is wrong.
+
+    With --fingerprint the jets, at most 12 000 chosen by lot, are also sent through a model, whose
+    layers remember mean and variance of all that they saw in training.
     """
+    if fingerprint != (model is not None):
+        raise click.UsageError(
+            "--fingerprint compares the jets with those that a model was trained on: give both"
+            " --fingerprint and --model MODEL_DIR (`ucluster-tune weights import` makes one of"
+            " published weights)"
+        )
     if plot is not None and plot.suffix.lower() != ".png":
         raise click.BadParameter(f"{plot} must end in .png", param_hint="'--plot'")
 
@@ -59,10 +93,15 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
             with_spectra=plot is not None,
             on_bytes=lambda n_bytes: progress.advance(task, n_bytes),
         )
+    found = None
+    if model is not None and not description.faults:
+        found = _fingerprint(folder, model, classes)
     if as_json:
-        click.echo(json.dumps(_document(description), indent=2, allow_nan=False))
+        click.echo(json.dumps(_document(description, found, model), indent=2, allow_nan=False))
     else:
         _print(description)
+        if found is not None and model is not None:
+            _print_fingerprint(found, model)
     for remark in description.remarks:
         click.secho(f"Warning: {remark}", fg="yellow", err=True)
     if description.faults:
@@ -80,8 +119,37 @@ def describe(folder: str, as_json: bool, plot: Path | None) -> None:
         )
 
 
-def _document(description: "DatasetDescription") -> dict[str, Any]:
+def _fingerprint(folder: str, model: str, classes: tuple[str, ...] | None) -> "Fingerprint":
+    from dataclasses import replace
+
+    from ucluster_tune.cli.models.predicting import load_model
+    from ucluster_tune.data.reading.jet_stream import open_parquet
+    from ucluster_tune.models.fingerprint import PUBLISHED_CLASSES, take_fingerprint
+
+    opened = load_model(model)
+    wanted = classes or opened.selection.classes or PUBLISHED_CLASSES
+    return take_fingerprint(
+        opened, open_parquet(folder), replace(opened.selection, classes=wanted)
+    )
+
+
+def _print_fingerprint(found: "Fingerprint", model: str) -> None:
+    from rich.console import Console
+
+    from ucluster_tune.report.fingerprint_view import fingerprint_view
+
+    Console(highlight=False).print(fingerprint_view(found, model))
+
+
+def _document(
+    description: "DatasetDescription", found: "Fingerprint | None", model: str | None
+) -> dict[str, Any]:
     manifest = description.manifest
+    more = {}
+    if found is not None and model is not None:
+        from ucluster_tune.report.fingerprint_view import fingerprint_document
+
+        more["fingerprint"] = fingerprint_document(found, model)
     return {
         "path": str(description.path),
         "is_whole": not description.faults,
@@ -108,6 +176,7 @@ def _document(description: "DatasetDescription") -> dict[str, Any]:
         "mass_gev": description.mass_gev,
         "n_constituents": description.n_constituents,
         "features": description.features,
+        **more,
     }
 
 

@@ -44,7 +44,7 @@ class CheckRequest:
 def quick_check(request: CheckRequest) -> None:
     """Check what a search depends on, before anything of it is made.
 
-    Versions, host names, interfaces, clocks, shared folder, data set, GPUs; seconds in a cluster
+    Versions, host names, interfaces, shared folder, data set, GPUs; seconds in a cluster
     that is well, half a minute where a node does not answer.
 
     Raises:

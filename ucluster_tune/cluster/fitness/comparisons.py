@@ -14,7 +14,6 @@ from ucluster_tune.config.study import ResourcesConfig
 _GIB = 2**30
 _MIN_DISK_GIB = 2.0
 _MIN_MEMORY_GIB = 1.0
-_MAX_CLOCK_S = 2.0
 
 _NAMES = {
     "python": "Python",
@@ -84,7 +83,6 @@ def compare(
     yield from _versions(answered)
     yield from _host_names(answered)
     yield from _networks(answered)
-    yield from _clocks(answered)
     yield from _room(answered)
     if token is not None:
         yield from shared_rows(answered, token)
@@ -168,22 +166,6 @@ def _networks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
                 "workers of a trial would not find each other across nodes: start Ray there with"
                 " --node-ip-address of one that the other nodes reach",
             )
-
-
-def _clocks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
-    for facts in told:
-        ahead_s = facts.clock_ahead_s or 0.0
-        off_s = max(0.0, abs(ahead_s) - facts.clock_error_s)
-        within = f"within {max(0.001, off_s + facts.clock_error_s):.3f} s of the driver's"
-        side = "ahead of" if ahead_s > 0 else "behind"
-        is_right = off_s <= _MAX_CLOCK_S
-        yield CheckRow(
-            facts.node.name,
-            "clock",
-            is_right,
-            within if is_right else f"{off_s:.1f} s {side} the driver's",
-            "" if is_right else "set it by the network: `timedatectl set-ntp true`, or chrony",
-        )
 
 
 def _room(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:

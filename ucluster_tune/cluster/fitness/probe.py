@@ -1,8 +1,8 @@
-"""What a node tells of itself; the one module whose code travels to the nodes.
+"""What a node tells of itself, by code that travels to the node.
 
-It is sent by value (`ray.cloudpickle.register_pickle_by_value`), so that a node on which this
-package is missing, or is another one, still answers. So it is plain Python: nothing of this
-package is imported but where the answer may be that it cannot be, and answers are plain values.
+This module and `trial.processes.host` are sent by value, so that a node on which this package is
+missing, or is another one, still answers. So it is plain Python: nothing else of this package is
+imported but where the answer may be that it cannot be, and answers are plain values.
 """
 
 import hashlib
@@ -11,13 +11,13 @@ import importlib.util
 import os
 import platform
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from ucluster_tune.trial.processes.host import interfaces, unresolved_name
 
 _DISTRIBUTIONS = {
     "ray": ("ray",),
@@ -34,10 +34,6 @@ print("GPUS", len(tf.config.list_physical_devices("GPU")))
 class Probe:
     """An actor on one node."""
 
-    def now(self) -> float:
-        """Return the node's clock, seconds since 1970."""
-        return time.time()
-
     def facts(self, questions: dict[str, Any]) -> dict[str, Any]:
         """Return all that is quickly known.
 
@@ -46,10 +42,13 @@ class Probe:
                 data set; each may be None.
         """
         return {
-            "host": socket.gethostname(),
-            "host_fault": host_fault(),
+            "host_fault": unresolved_name(),
             "versions": versions(),
-            "interfaces": interfaces(),
+            "interfaces": {
+                name: numbers
+                for name, numbers in interfaces().items()
+                if not all(number.startswith("127.") for number in numbers)
+            },
             "n_gpu_devices": n_gpu_devices(),
             "disk_free": shutil.disk_usage(tempfile.gettempdir()).free,
             "memory_free": memory_free(),
@@ -135,29 +134,6 @@ def package_version() -> str | None:
         if file == root / "__init__.py" and b'__version__ = "' in code:
             version = code.partition(b'__version__ = "')[2].partition(b'"')[0].decode()
     return f"{version} (code {digest.hexdigest()[:8]})"
-
-
-def host_fault() -> str | None:
-    """Return why the host cannot resolve its own name, None where it can."""
-    try:
-        socket.getaddrinfo(socket.gethostname(), None)
-    except OSError as error:
-        return str(error.strerror or error)
-    return None
-
-
-def interfaces() -> dict[str, list[str]]:
-    """Return the IPv4 addresses of each network interface that is up, but for the loopback."""
-    import psutil  # noqa: PLC0415  # may be missing on the node
-
-    states = psutil.net_if_stats()
-    found: dict[str, list[str]] = {}
-    for name, addresses in psutil.net_if_addrs().items():
-        numbers = [a.address for a in addresses if a.family == socket.AF_INET]
-        is_loopback = all(number.startswith("127.") for number in numbers)
-        if numbers and not is_loopback and name in states and states[name].isup:
-            found[name] = numbers
-    return found
 
 
 def n_gpu_devices() -> int | None:

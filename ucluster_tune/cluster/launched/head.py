@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ucluster_tune.cluster.launched.marked_output import between_marks, marked
 from ucluster_tune.errors import MachineError
 
 _QUICK_COMMAND_TIMEOUT_S = 60.0
 _TUNNEL_TIMEOUT_S = 30.0
 _SSH_FAILED = 255
+# A login may print a greeting before a command, and something at its end, on the same output.
+_BEGIN = "--- output of ucluster-tune begins ---"
+_END = "--- output of ucluster-tune ends ---"
+_MARKED = f'printf "\\n%s\\n" "{_BEGIN}"; "$@"; code=$?; printf "\\n%s\\n" "{_END}"; exit $code'
 
 
 @dataclass(frozen=True)
@@ -89,7 +92,7 @@ class Head:
         """
         try:
             done = subprocess.run(
-                self.command(marked(words)),
+                self.command(["sh", "-c", _MARKED, "sh", *words]),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 encoding="utf-8",
@@ -106,8 +109,9 @@ class Head:
             raise MachineError(
                 f"`{shlex.join(words)}` on {self.host} failed: {_last_line(done.stderr)}"
             )
-        output = between_marks(done.stdout)
-        if output is None:
+        _, begin, rest = done.stdout.partition(f"\n{_BEGIN}\n")
+        output, end, _ = rest.rpartition(f"\n{_END}\n")
+        if not (begin and end):
             raise MachineError(
                 f"`{shlex.join(words)}` did not run on {self.host}, which said:"
                 f" {_last_line(done.stderr or done.stdout)}; look at what `ray exec {self.file}"
@@ -225,6 +229,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+def in_brief(error: BaseException) -> str:
+    """Return an error's message on one line of at most 300 characters, or its kind."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _last_line(words: str) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import ucluster_tune
-from ucluster_tune.cluster.launched.head import Head, Tunnel
+from ucluster_tune.cluster.launched.head import Head, Tunnel, in_brief
 from ucluster_tune.cluster.launched.launcher import show_token
 from ucluster_tune.errors import MachineError
 
@@ -100,11 +100,11 @@ class ClusterJobs:
             except TimeoutError as error:
                 raise MachineError(
                     f"it is not known whether {self._told()} took the search"
-                    f" ({_brief(error)}): {self._look_at(job_id)} before you send it again"
+                    f" ({in_brief(error)}): {self._look_at(job_id)} before you send it again"
                 ) from error
             except (RuntimeError, OSError, ValueError) as error:
                 raise MachineError(
-                    f"{self._told()} did not take the search: {_brief(error)}"
+                    f"{self._told()} did not take the search: {in_brief(error)}"
                 ) from error
         return job_id
 
@@ -147,7 +147,7 @@ class ClusterJobs:
                 if time.monotonic() - heard_at > limits.silence_s:
                     raise MachineError(
                         f"{self._told()} gave no answer for {limits.silence_s:g} s"
-                        f" ({_brief(error)}); the search goes on there as long as its head does:"
+                        f" ({in_brief(error)}); the search goes on there as long as its head does:"
                         f" {self._look_at(job_id)}"
                     ) from error
             time.sleep(limits.retry_s)
@@ -198,7 +198,7 @@ class ClusterJobs:
             )
         return (
             f"the Jobs interface of cluster {head.cluster} (port {head.dashboard_port} of"
-            f" {head.host}) does not answer: {_brief(error)}; look at `ray exec {head.file}"
+            f" {head.host}) does not answer: {in_brief(error)}; look at `ray exec {head.file}"
             " 'ray status'`"
         )
 
@@ -241,7 +241,3 @@ def _exit_code(info: Any) -> int:
         return 0
     code = getattr(info, "driver_exit_code", None)
     return int(code) if code else 1
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -61,7 +61,7 @@ class JobsClient(JobSubmissionClient):
                 session.get(f"{self._address}/api/jobs/{job_id}"),
             ):
                 return
-        except asyncio.TimeoutError as error:  # another class than TimeoutError before 3.11
+        except TimeoutError as error:
             raise self._no_answer() from error
 
     def _no_answer(self) -> TimeoutError:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ucluster_tune.cluster.launched.head import Head
+from ucluster_tune.cluster.launched.head import Head, in_brief
 from ucluster_tune.errors import ConfigurationError, MachineError
 
 CLUSTER_FILE = "ray_cluster.yaml"  # looked for in the working directory
@@ -70,7 +70,7 @@ def find_head(file: Path) -> Head:
     except Exception as error:  # what clouds raise, and what the launcher makes of it
         raise NotUpError(
             f"{file}: the head of cluster {config['cluster_name']} was not found:"
-            f" {_brief(error)}; start it with `ray up {file}`"
+            f" {in_brief(error)}; start it with `ray up {file}`"
         ) from error
     head = Head(
         file=file,
@@ -97,7 +97,7 @@ def _read(file: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise ConfigurationError(str(file), ["there is no such file"]) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigurationError(str(file), [f"cannot be read: {_brief(error)}"]) from error
+        raise ConfigurationError(str(file), [f"cannot be read: {in_brief(error)}"]) from error
     missing = [key for key in ("cluster_name", "provider", "auth") if not _has(config, key)]
     if missing:
         raise ConfigurationError(
@@ -153,7 +153,7 @@ def _why_no_head_on_aws(config: Mapping[str, Any]) -> str | None:
             ]
         )
     except (BotoCoreError, ClientError, ValueError) as error:
-        return f"AWS did not answer: {_brief(error)}"
+        return f"AWS did not answer: {in_brief(error)}"
     return None if found["Reservations"] else f"no head of that name runs in {region}"
 
 
@@ -210,7 +210,3 @@ def _dashboard_port(config: Mapping[str, Any]) -> int:
             if value.isdigit():
                 return int(value)
     return _DASHBOARD_PORT
-
-
-def _brief(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -16,6 +16,8 @@ from ucluster_tune.errors import DataError, MissingError
 from ucluster_tune.storage.locations import Location, locate
 
 MANIFEST_NAME: Final = "manifest.json"
+HLS4ML_SOURCE: Final = "HLS4ML LHC jets"
+"""With which the source of converted data sets begins."""
 
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
@@ -84,13 +86,32 @@ def read_manifest(directory: Path | str | Location) -> Manifest:
     path = _find_manifest(locate(directory))
     document = _parse(path)
     try:
-        return Manifest.model_validate(document)
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
         faults = "; ".join(
             f"{'.'.join(str(part) for part in fault['loc']) or 'top level'}: {fault['msg']}"
             for fault in error.errors()[:3]
         )
         raise DataError(f"{path}: not a manifest of a data set: {faults}; {_MEND}") from error
+    _refuse_old_jets(path, manifest)
+    return manifest
+
+
+def _refuse_old_jets(path: Location, manifest: Manifest) -> None:
+    """Raise for jets whose last feature is not the published quantity.
+
+    In version 1 converted jets had it as the HLS4ML files have it; simulated ones had the cosine
+    of the angle between constituent and jet.
+    """
+    if manifest.format_version >= 2 or manifest.source.startswith(HLS4ML_SOURCE):
+        return
+    raise DataError(
+        f"{path}: format_version {manifest.format_version}: cos_theta_rel of these jets"
+        f" ({manifest.source}) is a cosine of the angle to the jet, not the quantity of the HLS4ML"
+        " jets, so that published weights cannot read them; simulate them anew with"
+        " `ucluster-tune data simulate --out DIR`. Jets of your own whose cos_theta_rel is as in"
+        " docs/data.md need format_version 2 in this file"
+    )
 
 
 def verify_files(

@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from ucluster_tune.data.format.features import FEATURE_NAMES, MAX_CONSTITUENTS, N_FEATURES, Floats
 
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2
+"""Of version 1 are simulated jets whose `cos_theta_rel` is another quantity; see `manifest`."""
 
 SPLITS: Final = ("train", "validation", "test")
 

@@ -1,4 +1,4 @@
-"""From HLS4ML HDF5 files to a parquet data set, whatever their size, in flat memory.
+"""From HLS4ML files to a parquet data set, whatever their size, in flat memory.
 
 Each jet's split and place in it are random numbers of the seed, the name of its file and its row
 there: they depend neither on the pieces in which files are read, nor on the selection.
@@ -19,7 +19,7 @@ from pydantic import JsonValue
 
 from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, MassCensus
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
-from ucluster_tune.data.format.manifest import Manifest
+from ucluster_tune.data.format.manifest import HLS4ML_SOURCE, Manifest
 from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.hls4ml.jets import (
     NO_CLASS,
@@ -33,6 +33,7 @@ from ucluster_tune.data.hls4ml.layout import (
     JETS,
     refuse_unlabelled,
 )
+from ucluster_tune.data.hls4ml.mirror import count_jets, read_mirror
 from ucluster_tune.data.hls4ml.sources import (
     Hdf5File,
     SourceFile,
@@ -105,13 +106,13 @@ def convert_dataset(
     on_size: Callable[[int], None] = lambda n_bytes: None,
     on_bytes: Callable[[int], None] = lambda n_bytes: None,
 ) -> Conversion:
-    """Convert HLS4ML HDF5 files to a data set in a new folder.
+    """Convert HLS4ML files to a data set in a new folder.
 
     Equal files and selections make equal data sets, whether the files lie in a folder or in
     archives.
 
     Args:
-        source: an HDF5 file, a folder of them, or their tar.
+        source: an HDF5 file, a folder of them, their tar, or parquet files of the mirror.
         directory: a folder that does not exist or is empty.
         selection: which jets, and their splits.
         command: the command that is recorded.
@@ -148,7 +149,7 @@ def convert_dataset(
         }
         manifest = writer.finish(
             name=directory.resolve().name,
-            source=f"HLS4ML LHC jets: {origin or source.resolve().name}",
+            source=f"{HLS4ML_SOURCE}: {origin or source.resolve().name}",
             command=command,
             settings=settings,
         )
@@ -197,6 +198,9 @@ def _blocks(
 ) -> Iterator[tuple[Hdf5File, JetBlock]]:
     """Yield small blocks of all files; progress inside of a file is counted in its jets."""
     is_archive = files[0].is_archive
+    if files[0].is_parquet:
+        yield from _mirrored_blocks(files, on_bytes)
+        return
     for file in hdf5_files(files, scratch, on_bytes):
         found = check_file(file.path, file.label)
         refuse_unlabelled(found, file.label)
@@ -206,6 +210,20 @@ def _blocks(
         for block in read_blocks(file.path, file.label):
             yield from ((file, part) for part in block.parts(_JETS_AT_A_TIME))
             n_now = n_bytes * (block.start + len(block)) // n_jets
+            on_bytes(n_now - n_done)
+            n_done = n_now
+
+
+def _mirrored_blocks(
+    files: tuple[SourceFile, ...], on_bytes: Callable[[int], None]
+) -> Iterator[tuple[Hdf5File, JetBlock]]:
+    """Yield the same of parquet files of the mirror."""
+    for source in files:
+        file = Hdf5File(source.path, source.path.name, str(source.path))
+        n_jets, n_done = count_jets(file.path, file.label), 0
+        for block in read_mirror(file.path, file.label):
+            yield file, block
+            n_now = source.n_bytes * (block.start + len(block)) // n_jets
             on_bytes(n_now - n_done)
             n_done = n_now
 

@@ -1,4 +1,4 @@
-"""Finds HLS4ML HDF5 files: one file, a folder of them, or the archives that Zenodo has.
+"""Finds HLS4ML files: HDF5, one or a folder of them, the archives that Zenodo has, or the mirror.
 
 Archives are read once from front to end, and one member at a time lies unpacked on disk, under a
 name of our own.
@@ -20,6 +20,7 @@ from typing import IO, Any, Final, cast
 
 from ucluster_tune.data.hls4ml.jets import check_file
 from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE, is_hdf5, refuse_unlabelled
+from ucluster_tune.data.hls4ml.mirror import SUFFIX, count_jets, is_mirror
 from ucluster_tune.errors import DataError, MachineError
 
 OnBytes = Callable[[int], None]
@@ -27,7 +28,11 @@ OnBytes = Callable[[int], None]
 _HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
 _ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MEND: Final = "download or copy it again from where it came"
-_NAME_ONE: Final = "name an HLS4ML HDF5 file, a folder of them, or their tar from Zenodo"
+_NAME_ONE: Final = (
+    "name an HLS4ML HDF5 file, a folder of them, their tar from Zenodo, or the parquet mirror of"
+    " the 150-particle jets"
+)
+_LFS_POINTER: Final = b"version https://git-lfs"
 _MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
 _COPY_BYTES: Final = 1 << 20
 _MAX_GLANCE: Final = 10_000
@@ -35,17 +40,19 @@ _MAX_GLANCE: Final = 10_000
 
 @dataclass(frozen=True)
 class SourceFile:
-    """An HDF5 file, or an archive of them.
+    """An HDF5 file, an archive of them, or a parquet file of the mirror.
 
     Attributes:
         path: where it is.
-        is_archive: which of both.
+        is_archive: whether HDF5 files are in it.
         n_bytes: its size.
+        is_parquet: whether it is of the mirror.
     """
 
     path: Path
     is_archive: bool
     n_bytes: int
+    is_parquet: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,10 +96,15 @@ def is_source(path: Path) -> bool:
     try:
         if path.is_dir():
             some = islice(_visible_files(path), _MAX_GLANCE)  # it might be a whole disk
-            return any(_kind_by_name(file) for file in some)
-        return path.is_file() and (_kind_by_name(path) is not None or _starts_as_hdf5(path))
+            return any(_is_source_file(file) for file in some)
+        return path.is_file() and (_is_source_file(path) or _starts_as_hdf5(path))
     except OSError:
         return False
+
+
+def _is_source_file(path: Path) -> bool:
+    kind = _kind_by_name(path)
+    return is_mirror(path) if kind == "parquet" else kind is not None
 
 
 def hdf5_files(
@@ -124,7 +136,9 @@ def check_hdf5_files(files: tuple[SourceFile, ...]) -> None:
         DataError: one is damaged, no HLS4ML file, or its jets have no classes.
     """
     for file in files:
-        if not file.is_archive:
+        if file.is_parquet:
+            count_jets(file.path, str(file.path))
+        elif not file.is_archive:
             refuse_unlabelled(check_file(file.path, str(file.path)), str(file.path))
 
 
@@ -142,6 +156,8 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 def _kind_by_name(path: Path) -> str | None:
     if path.suffix.lower() in _HDF5_SUFFIXES:
         return "HDF5"
+    if path.suffix.lower() == SUFFIX:
+        return "parquet"
     return "archive" if path.name.lower().endswith(_ARCHIVE_SUFFIXES) else None
 
 
@@ -157,22 +173,38 @@ def _source_file(path: Path) -> SourceFile:
     kind = _kind_by_name(path)
     if kind == "archive":
         return SourceFile(path, True, n_bytes)
+    if kind == "parquet":
+        return SourceFile(path, False, n_bytes, is_parquet=True)
     if kind:
+        with path.open("rb") as stream:
+            is_pointer = stream.read(len(_LFS_POINTER)) == _LFS_POINTER
+        if is_pointer:
+            raise DataError(
+                f"{path}: a pointer of Git LFS, not the file itself; fetch it with `git lfs pull`"
+            )
         raise DataError(f"{path}: damaged: it does not start as HDF5 does; {_MEND}")
     raise DataError(f"{path}: no HDF5 file and no tar; {_NAME_ONE}")
 
 
 def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
+    is_dataset = (folder / "manifest.json").is_file()
     files = tuple(
-        _source_file(path) for path in sorted(_visible_files(folder)) if _kind_by_name(path)
+        _source_file(path)
+        for path in sorted(_visible_files(folder))
+        if _kind_by_name(path) and not (is_dataset and _kind_by_name(path) == "parquet")
     )
     if not files:
         ending = (
             "; it is a parquet data set already: name it as data.path"
-            if (folder / "manifest.json").is_file()
+            if is_dataset
             else f"; {_NAME_ONE}"
         )
         raise DataError(f"{folder}: no HDF5 files and no tar in this folder{ending}")
+    if len({file.is_parquet for file in files}) > 1:
+        raise DataError(
+            f"{folder}: has parquet files and others, which may hold the same jets; name one of"
+            " them, or a folder that has one kind"
+        )
     if len({file.is_archive for file in files}) > 1:
         archive = next(file.path for file in files if file.is_archive)
         raise DataError(

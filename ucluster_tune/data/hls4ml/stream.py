@@ -72,7 +72,13 @@ def open_hls4ml(path: Path, scratch: Path, on_bytes: OnBytes = lambda n_bytes: N
     """
     rows: list[tuple[Hdf5File, int, int]] = []
     remarks: list[str] = []
-    files = side_by_side(find_source_files(path), scratch, on_bytes)
+    sources = find_source_files(path)
+    if sources[0].is_parquet:
+        raise DataError(
+            f"{path}: parquet files of the HLS4ML mirror; make a data set of them first:"
+            f" `ucluster-tune data convert {path} --out DIR`"
+        )
+    files = side_by_side(sources, scratch, on_bytes)
     for file in files:
         layout = check_file(file.path, file.label)
         if layout.absent_classes:

@@ -69,6 +69,12 @@ class Preparation:
         return self.name if self.dataset is None else str(self.dataset)
 
     @property
+    def made_in(self) -> str:
+        """Path or URI of the folder that the data set is made in, where it is to be made."""
+        assert self.dataset is not None, "a URI is read as it is"
+        return str(self.dataset.parent if self.kept is None else self.kept)
+
+    @property
     def is_only_to_be_sent(self) -> bool:
         """Whether it was converted already, before a place was named for it."""
         return self.kept is not None and self.dataset is not None and _is_dataset(self.dataset)
@@ -83,7 +89,7 @@ class Preparation:
                 f"Zenodo record {self.record} will be fetched into {self.files} and converted to"
                 f" {where}"
             )
-        return f"HDF5 files {self.files} will be converted to {where}"
+        return f"HLS4ML files {self.files} will be converted to {where}"
 
 
 @dataclass(frozen=True)
@@ -106,7 +112,7 @@ class Size:
         if self.is_dataset:
             return f"{in_words(self.n_bytes)} of parquet are to be copied"
         if self.record is None:
-            return f"{in_words(self.n_bytes)} of HDF5 are to be read"
+            return f"{in_words(self.n_bytes)} of HLS4ML files are to be read"
         n_files, title = len(self.record.files), self.record.title or "Zenodo record"
         files = f"{n_files} file{'s' * (n_files != 1)} of {in_words(self.n_bytes)}"
         return f"{title}, {files}; {in_words(self.n_bytes_to_fetch)} are to be fetched"

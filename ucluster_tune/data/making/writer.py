@@ -9,7 +9,7 @@ import errno
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Final
@@ -200,7 +200,7 @@ class DatasetWriter:
             name=name,
             source=source,
             command=command,
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
             features=FEATURE_NAMES,
             classes=classes,
             counts={

@@ -18,16 +18,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.format.features import CLASS_NAMES, constituent_features, jet_masses
 from ucluster_tune.data.simulation.collisions import collide
-from ucluster_tune.data.simulation.detector import smear
+from ucluster_tune.data.simulation.emulation import emulate
 from ucluster_tune.data.simulation.jets import Jet, JetFinder
-from ucluster_tune.data.simulation.precision import round_features
+from ucluster_tune.data.simulation.precision import round_significand
 from ucluster_tune.data.simulation.settings import SimulationSettings
 from ucluster_tune.errors import DataError, MachineError
 
-JETS_PER_BLOCK: Final = 250
-"""Starting Pythia takes 0.3 s, a block some 2 s."""
+JETS_PER_BLOCK: Final = 1000
+"""Starting both Pythias takes a second, a block some 20."""
 
 _MAX_COLLISIONS_PER_JET: Final = 50
 _PYTHIA_SEEDS: Final = 900_000_000  # from 1 to here, says Pythia
@@ -46,15 +46,21 @@ class BlockRequest:
 
 @dataclass(frozen=True)
 class JetBlock:
-    """Jets of one class."""
+    """Jets of one class.
+
+    Attributes:
+        class_name: one of CLASS_NAMES.
+        mass_gev: float32 [jet].
+        multiplicity: int64 [jet], all constituents.
+        n_constituents: int64 [jet], the stored ones.
+        features: float32 [constituent, feature], jet after jet.
+    """
 
     class_name: str
     mass_gev: npt.NDArray[np.float32]
-    """[jet]."""
+    multiplicity: npt.NDArray[np.int64]
     n_constituents: npt.NDArray[np.int64]
-    """[jet]."""
     features: npt.NDArray[np.float32]
-    """[constituent, feature], jet after jet."""
 
 
 def plan_blocks(
@@ -81,40 +87,55 @@ def make_block(request: BlockRequest) -> JetBlock:
         DataError: the settings leave next to no jets.
         MachineError: Pythia or FastJet is missing or fails.
     """
-    settings = request.settings
     class_number = CLASS_NAMES.index(request.class_name)
     seeds = np.random.SeedSequence(request.seed, spawn_key=(class_number, request.index))
-    collision_seed, choice_seed, detector_seed = seeds.spawn(3)
-    pythia_seed = 1 + int(collision_seed.generate_state(1, np.uint64)[0]) % _PYTHIA_SEEDS
-    detector = np.random.default_rng(detector_seed)
+    hard_seed, shower_seed, detector_seed = seeds.spawn(3)
+    settings, detector = request.settings, np.random.default_rng(detector_seed)
     finder = JetFinder(settings)
     jets: list[Jet] = []
     collisions = collide(
-        request.class_name, settings, pythia_seed, np.random.default_rng(choice_seed)
+        request.class_name, settings, _pythia_seed(hard_seed), _pythia_seed(shower_seed)
     )
-    for n_collisions, collision in enumerate(collisions, start=1):
-        particles = collision.particles
-        if settings.smearing:
-            particles = smear(particles, settings.resolution, detector)
-        jet = finder.find(
-            particles.above(settings.min_pt_gev), collision.origin_eta, collision.origin_phi
-        )
-        if jet is not None:
+    for n_collisions, particles in enumerate(collisions, start=1):
+        momenta = particles.momenta
+        if settings.emulation:
+            momenta = emulate(
+                particles,
+                settings.detector,
+                max_abs_eta=settings.max_abs_eta,
+                smearing_scale=settings.smearing_scale,
+                generator=detector,
+            )
+        jet = finder.find(momenta)
+        if jet is not None and len(jet.constituents):
             jets.append(jet)
         if len(jets) == request.n_jets:
             break
         if n_collisions > _MAX_COLLISIONS_PER_JET * request.n_jets:
             raise DataError(
                 f"only {len(jets)} jets of class {request.class_name!r} in {n_collisions}"
-                " collisions: the settings leave next to nothing; lower --min-pt"
+                " collisions: the settings leave next to nothing; lower --min-pt, or raise"
+                " --parton-pt-min or --radius"
             )
+    return _block_of(request.class_name, jets, settings.significant_bits)
+
+
+def _pythia_seed(seeds: np.random.SeedSequence) -> int:
+    return 1 + int(seeds.generate_state(1, np.uint64)[0]) % _PYTHIA_SEEDS
+
+
+def _block_of(class_name: str, jets: Sequence[Jet], significant_bits: int) -> JetBlock:
+    momenta = np.stack([jet.momentum for jet in jets])
+    n_constituents = np.array([len(jet.constituents) for jet in jets], dtype=np.int64)
+    features = constituent_features(
+        np.concatenate([jet.constituents for jet in jets]), momenta, n_constituents
+    )
     return JetBlock(
-        class_name=request.class_name,
-        mass_gev=np.array([jet.mass_gev for jet in jets], dtype=np.float32),
-        n_constituents=np.array([len(jet.features) for jet in jets], dtype=np.int64),
-        features=round_features(
-            np.concatenate([jet.features for jet in jets]), settings.significant_bits
-        ),
+        class_name=class_name,
+        mass_gev=jet_masses(momenta).astype(np.float32),
+        multiplicity=np.array([jet.multiplicity for jet in jets], dtype=np.int64),
+        n_constituents=n_constituents,
+        features=round_significand(features, significant_bits),
     )
 
 

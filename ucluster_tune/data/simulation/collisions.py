@@ -1,14 +1,19 @@
-"""Proton-proton collisions from Pythia 8: one hard process for each jet class."""
+"""Proton-proton collisions from Pythia 8: a hard process of each jet class, then all the rest.
+
+Two Pythias, as in the published jets, whose hard processes came from another generator: the first
+one makes hard processes alone, the second one takes each with its two outgoing particles
+undecayed, and adds showers, the underlying event, decays and hadrons.
+"""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
-from ucluster_tune.data.simulation.detector import CHARGED, NEUTRAL_HADRON, PHOTON, Particles
-from ucluster_tune.data.simulation.settings import SimulationSettings
+from ucluster_tune.data.simulation.emulation import KINDS, Particles
+from ucluster_tune.data.simulation.settings import MASSES_GEV, SimulationSettings
 from ucluster_tune.errors import MachineError
 
 PROCESSES: Final[dict[str, tuple[str, ...]]] = {
@@ -27,10 +32,12 @@ ORIGINS: Final[dict[str, tuple[int, ...]]] = {
     "z": (23,),
     "t": (6,),
 }
-"""Absolute PDG numbers of the particle that a jet of each class comes from."""
+"""Absolute PDG numbers of both outgoing particles of a class's hard process."""
 
-_DECAYING: Final = frozenset({"w", "z", "t"})
-_OUTGOING: Final = (5, 6)  # where Pythia's event record has the two outgoing particles
+_NO_UPPER_EDGE: Final = frozenset({"g"})
+_INCOMING, _OUTGOING = (3, 4), (5, 6)  # places in the record of a hard process
+_HALF_WINDOW_GEV: Final = 0.0005  # on-shell masses are pinned to 1 MeV
+_MAX_TRIES: Final = 100_000
 _MAX_FAILURES_IN_A_ROW: Final = 100
 _MISSING: Final = (
     "simulation needs Pythia 8 and FastJet, which are not installed ({name} is missing);"
@@ -40,12 +47,17 @@ _MISSING: Final = (
 
 
 @dataclass(frozen=True)
-class Collision:
-    """One collision: where the particle behind the jet went, and all visible final particles."""
+class HardProcess:
+    """A hard process whose two outgoing particles have not decayed.
 
-    origin_eta: float
-    origin_phi: float
-    particles: Particles
+    Attributes:
+        scale_gev: the pt of the outgoing particles, from which showers start.
+        particles: two incoming, two outgoing, as Pythia's `addParticle` takes them: PDG number,
+            status, two mothers, colour, anticolour, px, py, pz, energy and mass.
+    """
+
+    scale_gev: float
+    particles: tuple[tuple[float, ...], ...]
 
 
 def load_generator_library(name: str) -> Any:
@@ -61,23 +73,30 @@ def load_generator_library(name: str) -> Any:
 
 
 def collide(
-    class_name: str, settings: SimulationSettings, pythia_seed: int, choice: np.random.Generator
-) -> Iterator[Collision]:
-    """Collisions without end, each with one particle of a class as the origin of a jet.
-
-    A collision has two outgoing particles; one of them is chosen by lot, so that jets are
-    independent of each other.
+    class_name: str, settings: SimulationSettings, hard_seed: int, shower_seed: int
+) -> Iterator[Particles]:
+    """Yield the final particles of collisions without end, those that a detector can see.
 
     Args:
         class_name: one of CLASS_NAMES.
-        settings: beams, phase space, multiparton interactions.
-        pythia_seed: in [1, 900 000 000].
-        choice: decides which of the two particles is taken.
+        settings: beams, phase space, masses, multiparton interactions.
+        hard_seed: of the hard processes, in [1, 900 000 000].
+        shower_seed: of all that follows, in the same range.
 
     Raises:
         MachineError: Pythia is not installed, or does not start or go on.
     """
-    pythia = _start_pythia(class_name, settings, pythia_seed)
+    hard_processes = make_hard_processes(class_name, settings, hard_seed)
+    feed = _feed(hard_processes, settings.beam_energy_gev)  # must live as long as the Pythia
+    pythia = _started(
+        class_name,
+        shower_seed,
+        "Beams:frameType = 5",  # events come from `_feed`
+        f"PartonLevel:MPI = {'on' if settings.multiparton_interactions else 'off'}",
+        *("23:onMode = off", "23:onIfAny = 1 2 3 4 5"),
+        *("24:onMode = off", "24:onIfAny = 1 2 3 4 5"),
+        feed=feed,
+    )
     n_failures = 0
     while True:
         if not pythia.next():
@@ -89,39 +108,100 @@ def collide(
                 )
             continue
         n_failures = 0
-        event = pythia.event
-        index = _OUTGOING[int(choice.integers(2))]
-        if abs(event[index].id()) not in ORIGINS[class_name]:
+        yield _seen_particles(pythia.event)
+
+
+def make_hard_processes(
+    class_name: str, settings: SimulationSettings, seed: int
+) -> Iterator[HardProcess]:
+    """Yield hard processes of a class without end.
+
+    Raises:
+        MachineError: Pythia is not installed, does not start, or finds no such process.
+    """
+    edges = [f"PhaseSpace:pTHatMin = {settings.parton_pt_min_gev}"]
+    if class_name not in _NO_UPPER_EDGE:
+        edges.append(f"PhaseSpace:pTHatMax = {settings.parton_pt_max_gev}")
+    pythia = _started(
+        class_name,
+        seed,
+        f"Beams:eCM = {settings.beam_energy_gev}",
+        "PDF:pSet = 13",  # NNPDF2.3 LO QED, alpha_s 0.130: MadGraph's nn23lo1
+        "PartonLevel:all = off",
+        "ProcessLevel:resonanceDecays = off",
+        *edges,
+        *_masses(settings.on_shell),
+        *PROCESSES[class_name],
+    )
+    n_tries = 0
+    while n_tries < _MAX_TRIES:
+        n_tries += 1
+        if not pythia.next():
             continue
-        if class_name in _DECAYING:  # the last copy has the recoils of the parton shower
-            index = event[index].iBotCopyId()
-        yield Collision(
-            origin_eta=event[index].eta(),
-            origin_phi=event[index].phi(),
-            particles=_visible_particles(event, settings.max_abs_eta),
-        )
+        record = pythia.process
+        if all(abs(record[index].id()) in ORIGINS[class_name] for index in _OUTGOING):
+            n_tries = 0
+            yield HardProcess(
+                scale_gev=record[_OUTGOING[0]].pT(),
+                particles=(
+                    *(_as_added(record[index], -1, (0, 0)) for index in _INCOMING),
+                    *(_as_added(record[index], 1, (1, 2)) for index in _OUTGOING),
+                ),
+            )
+    raise MachineError(
+        f"Pythia 8 made no hard process of class {class_name!r} in {_MAX_TRIES} tries; try another"
+        " --seed, or widen --parton-pt-min and --parton-pt-max"
+    )
 
 
-def _start_pythia(class_name: str, settings: SimulationSettings, pythia_seed: int) -> Any:
+def _masses(on_shell: bool) -> Iterator[str]:
+    """Yield the settings of the masses of W, Z and top in the hard process."""
+    for number, mass in MASSES_GEV.items():
+        yield f"{number}:m0 = {mass}"
+        if on_shell:
+            yield f"{number}:mMin = {mass - _HALF_WINDOW_GEV}"
+            yield f"{number}:mMax = {mass + _HALF_WINDOW_GEV}"
+
+
+def _as_added(particle: Any, status: int, mothers: tuple[int, int]) -> tuple[float, ...]:
+    """Return what `addParticle` is called with."""
+    momentum = (particle.px(), particle.py(), particle.pz(), particle.e(), particle.m())
+    return (particle.id(), status, *mothers, particle.col(), particle.acol(), *momentum)
+
+
+def _feed(hard_processes: Iterator[HardProcess], beam_energy_gev: float) -> Any:
+    """Return what gives the second Pythia one hard process after another."""
+    library = load_generator_library("pythia8mc")
+
+    class Feed(library.LHAup):  # type: ignore[misc, name-defined]  # Pythia has no types
+        """Pythia calls the two methods, whose names are its own."""
+
+        def setInit(self) -> bool:  # noqa: N802
+            self.setBeamA(2212, beam_energy_gev / 2)
+            self.setBeamB(2212, beam_energy_gev / 2)
+            self.setStrategy(3)  # all events have weight 1
+            self.addProcess(1, 1.0, 0.0, 1.0)
+            return True
+
+        def setEvent(self, _process: int = 0) -> bool:  # noqa: N802
+            hard_process = next(hard_processes)
+            self.setProcess(1, 1.0, hard_process.scale_gev)
+            for particle in hard_process.particles:
+                self.addParticle(*particle)
+            return True
+
+    return Feed()
+
+
+def _started(class_name: str, seed: int, *lines: str, feed: Any = None) -> Any:
     """Return a Pythia that is ready to make collisions, and silent."""
     library = load_generator_library("pythia8mc")
     pythia = library.Pythia("", False)
-    for line in (
-        "Print:quiet = on",
-        f"Beams:eCM = {settings.beam_energy_gev}",
-        f"PhaseSpace:pTHatMin = {settings.hard_pt_min_gev}",
-        f"PhaseSpace:pTHatMax = {settings.hard_pt_max_gev}",
-        f"PartonLevel:MPI = {'on' if settings.multiparton_interactions else 'off'}",
-        "Random:setSeed = on",
-        f"Random:seed = {pythia_seed}",
-        "23:onMode = off",
-        "23:onIfAny = 1 2 3 4 5",
-        "24:onMode = off",
-        "24:onIfAny = 1 2 3 4 5",
-        *PROCESSES[class_name],
-    ):
+    for line in ("Print:quiet = on", "Random:setSeed = on", f"Random:seed = {seed}", *lines):
         if not pythia.readString(line):
             raise MachineError(f"Pythia 8 refuses the setting {line!r}; is its version 8.317?")
+    if feed is not None:
+        pythia.setLHAupPtr(feed)
     if not pythia.init():
         raise MachineError(
             f"Pythia 8 does not start for class {class_name!r}; is its installation complete?"
@@ -129,19 +209,13 @@ def _start_pythia(class_name: str, settings: SimulationSettings, pythia_seed: in
     return pythia
 
 
-def _visible_particles(event: Any, max_abs_eta: float) -> Particles:
-    """Return the final particles but neutrinos, up to a pseudorapidity."""
+def _seen_particles(event: Any) -> Particles:
+    """Return the final particles that a detector can see."""
+    kind_of: Callable[[int], int | None] = KINDS.get
     rows = [
-        (_kind(particle), particle.pT(), particle.eta(), particle.phi())
+        (kind, particle.px(), particle.py(), particle.pz(), particle.e())
         for particle in event
-        if particle.isFinal() and particle.isVisible()
+        if particle.isFinal() and (kind := kind_of(abs(particle.id())))
     ]
-    kind, pt, eta, phi = np.array(rows, dtype=np.float64).reshape(-1, 4).T
-    central = np.abs(eta) < max_abs_eta
-    return Particles(kind[central].astype(np.int8), pt[central], eta[central], phi[central])
-
-
-def _kind(particle: Any) -> int:
-    if particle.isCharged():
-        return CHARGED
-    return PHOTON if particle.id() == 22 else NEUTRAL_HADRON
+    values = np.array(rows, dtype=np.float64).reshape(-1, 5)
+    return Particles(values[:, 0].astype(np.int8), values[:, 1:])

@@ -5,11 +5,18 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import JsonValue
 
 from ucluster_tune.data.format.manifest import Manifest
 from ucluster_tune.data.making.writer import check_target, write_dataset
-from ucluster_tune.data.simulation.blocks import JETS_PER_BLOCK, make_blocks, plan_blocks
+from ucluster_tune.data.simulation.blocks import (
+    JETS_PER_BLOCK,
+    JetBlock,
+    make_blocks,
+    plan_blocks,
+)
 from ucluster_tune.data.simulation.collisions import PROCESSES, load_generator_library
 from ucluster_tune.data.simulation.settings import SimulationSettings
 from ucluster_tune.data.simulation.splits import split_tables
@@ -49,6 +56,7 @@ def simulate_dataset(
         "fractions": list(fractions),
         "row_group_size": row_group_size,
         "processes": {name: list(PROCESSES[name]) for name in classes},
+        "mean_multiplicity": _mean_multiplicity(blocks),
         **settings.as_dict(),
     }
     return write_dataset(
@@ -60,6 +68,14 @@ def simulate_dataset(
         settings=recorded,
         row_group_size=row_group_size,
     )
+
+
+def _mean_multiplicity(blocks: Sequence[JetBlock]) -> dict[str, JsonValue]:
+    """Return the mean number of all constituents by class, of which only some are stored."""
+    found: dict[str, list[npt.NDArray[np.int64]]] = {}
+    for block in blocks:
+        found.setdefault(block.class_name, []).append(block.multiplicity)
+    return {name: round(float(np.concatenate(n).mean()), 2) for name, n in found.items()}
 
 
 def _source() -> str:

@@ -1,37 +1,35 @@
-"""Jets from particles: anti-kT clustering with FastJet, matching, and the constituents kept."""
+"""Jets from what a detector measures: anti-kT clustering with FastJet, the leading jet."""
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ucluster_tune.data.format.features import (
-    MAX_CONSTITUENTS,
-    constituent_features,
-    jet_mass,
-    massless_momenta,
-    wrap_angle,
-)
+from ucluster_tune.data.format.features import MAX_CONSTITUENTS
 from ucluster_tune.data.simulation.collisions import load_generator_library
-from ucluster_tune.data.simulation.detector import Particles
 from ucluster_tune.data.simulation.settings import SimulationSettings
 
 
 @dataclass(frozen=True)
 class Jet:
-    """One jet: its mass and its leading constituents."""
+    """One jet and its leading constituents.
 
-    mass_gev: float
-    features: npt.NDArray[np.float32]
-    """[constituent, feature], in descending pt, at most MAX_CONSTITUENTS."""
+    Attributes:
+        momentum: float64 [4], px py pz energy in GeV, the sum of all constituents.
+        multiplicity: number of all constituents.
+        constituents: float64 [constituent, 4], in descending pt, at most MAX_CONSTITUENTS.
+    """
+
+    momentum: npt.NDArray[np.float64]
+    multiplicity: int
+    constituents: npt.NDArray[np.float64]
 
 
 class JetFinder:
-    """Finds the jet that a particle became."""
+    """Finds the leading jet of a collision."""
 
     def __init__(self, settings: SimulationSettings) -> None:
         self._settings = settings
@@ -40,43 +38,26 @@ class JetFinder:
             self._fastjet.antikt_algorithm, settings.jet_radius
         )
         with _silent_stdout():  # FastJet greets at its first clustering
-            self._cluster(np.array([[1.0, 0.0, 0.0, 1.0]]))
+            self.find(np.array([[1.0, 0.0, 0.0, 1.0]]))
 
-    def find(self, particles: Particles, origin_eta: float, origin_phi: float) -> Jet | None:
-        """Return the hardest jet within the matching radius of its origin, or None.
+    def find(self, momenta: npt.NDArray[np.float64]) -> Jet | None:
+        """Return the jet of largest pt; None where none is above `jet_pt_min_gev`.
 
-        The jet's momentum is the sum of all its constituents, taken as massless; features are
-        relative to that sum.
+        Args:
+            momenta: float64 [track or cell, 4], px py pz energy in GeV.
         """
-        momenta = massless_momenta(particles.pt_gev, particles.eta, particles.phi)
-        candidates = [
-            jet
-            for jet in self._cluster(momenta)
-            if self._distance(jet, origin_eta, origin_phi) < self._settings.matching_radius
-        ]
+        inputs = list(map(self._fastjet.PseudoJet, *momenta.T.tolist()))
+        sequence = self._fastjet.ClusterSequence(inputs, self._definition)
+        candidates = list(sequence.inclusive_jets(self._settings.jet_pt_min_gev))
         if not candidates:
             return None
-        hardest = max(candidates, key=lambda jet: float(jet.pt()))
-        members = np.array(sorted(item.user_index() for item in hardest.constituents()))
-        members = members[np.argsort(-particles.pt_gev[members], kind="stable")]
-        momentum = momenta[members].sum(axis=0)
-        kept = members[:MAX_CONSTITUENTS]
-        return Jet(jet_mass(momentum), constituent_features(momenta[kept], momentum))
-
-    def _cluster(self, momenta: npt.NDArray[np.float64]) -> list[Any]:
-        """Jets above the least pt; valid for as long as the finder's last sequence lives."""
-        inputs = []
-        for index, components in enumerate(momenta.tolist()):
-            item = self._fastjet.PseudoJet(*components)
-            item.set_user_index(index)
-            inputs.append(item)
-        self._sequence = self._fastjet.ClusterSequence(inputs, self._definition)
-        return list(self._sequence.inclusive_jets(self._settings.jet_pt_min_gev))
-
-    @staticmethod
-    def _distance(jet: Any, eta: float, phi: float) -> float:
-        phi_difference = wrap_angle(np.array(jet.phi() - phi))
-        return float(np.hypot(jet.eta() - eta, phi_difference))
+        leading = max(candidates, key=lambda jet: float(jet.pt()))
+        # FastJet's history begins with the inputs in their order.
+        members = momenta[sorted(item.cluster_hist_index() for item in leading.constituents())]
+        pt = np.hypot(members[:, 0], members[:, 1])
+        order = np.argsort(-pt, kind="stable")
+        stored = order[pt[order] >= self._settings.min_pt_gev][:MAX_CONSTITUENTS]
+        return Jet(members.sum(axis=0), len(members), members[stored])
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -275,7 +275,7 @@ def fetch_file(paths: StudyPaths, path: Path) -> None:
 
 
 def _stamp() -> str:
-    return datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
+    return datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")
 
 
 def refresh(paths: StudyPaths) -> None:

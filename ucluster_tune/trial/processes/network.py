@@ -11,7 +11,6 @@ import socketserver
 from collections.abc import Sequence
 from typing import Any
 
-import psutil
 import ray
 from horovod.ray import RayExecutor, runner
 from horovod.runner.http.http_server import (
@@ -22,6 +21,7 @@ from horovod.runner.http.http_server import (
 from horovod.runner.util.threads import in_thread
 
 from ucluster_tune.errors import MachineError
+from ucluster_tune.trial.processes.host import interface_of
 
 
 class PrivateExecutor(RayExecutor):  # type: ignore[misc]  # Horovod ships no types
@@ -68,27 +68,28 @@ def node_address() -> str:
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
-def interface_of(address: str) -> str:
-    """Return the network interface that has an address.
+def own_interface() -> str:
+    """Return the network interface that has the address of the node that this process runs on.
 
     Raises:
         MachineError: none has.
     """
-    for name, addresses in psutil.net_if_addrs().items():
-        if any(known.address == address for known in addresses):
-            return name
-    raise MachineError(
-        f"{address}, by which Ray knows this node, is on none of its network interfaces: start Ray"
-        " there with --node-ip-address of one"
-    )
+    address = node_address()
+    name = interface_of(address)
+    if name is None:
+        raise MachineError(
+            f"{address}, by which Ray knows this node, is on none of its network interfaces: start"
+            " Ray there with --node-ip-address of one"
+        )
+    return name
 
 
 def use_own_interface(_executable: object) -> None:
     """Have Horovod, in this worker's process, use the interface that has its node's address."""
-    name = interface_of(node_address())
+    name = own_interface()
     os.environ.update({"HOROVOD_GLOO_IFACE": name, "NCCL_SOCKET_IFNAME": name})
 
 
 def _own_interface_alone(*_args: object, **_kwargs: object) -> Sequence[str]:
     """Stand for Horovod's search of an interface; each worker sets its own later."""
-    return [interface_of(node_address())]
+    return [own_interface()]

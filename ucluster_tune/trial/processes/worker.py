@@ -12,11 +12,12 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ucluster_tune.config.study import ObjectiveConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
 from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.processes.host import unresolved_name
 
 if TYPE_CHECKING:
     from ucluster_tune.trial.checkpointed import CheckpointedTraining
@@ -142,14 +143,13 @@ class LogSender:
 
 def refuse_unresolved_host() -> None:
     """Raise MachineError where the host cannot resolve its own name: Gloo would crash there."""
-    host = socket.gethostname()
-    try:
-        socket.getaddrinfo(host, None)
-    except OSError as error:
+    fault = unresolved_name()
+    if fault is not None:
+        host = socket.gethostname()
         raise MachineError(
-            f"host {host!r} cannot resolve its own name ({error}): Horovod needs that;"
+            f"host {host!r} cannot resolve its own name ({fault}): Horovod needs that;"
             f" add the line `127.0.1.1 {host}` to /etc/hosts"
-        ) from error
+        )
 
 
 def log_to_file(path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import ray
 
-from ucluster_tune.config.study import ObjectiveConfig, ResourcesConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, MachineError, TrialError, UClusterTuneError
 from ucluster_tune.storage.patience import begin, is_done

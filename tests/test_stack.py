@@ -1,0 +1,76 @@
+"""Horovod as published, compiled against the one TensorFlow that is installed beside it."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEADERS = ROOT / "horovod_headers"
+
+
+@pytest.fixture(scope="module")
+def project():
+    """pyproject.toml."""
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+@pytest.fixture(scope="module")
+def locked():
+    """The packages of uv.lock by name; some have a version for each of several Pythons."""
+    packages: dict[str, list[dict]] = {}
+    for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]:
+        packages.setdefault(package["name"], []).append(package)
+    return packages
+
+
+def test_one_tensorflow_is_installed_and_compiled_against(project, locked):
+    extras = project["project"]["optional-dependencies"]
+    (cpu,), (gpu,) = extras["cpu"], extras["gpu"]
+    assert cpu.replace("tensorflow-cpu", "tensorflow[and-cuda]") == gpu
+    assert cpu in project["tool"]["uv"]["extra-build-dependencies"]["horovod"]
+    for name in ("tensorflow", "tensorflow-cpu"):
+        (package,) = locked[name]
+        assert cpu == f"tensorflow-cpu=={package['version']}"
+
+
+def test_horovod_is_the_published_source_and_nothing_else(locked, project):
+    (horovod,) = locked["horovod"]
+    assert horovod["source"] == {"registry": "https://pypi.org/simple"}
+    assert horovod["sdist"]["url"].endswith("/horovod-0.28.1.tar.gz")
+    assert "wheels" not in horovod
+    assert set(project["tool"]["uv"]["sources"]) == {"horovod-headers"}
+    assert "horovod-headers" not in locked  # of the build alone
+
+
+def test_the_headers_for_its_build_hold_no_code():
+    files = {path.name: path for path in HEADERS.iterdir()}
+    assert set(files) == {"pyproject.toml", "xla_builder.h"}
+    for line in files["xla_builder.h"].read_text().splitlines():
+        assert re.fullmatch("//.*|", line)
+    target = tomllib.loads(files["pyproject.toml"].read_text())["tool"]["hatch"]["build"]
+    assert target["targets"]["wheel"]["force-include"] == {
+        "xla_builder.h": "tensorflow/include/tensorflow/compiler/xla/client/xla_builder.h"
+    }
+
+
+def test_numpy_and_keras_are_of_today():
+    assert tuple(map(int, version("numpy").split(".")[:2])) >= (2, 1)
+    assert version("keras").startswith("3.")
+
+
+def test_tensorflow_and_horovod_print_nothing_when_they_are_loaded():
+    """With the level that each command sets."""
+    code = "import tensorflow as tf, horovod.tensorflow as hvd; tf.zeros(1) + 1; hvd.gloo_built()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == ("", "")
