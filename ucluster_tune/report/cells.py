@@ -142,11 +142,10 @@ def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
     >>> round(low, 4), round(high, 4)
     (0.7112, 0.8666)
     """
-    z = 1.959964
-    centre = fraction + z * z / (2 * count)
-    half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return (centre - half) / scale, (centre + half) / scale
+    from scipy.stats import binomtest  # noqa: PLC0415  # slow to load
+
+    interval = binomtest(round(fraction * count), count).proportion_ci(method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def program() -> str:
