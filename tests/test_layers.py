@@ -38,7 +38,7 @@ OWNERS = {
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),
     "sklearn": ("training",),
-    "scipy": ("training", "report"),
+    "scipy": ("training", "report.pictures"),
     "psutil": ("cluster", "study", "trial"),
     "aiohttp": ("cluster.launched",),
     "click": ("cli",),
