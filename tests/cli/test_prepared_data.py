@@ -13,7 +13,11 @@ from ucluster_tune.cli.main import main
 from ucluster_tune.cli.studies.run import _warn_of_own_disk
 from ucluster_tune.cluster.place import Place
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.data.making.preparation import CACHE_VARIABLE, DATASETS_VARIABLE
+from ucluster_tune.data.making.preparation import (
+    CACHE_VARIABLE,
+    DATASETS_VARIABLE,
+    plan_preparation,
+)
 from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 
 JETS = Path(__file__).parents[2] / "search_spaces" / "jets.yaml"
@@ -149,7 +153,7 @@ def test_a_data_set_on_one_machine_of_a_cluster_is_warned_of_before_it_is_made(
     if has_place:
         monkeypatch.setenv(DATASETS_VARIABLE, str(tmp_path / "shared"))
     study = load_study_config(study_file(tmp_path, "files"))
-    _warn_of_own_disk(study, Place("10.77.0.11:6379", "a test"))
+    _warn_of_own_disk(plan_preparation(study.data), Place("10.77.0.11:6379", "a test"))
     assert ("where other nodes do not see it" in capsys.readouterr().err) != has_place
-    _warn_of_own_disk(study, Place(None, "a test"))
+    _warn_of_own_disk(plan_preparation(study.data), Place(None, "a test"))
     assert capsys.readouterr().err == ""

@@ -15,12 +15,16 @@ from ucluster_tune.config.capacity import (
     n_trials_at_a_time,
 )
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.config.plan import Machine, concurrent_trials, on_these_nodes, wait_for_nodes
+from ucluster_tune.config.plan import Machine, fit_study, on_these_nodes, wait_for_nodes
 from ucluster_tune.config.study import ResourcesConfig, StudyConfig
 from ucluster_tune.errors import ConfigurationError, MachineError
 
 HEAD, GPU_NODE = NodeCapacity(4, 0), NodeCapacity(8, 1)
 LABORATORY = ClusterCapacity((HEAD, GPU_NODE, GPU_NODE))
+
+
+def concurrent_trials(study, where):
+    return fit_study(study, where).n_at_a_time
 
 
 def study_with(n_trials=100, **resources):

@@ -4,6 +4,7 @@ import pytest
 
 from tests.study_events import study_config
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity
+from ucluster_tune.config.plan import fit_study
 from ucluster_tune.errors import MachineError
 from ucluster_tune.search.room import Room
 
@@ -26,7 +27,7 @@ class Nodes:
 
     def room(self, **resources):
         study = study_config(budget={"n_trials": 5}, resources=resources)
-        return Room(study, self.look, self.said.append)
+        return Room(fit_study(study, self.look()), self.look, self.said.append)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
-from ucluster_tune.config.search_space import corners, published_point
+from ucluster_tune.config.search_space import Value, corners, published_point
 from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.errors import MachineError
@@ -63,6 +63,55 @@ def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> Stud
     return study.model_copy(update={"resources": on_cpus})
 
 
+@dataclass(frozen=True)
+class FittedStudy:
+    """A study as it was asked for, and as it runs on the nodes at hand.
+
+    Attributes:
+        asked: what the study's record holds, since other nodes may give more.
+        config: what its trials are made with here.
+        n_at_a_time: trials that run at a time, on all nodes that there are or may be.
+    """
+
+    asked: StudyConfig
+    config: StudyConfig
+    n_at_a_time: int
+
+    @property
+    def fitted(self) -> dict[str, Value]:
+        """What runs here in place of what was asked for, by dotted path."""
+        asked = self.asked.resources
+        return {
+            f"resources.{name}": value
+            for name, value in self.config.resources
+            if value != getattr(asked, name)
+        }
+
+    def reading(self, path: str) -> "FittedStudy":
+        """Return the same on a data set that has been made meanwhile."""
+        asked, config = self.asked.reading(path), self.config.reading(path)
+        return FittedStudy(asked, config, self.n_at_a_time)
+
+
+def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStudy:
+    """Return a study as it runs on these nodes.
+
+    Raises:
+        MachineError: not even one trial can ever be placed; with the numbers of each node.
+    """
+    capacity = _capacity(where)
+    config = on_these_nodes(study, capacity)
+    n_at_a_time = _n_concurrent(config, capacity)
+    if n_at_a_time:
+        return FittedStudy(study, config, n_at_a_time)
+    raise MachineError(
+        f"{_a_trial_takes(config)}, {_what_there_is(capacity)}: lower"
+        " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
+        + ", or choose another resources.placement"
+        * config.resources.is_strict
+    )
+
+
 def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     """Return the plan of a study on one machine."""
     study = on_these_nodes(study, machine)
@@ -87,27 +136,8 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     )
 
 
-def concurrent_trials(study: StudyConfig, where: Machine | ClusterCapacity) -> int:
-    """Return how many trials run at a time, on all nodes that there are or may be.
-
-    Raises:
-        MachineError: not even one trial can ever be placed; with the numbers of each node.
-    """
-    capacity = _capacity(where)
-    study = on_these_nodes(study, capacity)
-    n_concurrent = _n_concurrent(study, capacity)
-    if n_concurrent:
-        return n_concurrent
-    raise MachineError(
-        f"{_a_trial_takes(study)}, {_what_there_is(capacity)}: lower"
-        " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
-        + ", or choose another resources.placement"
-        * study.resources.is_strict
-    )
-
-
 def room_for_trials(study: StudyConfig, capacity: ClusterCapacity) -> int:
-    """Return the same of a search that runs: one trial waits even where all nodes are gone."""
+    """Return how many trials of a running search fit; one waits even where all nodes are gone."""
     return max(1, _n_concurrent(study, capacity))
 
 
@@ -115,7 +145,7 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     """Return, in one line, what trials wait for where the nodes that are there do not do."""
     study = on_these_nodes(study, capacity)
     n_now = n_trials_at_a_time(study.resources, capacity.nodes)
-    n_concurrent = concurrent_trials(study, capacity)
+    n_concurrent = _n_concurrent(study, capacity)
     if n_now >= n_concurrent:
         return None
     if not capacity.is_fully_known:

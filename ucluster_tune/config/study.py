@@ -246,3 +246,7 @@ class StudyConfig(Section):
     failures: FailuresConfig = FailuresConfig()
     tracking: TrackingConfig = TrackingConfig()
     reference: ReferenceConfig = ReferenceConfig()
+
+    def reading(self, path: str) -> "StudyConfig":
+        """Return the same study on the data set at `path`."""
+        return self.model_copy(update={"data": self.data.model_copy(update={"path": path})})

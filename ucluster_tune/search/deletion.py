@@ -10,9 +10,9 @@ from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import refresh
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import DriverLock
+from ucluster_tune.study.opening import study_config_of
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.resuming import study_config_of
 from ucluster_tune.tracking.dashboards.stores import DashboardDatabase, dashboard_store
 from ucluster_tune.tracking.mlflow.tracked_study import open_store_of
 

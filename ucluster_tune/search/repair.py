@@ -14,9 +14,9 @@ from ucluster_tune.study.folder import best_config, log_to_study
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.knowledge import known_trials
 from ucluster_tune.study.lock import DriverLock
+from ucluster_tune.study.opening import study_config_of
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.resuming import study_config_of
 from ucluster_tune.study.status import closing_events
 from ucluster_tune.tracking.dashboards.stores import DashboardStore, dashboard_store
 from ucluster_tune.tracking.mlflow.mirror import Bookkeeping

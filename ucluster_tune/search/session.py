@@ -1,31 +1,27 @@
 """One driver's time with a study: from the first trial that it begins to the books' closing."""
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 from ucluster_tune.cluster.connection import RunningRay
-from ucluster_tune.cluster.place import Place
-from ucluster_tune.config.plan import Machine
+from ucluster_tune.config.plan import FittedStudy
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.room import Room
+from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.tuning import Say, run_trials
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
 from ucluster_tune.study.journal import StudyJournal, read_events
 from ucluster_tune.study.knowledge import judged_epochs
-from ucluster_tune.study.observers import Observer
-from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
 from ucluster_tune.tracking.mlflow.tracked_study import (
-    DrawPictures,
     draw_best_epoch,
     study_metrics,
     study_mirror,
@@ -37,27 +33,6 @@ from ucluster_tune.trial.failures import in_one_line
 
 _LOGGER = logging.getLogger(__name__)
 _MLFLOW_TIMEOUT_S = 60.0
-
-
-@dataclass(frozen=True)
-class SearchSetting:
-    """Where a search runs and who is told.
-
-    Attributes:
-        folder: of all studies.
-        place: the Ray that trials run on.
-        machine: cores and GPUs of this machine that may be used.
-        observers: told of every event.
-        draw_pictures: draws a trial's best epoch.
-        say: shows one line of what is being done.
-    """
-
-    folder: StudiesFolder
-    place: Place
-    machine: Machine
-    observers: Sequence[Observer]
-    draw_pictures: DrawPictures
-    say: Say
 
 
 class Session:
@@ -75,7 +50,7 @@ class Session:
 
     def __init__(
         self,
-        config: StudyConfig,
+        study: FittedStudy,
         paths: StudyPaths,
         dataset: JetDataset,
         journal: StudyJournal,
@@ -83,6 +58,7 @@ class Session:
         setting: SearchSetting,
         tracker: Tracker | None,
     ) -> None:
+        self._asked, config = study.asked, study.config
         self._dataset, self._setting = dataset, setting
         is_embedded = setting.place.address is None
         resources = config.resources
@@ -140,7 +116,7 @@ class Session:
         steps: tuple[Callable[[], None], ...] = (
             lambda: driver.end_running_trials(cause or "the search ended"),
             lambda: driver.note(StudyEnded(state=state, cause=cause)),
-            lambda: write_best(driver.paths, driver.config, driver.record),
+            lambda: write_best(driver.paths, self._asked, driver.record),
             lambda: driver.paths.stop_request.unlink(missing_ok=True),
             lambda: self._close_mlflow(state),
         )

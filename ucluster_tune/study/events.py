@@ -67,6 +67,8 @@ class StudyStarted(_Event):
     Attributes:
         run_id: of MLflow, told by `study_tracked` where it is None.
         study_id: unlike that of any other study; MLflow's run of the study is known by it.
+        config: as it was asked for.
+        fitted: what this driver runs in place of it on the nodes that it has, by dotted path.
     """
 
     event: Literal["study_started"] = "study_started"
@@ -83,14 +85,20 @@ class StudyStarted(_Event):
     reference_accuracy: float
     baselines: dict[str, Any] = {}
     warm_start: WarmStart | None = None
+    fitted: dict[str, Value] = {}
 
 
 class StudyResumed(_Event):
-    """Another driver carries the study on."""
+    """Another driver carries the study on.
+
+    Attributes:
+        fitted: as of `StudyStarted`; another driver has other nodes.
+    """
 
     event: Literal["study_resumed"] = "study_resumed"
     code_version: str
     host: str
+    fitted: dict[str, Value] = {}
 
 
 class StudyExtended(_Event):

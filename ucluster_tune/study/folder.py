@@ -25,12 +25,16 @@ def refuse_existing(paths: StudyPaths) -> None:
     else:
         exists = paths.root.exists() and not _never_began(paths)
     if exists:
-        raise StudyError(
-            f"study {paths.name} exists already, in {paths.place}: carry it on with"
-            f" `ucluster-tune resume {paths.name}`, give it more trials with"
-            f" `ucluster-tune extend {paths.name} --trials N`, or give the new one another name"
-            " with --name"
-        )
+        raise _exists_already(paths)
+
+
+def _exists_already(paths: StudyPaths) -> StudyError:
+    return StudyError(
+        f"study {paths.name} exists already, in {paths.place}: carry it on with"
+        f" `ucluster-tune resume {paths.name}`, give it more trials with"
+        f" `ucluster-tune extend {paths.name} --trials N`, or give the new one another name"
+        " with --name"
+    )
 
 
 @contextmanager
@@ -51,7 +55,7 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
     try:
         with DriverLock(paths):
             if paths.record.exists() and paths.record.stat().st_size:
-                refuse_existing(paths)  # another driver was faster
+                raise _exists_already(paths)  # another driver was faster
             with explained(paths.study_yaml, StudyError):
                 write_whole(paths.study_yaml, dump_config(config))
             yield

@@ -148,6 +148,7 @@ class StudyRecord:
     def __init__(self, started: StudyStarted) -> None:
         self.name = started.name
         self.config = started.config
+        self.fitted = started.fitted
         self.code_version = started.code_version
         self.dataset_checksum = started.dataset_checksum
         self.tracking_uri = started.tracking_uri
@@ -239,7 +240,7 @@ class StudyRecord:
                 raise StudyError(f"study {self.name}: its record starts twice")
             case StudyResumed():
                 self.state, self.cause, self.ended = "running", None, None
-                self.session_started = event.time
+                self.session_started, self.fitted = event.time, event.fitted
                 self.n_sessions += 1
             case StudyExtended():
                 self.config, self.until = event.config, event.until

@@ -115,6 +115,7 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "ended": record.ended,
         "elapsed_s": round(elapsed_s(record), 1),
         "remaining_s": _rounded(remaining_s(record)),
+        "fitted": record.fitted,
         "seed": record.seed,
         "code_version": record.code_version,
         "dataset_checksum": record.dataset_checksum,

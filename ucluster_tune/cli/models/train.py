@@ -5,11 +5,11 @@ from pathlib import Path
 
 import click
 
-from ucluster_tune.cli.studies.prepared_data import with_prepared_data
+from ucluster_tune.cli.studies.prepared_data import prepared_data_path
 from ucluster_tune.cli.studies.study_options import set_option, yes_option
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.plan import concurrent_trials, on_these_nodes
+from ucluster_tune.config.plan import fit_study
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError
 
@@ -56,11 +56,11 @@ def train(
             ],
         )
     out = out.absolute()
-    concurrent_trials(study, this_machine())  # refuses a training that does not fit
-    study = with_prepared_data(on_these_nodes(study, this_machine()), yes)
-
+    study = fit_study(study, this_machine()).config
+    from ucluster_tune.data.making.preparation import plan_preparation
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
+    study = study.reading(prepared_data_path(plan_preparation(study.data), yes))
     open_checked_dataset(study.data, study.resources.workers_per_trial)
     _write_config(study, out)
     _train(study, out)

@@ -39,13 +39,12 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     set, or looks at HDF5 files and says what would be fetched and converted; then shows what a
     run would do. Starts and fetches nothing.
     """
-    from ucluster_tune.cli.studies.prepared_data import study_at
     from ucluster_tune.data.making.preparation import check_files, plan_preparation
 
     study = load_study_config(file, overrides)
     preparation = plan_preparation(study.data)
     check_files(preparation)
-    jets = describe_jets(study_at(study, preparation)) if preparation.is_ready else {}
+    jets = describe_jets(study.reading(preparation.data_path)) if preparation.is_ready else {}
     plan = plan_study(study, this_machine())
     if as_json:
         document = plan_document(study, plan)

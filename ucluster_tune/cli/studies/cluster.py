@@ -139,13 +139,12 @@ def _request(config: StudyConfig, studies: str, say: Say) -> "CheckRequest":
     """Return what the study needs; without its data set where `run` has yet to make that."""
     from dataclasses import replace
 
-    from ucluster_tune.cli.studies.prepared_data import study_at
     from ucluster_tune.cluster.fitness.checks import CheckRequest
     from ucluster_tune.data.making.preparation import plan_preparation
 
     preparation = plan_preparation(config.data)
     if preparation.is_ready:
-        return CheckRequest.of(study_at(config, preparation), studies)
+        return CheckRequest.of(config.reading(preparation.data_path), studies)
     say(f"{config.data.path}: not checked, since `run` makes it first: {preparation.told()}")
     return replace(CheckRequest.of(config, studies), data=None)
 
@@ -154,12 +153,12 @@ def _room(config: StudyConfig) -> "CheckRow":
     """Return the row that tells how many trials fit."""
     from ucluster_tune.cluster.capacity import capacity_watch
     from ucluster_tune.cluster.fitness.comparisons import CheckRow
-    from ucluster_tune.config.plan import concurrent_trials, wait_for_nodes
+    from ucluster_tune.config.plan import fit_study, wait_for_nodes
     from ucluster_tune.errors import MachineError
 
     nodes = capacity_watch()()
     try:
-        n_trials = concurrent_trials(config, nodes)
+        n_trials = fit_study(config, nodes).n_at_a_time
     except MachineError as error:
         found, _, remedy = str(error).partition(": ")
         return CheckRow("all", "resources", False, found, remedy)

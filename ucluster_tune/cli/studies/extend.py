@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ucluster_tune.cli.studies.on_cluster import SearchCommand
-from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.searching import carry_on
 from ucluster_tune.cli.studies.study_options import set_option, studies_dir_option, study_name
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
-    from ucluster_tune.search.session import SearchSetting
-    from ucluster_tune.study.record import StudyRecord
 
 
 class _Extend(SearchCommand):
@@ -62,10 +60,6 @@ def extend(
     if (trials is None) == (hours is None):
         raise click.UsageError("give either --trials N or --hours H")
 
-    def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.runner import resume_study
-        from ucluster_tune.study.extension import Extension
+    from ucluster_tune.study.extension import Extension
 
-        return resume_study(name, setting, Extension(trials, hours, overrides))
-
-    ctx.exit(show_search(search, studies_dir, place))
+    ctx.exit(carry_on(name, Extension(trials, hours, overrides), studies_dir, place))

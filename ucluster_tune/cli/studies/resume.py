@@ -8,15 +8,13 @@ import click
 
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, typed_words
-from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.searching import carry_on
 from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name_if_any
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.launched.head import Head
     from ucluster_tune.cluster.place import Place
-    from ucluster_tune.search.session import SearchSetting
-    from ucluster_tune.study.record import StudyRecord
 
 
 class _Resume(SearchCommand):
@@ -79,8 +77,11 @@ def resume(
     trials begin, up to the study's budget. With --all one study follows the other; on a cluster
     they go on side by side.
     """
+    from ucluster_tune.study.extension import Extension
+
+    moved = Extension(overrides=(f"data.path={json.dumps(data)}",)) if data else None
     if name is not None:
-        ctx.exit(_resume(name, data, studies_dir, place))
+        ctx.exit(carry_on(name, moved, studies_dir, place))
     from ucluster_tune.study.paths import open_studies
     from ucluster_tune.study.status import list_studies
 
@@ -89,21 +90,10 @@ def resume(
         click.echo(_NOTHING, err=True)
     codes = []
     for interrupted in names:
-        codes.append(_resume(interrupted, data, studies_dir, place))
+        codes.append(carry_on(interrupted, moved, studies_dir, place))
         if codes[-1] == INTERRUPTED:
             break
     ctx.exit(max(codes, default=0))
-
-
-def _resume(name: str, data: str | None, studies_dir: str | None, place: "Place") -> int:
-    def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.runner import resume_study
-        from ucluster_tune.study.extension import Extension
-
-        extension = Extension(overrides=(f"data.path={json.dumps(data)}",)) if data else None
-        return resume_study(name, setting, extension)
-
-    return show_search(search, studies_dir, place)
 
 
 def interrupted_studies(studies: list[dict[str, object]]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand
-from ucluster_tune.cli.studies.prepared_data import with_prepared_data
+from ucluster_tune.cli.studies.prepared_data import prepared_data_path
 from ucluster_tune.cli.studies.searching import show_search
 from ucluster_tune.cli.studies.study_options import (
     search_space_file,
@@ -16,9 +16,7 @@ from ucluster_tune.cli.studies.study_options import (
     studies_dir_option,
     yes_option,
 )
-from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.plan import concurrent_trials
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.config.zenodo_names import zenodo_number
@@ -26,7 +24,8 @@ from ucluster_tune.errors import DataError
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
-    from ucluster_tune.search.session import SearchSetting
+    from ucluster_tune.data.making.preparation import Preparation
+    from ucluster_tune.search.room import SearchNodes, SearchSetting
     from ucluster_tune.study.record import StudyRecord
 
 _JOB_FILE = "search_space.yaml"
@@ -81,40 +80,56 @@ def run(
     order; a second one ends at once. `ucluster-tune resume` carries it on.
     """
     config = _configured(file, name, trials, overrides)
-    _refuse_early(config, studies_dir, place)
+    from ucluster_tune.study.opening import new_study
+    from ucluster_tune.study.paths import open_studies
 
-    def prepare(config: StudyConfig) -> StudyConfig:
-        for warning in warnings_for(config):
-            click.secho(f"Warning: {warning}", fg="yellow", err=True)
-        _warn_of_own_disk(config, place)
-        return with_prepared_data(config, yes)
+    study = new_study(open_studies(studies_dir), config, warm_start)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.runner import run_study
+        from ucluster_tune.search.room import SearchNodes
 
-        return run_study(config, setting, warm_start, prepare)
+        with SearchNodes(setting) as nodes:
+            fitted = nodes.fit(config)
+            fitted = fitted.reading(_path_of_jets(fitted.config, nodes, place, yes))
+            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
+
+            return drive_study(study, fitted, nodes, setting)
 
     ctx.exit(show_search(search, studies_dir, place))
 
 
-def _warn_of_own_disk(config: StudyConfig, place: "Place") -> None:
-    """Tell before the work, not after it, that other nodes may not see what comes of it."""
-    from ucluster_tune.data.making.preparation import (
-        DATASETS_VARIABLE,
-        datasets_place,
-        plan_preparation,
-    )
+def _path_of_jets(config: StudyConfig, nodes: "SearchNodes", place: "Place", yes: bool) -> str:
+    """Return where the jets are once they are there: made for hours, after all that can be asked.
 
-    if place.address is None or datasets_place() is not None:
-        return
+    Raises:
+        StudyError: the database of the study's dashboards is not there.
+        MachineError: the nodes are not fit for the search.
+    """
+    from ucluster_tune.data.making.preparation import plan_preparation
+    from ucluster_tune.tracking.dashboards.stores import refuse_absent_database
+
+    refuse_absent_database(config.tracking)
     preparation = plan_preparation(config.data)
     if not preparation.is_ready:
-        click.secho(
-            f"Warning: {preparation.data_path} is a folder of this machine; where other nodes do"
-            f" not see it, name one that they see, or a bucket, with {DATASETS_VARIABLE}",
-            fg="yellow",
-            err=True,
-        )
+        nodes.check(config, made_in=preparation.made_in)
+    for warning in warnings_for(config):
+        click.secho(f"Warning: {warning}", fg="yellow", err=True)
+    _warn_of_own_disk(preparation, place)
+    return prepared_data_path(preparation, yes)
+
+
+def _warn_of_own_disk(preparation: "Preparation", place: "Place") -> None:
+    """Tell before the work, not after it, that other nodes may not see what comes of it."""
+    from ucluster_tune.data.making.preparation import DATASETS_VARIABLE, datasets_place
+
+    if place.address is None or preparation.is_ready or datasets_place() is not None:
+        return
+    click.secho(
+        f"Warning: {preparation.data_path} is a folder of this machine; where other nodes do"
+        f" not see it, name one that they see, or a bucket, with {DATASETS_VARIABLE}",
+        fg="yellow",
+        err=True,
+    )
 
 
 def _agree_to_fetch(config: StudyConfig, yes: bool) -> None:
@@ -139,14 +154,3 @@ def _configured(
     options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
     options += [] if trials is None else [f"budget.n_trials={trials}"]
     return load_study_config(file, [*overrides, *options])
-
-
-def _refuse_early(config: StudyConfig, studies_dir: str | None, place: "Place") -> None:
-    """Raise at once what a search would be refused for some seconds later."""
-    from ucluster_tune.study.folder import refuse_existing
-    from ucluster_tune.study.paths import open_studies
-
-    assert config.name is not None, "load_study_config names every study"
-    refuse_existing(open_studies(studies_dir).study(config.name))
-    if place.address is None:
-        concurrent_trials(config, this_machine())

@@ -9,10 +9,29 @@ from ucluster_tune.cluster.machine import this_machine
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
-    from ucluster_tune.search.session import SearchSetting
+    from ucluster_tune.search.room import SearchSetting
+    from ucluster_tune.study.extension import Extension
     from ucluster_tune.study.record import StudyRecord
 
 _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
+
+
+def carry_on(
+    name: str, extension: "Extension | None", studies_dir: str | None, place: "Place"
+) -> int:
+    """Carry a study on, shown as `show_search` does, and return the exit code."""
+
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.room import SearchNodes
+        from ucluster_tune.study.opening import known_study
+
+        with known_study(setting.folder, name, extension) as study, SearchNodes(setting) as nodes:
+            fitted = nodes.fit(study.config)
+            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
+
+            return drive_study(study, fitted, nodes, setting)
+
+    return show_search(search, studies_dir, place)
 
 
 def show_search(
@@ -34,8 +53,8 @@ def show_search(
     from ucluster_tune.report.live import LiveTable
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.report.study_tables import final_summary
-    from ucluster_tune.search.session import SearchSetting
-    from ucluster_tune.study.resuming import study_config_of
+    from ucluster_tune.search.room import SearchSetting
+    from ucluster_tune.study.opening import study_config_of
 
     folder = open_studies(studies_dir)
     table = LiveTable()

@@ -69,6 +69,12 @@ class Preparation:
         return self.name if self.dataset is None else str(self.dataset)
 
     @property
+    def made_in(self) -> str:
+        """Path or URI of the folder that the data set is made in, where it is to be made."""
+        assert self.dataset is not None, "a URI is read as it is"
+        return str(self.dataset.parent if self.kept is None else self.kept)
+
+    @property
     def is_only_to_be_sent(self) -> bool:
         """Whether it was converted already, before a place was named for it."""
         return self.kept is not None and self.dataset is not None and _is_dataset(self.dataset)

@@ -15,9 +15,9 @@ from tests.study_events import (
 )
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, StudyResumed
+from ucluster_tune.study.opening import refuse_finished, refuse_other_jets, study_config_of
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.resuming import refuse_finished, refuse_other_jets, study_config_of
 
 
 def record_of(events: list[Any]) -> StudyRecord:

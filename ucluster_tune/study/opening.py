@@ -1,0 +1,189 @@
+"""A study that is to be driven, and what must hold before: a new one, or one that is carried on.
+
+A new study is one that has no record yet, and so nothing to resume. Knows nothing of Ray.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import write_whole
+from ucluster_tune.study.events import (
+    Event,
+    StudyExtended,
+    StudyResumed,
+    StudyStarted,
+    WarmStart,
+    utc_now,
+)
+from ucluster_tune.study.extension import Extension, extend
+from ucluster_tune.study.folder import refuse_existing
+from ucluster_tune.study.journal import StudyJournal, read_record
+from ucluster_tune.study.knowledge import differences, warm_start_from
+from ucluster_tune.study.lock import DriverLock
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.status import closing_events, find_study, read_study
+
+if TYPE_CHECKING:
+    from ucluster_tune.data.reading.dataset import JetDataset
+
+
+@dataclass(frozen=True)
+class StudyToDrive:
+    """A study that may begin or go on.
+
+    Attributes:
+        paths: its files.
+        config: as it was asked for.
+        record: what its journal and `news` tell; None for a new one.
+        news: events that the journal lacks.
+        warm_start: what another study teaches a new one.
+        remarks: what the user should know, one line each.
+    """
+
+    paths: StudyPaths
+    config: StudyConfig
+    record: StudyRecord | None = None
+    news: tuple[Event, ...] = ()
+    warm_start: WarmStart | None = None
+    remarks: tuple[str, ...] = ()
+
+    def begin(self, journal: StudyJournal, opening: StudyStarted | StudyResumed) -> StudyRecord:
+        """Write to the journal that a driver begins; return the record with that in it."""
+        for event in (*self.news, opening):
+            journal.append(event)
+        if any(isinstance(event, StudyExtended) for event in self.news):
+            write_whole(self.paths.study_yaml, dump_config(self.config))
+        if self.record is not None:
+            self.record.apply(opening)
+            return self.record
+        assert isinstance(opening, StudyStarted)
+        return StudyRecord(opening)
+
+
+def new_study(
+    folder: StudiesFolder, config: StudyConfig, warm_start: str | None = None
+) -> StudyToDrive:
+    """Return a study that is to begin; nothing of it is made yet.
+
+    Args:
+        folder: of all studies.
+        config: of the study.
+        warm_start: the name of a study whose trials the sampler knows from the start.
+
+    Raises:
+        StudyError: the study exists, or the other one is unknown or has nothing to teach.
+    """
+    assert config.name is not None, "load_study_config names every study"
+    paths = folder.study(config.name)
+    refuse_existing(paths)
+    if warm_start is None:
+        return StudyToDrive(paths, config)
+    other = find_study(folder, warm_start)
+    record = read_study(other)
+    knowledge = warm_start_from(record, config)
+    differing = ", ".join(differences(config, study_config_of(record, other)))
+    warning = (
+        f"Warning: trials of study {warm_start} differ from the new ones in {differing}: what they"
+        " teach may be misleading"
+    )
+    remarks = (warning,) if differing else ()
+    return StudyToDrive(paths, config, warm_start=knowledge, remarks=remarks)
+
+
+@contextmanager
+def known_study(
+    folder: StudiesFolder, name: str, extension: Extension | None = None
+) -> Iterator[StudyToDrive]:
+    """Give a study that is to be carried on, locked for this process.
+
+    Args:
+        folder: of all studies.
+        name: of the study.
+        extension: a new budget or changes of the configuration.
+
+    Raises:
+        StudyError: the study is unknown, runs already, or has nothing left to do.
+        ConfigurationError: the extension would make its trials incomparable.
+    """
+    paths = find_study(folder, name)
+    with DriverLock(paths):
+        record = read_record(paths.record)
+        news: list[Event] = closing_events(record)
+        config = study_config_of(record, paths)
+        if extension is not None:
+            extended = extend(config, record, extension)
+            config = StudyConfig.model_validate(extended.config)
+            news.append(extended)
+        for event in news:
+            record.apply(event)
+        refuse_finished(record)
+        yield StudyToDrive(paths, config, record, tuple(news), remarks=(_what_goes_on(record),))
+
+
+def _what_goes_on(record: StudyRecord) -> str:
+    interrupted = [trial for trial in record.trials.values() if trial.outcome == "interrupted"]
+    text = f"{record.n_finished} trials stay as they are"
+    if interrupted:
+        places = ", ".join(f"{trial.id} from epoch {trial.epochs}" for trial in interrupted)
+        text += f", {len(interrupted)} go on: {places}"
+    n_new = record.n_trials - len(record.trials)
+    return f"{text}, {n_new} begin" if n_new > 0 else text
+
+
+def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
+    """Return the configuration that the record holds.
+
+    Raises:
+        StudyError: this version of the program does not know all of it.
+    """
+    try:
+        return StudyConfig.model_validate(record.config)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        where = ".".join(map(str, fault["loc"]))
+        raise StudyError(
+            f"{paths.record}: its configuration does not fit this version: {where}:"
+            f" {fault['msg']};"
+            f" the study was made by ucluster-tune {record.code_version}: install that"
+        ) from error
+
+
+def refuse_finished(record: StudyRecord) -> None:
+    """Raise StudyError where nothing of the study is left to do."""
+    is_unfinished = any(trial.outcome == "interrupted" for trial in record.trials.values())
+    if is_unfinished:
+        return
+    if record.until is not None:
+        if record.until > utc_now():  # both in UTC, to the millisecond
+            return
+    elif len(record.trials) < record.n_trials:
+        return
+    if record.state != "complete" and record.best is not None and record.best_test is None:
+        return  # the measure on test jets is left
+    raise StudyError(
+        f"study {record.name} has no trial left to run: all {record.n_trials} have ended;"
+        f" give it more with `ucluster-tune extend {record.name} --trials N`, or look at it with"
+        f" `ucluster-tune status {record.name}`"
+    )
+
+
+def refuse_other_jets(record: StudyRecord, dataset: "JetDataset", config: StudyConfig) -> None:
+    """Raise StudyError where the jets are not those that the study began with."""
+    now = dataset.manifest.dataset_checksum
+    if now == record.dataset_checksum:
+        return
+    raise StudyError(
+        f"{config.data.path} holds other jets than those that study {record.name} began with"
+        f" (checksum {now[:12]}, was {record.dataset_checksum[:12]}): their accuracies cannot be"
+        f" compared. Bring the old ones back, name where they are now with"
+        f" `ucluster-tune resume {record.name} --data PATH`, or start another study with"
+        f" `ucluster-tune run FILE --warm-start {record.name}`"
+    )
