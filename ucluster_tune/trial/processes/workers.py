@@ -7,9 +7,9 @@ on every address, is mended in `trial.processes.horovod_internals`.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ import ray
 
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
+from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     NODE_LOST,
@@ -55,7 +56,7 @@ class HorovodWorkers:
         self._resources, self._log_folder = resources, log_folder
         self._nodes: frozenset[str] = frozenset()
         self._executor: PrivateExecutor | None = None
-        self._start: threading.Thread | None = None
+        self._start: Future[None] | None = None
 
     def start(self) -> None:
         """Start the workers; several groups on a node can race in the rendezvous: tried again.
@@ -155,7 +156,7 @@ class HorovodWorkers:
         start, self._start = self._start, None
         deadline = time.monotonic() + _KILL_TIMEOUT_S
         while True:
-            starts = start is not None and start.is_alive()
+            starts = start is not None and not start.done()
             actors = executor.begun()
             for actor in actors:
                 ray.kill(actor, no_restart=True)
@@ -164,7 +165,7 @@ class HorovodWorkers:
             if time.monotonic() > deadline:
                 _LOGGER.warning("workers still start after they were killed")
                 return actors
-            start.join(_POLL_S)
+            is_done(start, _POLL_S)
 
     def _start_once(self) -> None:
         resources = self._resources
@@ -193,23 +194,14 @@ class HorovodWorkers:
 
     def _wait_for_start(self, function: Callable[[], None], limit_s: float) -> None:
         """Call `function`, but wait for it no longer than the limit."""
-        failures: list[BaseException] = []
-
-        def call() -> None:
-            try:
-                function()
-            except BaseException as error:  # noqa: BLE001  # handed to the thread that waits
-                failures.append(error)
-
-        self._start = threading.Thread(target=call, name="start-workers", daemon=True)
-        self._start.start()
-        self._start.join(limit_s)
-        if self._start.is_alive():
+        self._start = begin(function, "start-workers")
+        if not is_done(self._start, limit_s):
             raise WaitError(f"waited {limit_s:g} s for the worker processes to start")
-        if failures and isinstance(failures[0], MachineError):
-            raise failures[0]
-        if failures:
-            raise StartError(f"the workers could not be started: {failures[0]}") from failures[0]
+        failure = self._start.exception()
+        if isinstance(failure, MachineError):
+            raise failure
+        if failure is not None:
+            raise StartError(f"the workers could not be started: {failure}") from failure
 
     @contextmanager
     def _lost_nodes_told(self, is_start: bool = False) -> Iterator[None]:
