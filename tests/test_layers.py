@@ -35,7 +35,6 @@ OWNERS = {
     "pyarrow": ("storage", "data"),
     "h5py": ("data.hls4ml",),
     "requests": ("storage.download", "cluster.launched.jobs_client"),
-    "tenacity": ("storage.download",),
     "fastjet": ("data.simulation",),
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),

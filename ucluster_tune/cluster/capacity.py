@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 import ray
 
-from ucluster_tune.cluster.nodes import living_nodes, probes
+from ucluster_tune.cluster.nodes import probes
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity
+from ucluster_tune.trial.processes.nodes import living_nodes
 
 _LOGGER = logging.getLogger(__name__)
 _LIMIT_S = 30.0

@@ -33,7 +33,6 @@ _NAME_ONE: Final = (
     " the 150-particle jets"
 )
 _LFS_POINTER: Final = b"version https://git-lfs"
-_MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
 _COPY_BYTES: Final = 1 << 20
 _MAX_GLANCE: Final = 10_000
 
@@ -214,19 +213,6 @@ def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
     return files
 
 
-class _HarmlessTarInfo(tarfile.TarInfo):
-    """A member whose extended headers, which tarfile reads whole, are of a sane size."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> Any:
-        extended = (
-            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-        )
-        if self.type in extended and self.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc]  # the hook that tarfile documents
-
-
 class _Watched:
     """A stream that remembers whether it ended in zeros, as an archive that is whole does."""
 
@@ -247,7 +233,7 @@ def _members(file: SourceFile, scratch: Path, on_bytes: OnBytes) -> Iterator[Hdf
     with _archive_errors(label), file.path.open("rb") as raw, _unpacked(raw, label) as stream:
         watched = _Watched(stream)
         readable = cast(IO[bytes], watched)  # read() is all that "r|" needs
-        with tarfile.open(fileobj=readable, mode="r|", tarinfo=_HarmlessTarInfo) as tar:
+        with tarfile.open(fileobj=readable, mode="r|") as tar:
             for member in tar:
                 path = _unpack(tar, member, scratch, label)
                 if path is None:
