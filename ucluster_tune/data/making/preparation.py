@@ -79,7 +79,7 @@ class Preparation:
         """Whether it was converted already, before a place was named for it."""
         return self.kept is not None and self.dataset is not None and _is_dataset(self.dataset)
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return what is to be done, in a sentence; asks nobody."""
         if self.is_only_to_be_sent:
             return f"{self.dataset} will be copied to {self.kept}"
@@ -107,7 +107,7 @@ class Size:
     n_bytes_to_fetch: int
     is_dataset: bool = False
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return the sizes, in words."""
         if self.is_dataset:
             return f"{in_words(self.n_bytes)} of parquet are to be copied"
