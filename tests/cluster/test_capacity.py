@@ -1,8 +1,8 @@
 """What a cluster may grow to, read from the file that its autoscaler was started with."""
 
 from ucluster_tune.cluster.capacity import nodes_to_come
-from ucluster_tune.cluster.nodes import Node
 from ucluster_tune.config.capacity import NodeCapacity, NodesToCome
+from ucluster_tune.trial.processes.nodes import Node
 
 GPU_WORKER = NodeCapacity(8, 1)
 AWS = {

@@ -151,3 +151,15 @@ def test_faults_of_resources_name_their_place_in_the_file(tmp_path):
     places = [fault.partition(":")[0] for fault in refused.value.faults]
     assert sorted(places) == ["resources.gpus_per_worker", "resources.placement"]
     assert "did you mean pack" in str(refused.value) or "one of" in str(refused.value)
+
+
+def test_what_was_asked_for_and_what_runs_are_both_kept():
+    flexible = study_with(gpus_per_worker=1.0, cpu_fallback=True)
+    study = fit_study(flexible, Machine(4, 0))
+    assert study.asked is flexible
+    assert study.fitted == {"resources.gpus_per_worker": 0.0}
+    assert study.config.resources.gpus_per_worker == 0
+    moved = study.reading("/made")
+    assert (moved.asked.data.path, moved.config.data.path) == ("/made", "/made")
+    assert moved.fitted == study.fitted
+    assert fit_study(flexible, LABORATORY).fitted == {}

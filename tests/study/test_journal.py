@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,6 +96,26 @@ def test_empty_missing_and_headless_journals_are_refused(tmp_path: Path) -> None
     path.write_text(trial_started("0001").line() + "\n")
     with pytest.raises(StudyError, match="line 1"):
         read_record(path)
+
+
+def test_each_event_is_flushed_to_the_disk_before_append_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.jsonl"
+    flushed: list[int] = []
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        really(descriptor)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            flushed.append(path.stat().st_size)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with StudyJournal(path) as journal:
+        for event in four_trials():
+            journal.append(event)
+            assert flushed, "not flushed"
+            assert flushed.pop() == path.stat().st_size, "flushed before it was written"
 
 
 def test_each_event_is_readable_as_soon_as_append_returns(tmp_path: Path) -> None:

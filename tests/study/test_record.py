@@ -1,3 +1,4 @@
+import json
 import time
 from typing import Any
 
@@ -14,9 +15,15 @@ from tests.study_events import (
 )
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.events import StudyEnded, StudyEvaluated, TrialResumed
+from ucluster_tune.study.events import (
+    EpochEnded,
+    StudyEnded,
+    StudyEvaluated,
+    TrialResumed,
+    parse_event,
+)
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.training.record import epoch_rank
+from ucluster_tune.training.record import EpochRecord, best_record, epoch_rank
 
 
 def fold(events: list[Any]) -> StudyRecord:
@@ -80,12 +87,51 @@ def test_minimized_loss_has_its_best_at_the_bottom() -> None:
     assert record.trials["0001"].score(record.objective) == 3.0
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_epoch_without_a_number_has_no_rank(value: Any) -> None:
-    assert epoch_rank({"clustering_accuracy": value}, ObjectiveConfig()) is None
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_epoch_without_a_number_has_no_rank(value: float) -> None:
+    assert epoch_rank(EpochRecord(epoch=1, clustering_accuracy=value), ObjectiveConfig()) is None
     record = fold([started(), trial_started("0001"), epoch("0001", 1, value)])
     assert record.best is None
     assert record.trials["0001"].epochs == 1
+
+
+def test_the_first_of_two_equal_epochs_is_the_best() -> None:
+    record = fold([started(), trial_started("0001")])
+    for number in (3, 4, 5):
+        record.apply(epoch("0001", number, 0.5))
+    assert record.trials["0001"].best_epoch == 3
+    first, second = (EpochRecord(epoch=n, clustering_accuracy=0.5) for n in (3, 4))
+    assert best_record(first, second, ObjectiveConfig()) is first  # as a worker keeps checkpoints
+
+
+def test_the_first_of_two_equal_trials_is_the_best() -> None:
+    record = fold([started(), trial_started("0001"), trial_started("0002")])
+    record.apply(epoch("0002", 3, 0.5))
+    record.apply(epoch("0001", 3, 0.5))
+    assert record.best is record.trials["0002"]
+
+
+def test_epoch_of_an_older_or_a_newer_program_is_read() -> None:
+    values = {"epoch": 2, "phase": "clustering", "nmi": None, "purity": 0.5, "of_later": [1]}
+    line = json.dumps({"event": "epoch", "trial": "0001", "record": values})
+    event = parse_event(line.encode())
+    assert isinstance(event, EpochEnded)
+    assert event.record.value("purity") == 0.5
+    assert event.record.value("nmi") is None
+    assert event.record.value("clustering_accuracy") is None
+    assert event.record.warnings == []
+
+
+def test_values_at_an_epoch_are_those_of_the_record_after_an_epoch_was_run_again() -> None:
+    record = fold([started(), trial_started("0001"), trial_started("0002")])
+    for number, accuracy in enumerate([0.1, 0.2, 0.3], start=1):
+        record.apply(epoch("0001", number, accuracy))
+    record.apply(epoch("0002", 2, 0.25))
+    assert record.values_at[2].before("0002") == [0.2]
+    record.apply(epoch("0001", 2, 0.4))  # comes there anew, and has not come to the third yet
+    assert record.values_at[2].before("0001") == [0.25]
+    assert record.values_at[2].before("0002") == []
+    assert "0001" not in record.values_at[3]
 
 
 def test_epoch_run_again_replaces_the_old_one_and_all_after_it() -> None:
@@ -94,7 +140,7 @@ def test_epoch_run_again_replaces_the_old_one_and_all_after_it() -> None:
         record.apply(epoch("0001", number, accuracy))
     record.apply(epoch("0001", 4, 0.4))
     trial = record.trials["0001"]
-    assert [old["epoch"] for old in trial.records] == [1, 2, 3, 4]
+    assert [old.epoch for old in trial.records] == [1, 2, 3, 4]
     assert (trial.best_epoch, record.best) == (3, trial)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import ray
 
-from ucluster_tune.cluster.nodes import Node, living_nodes, probes
+from ucluster_tune.cluster.nodes import probes
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, NodesToCome
+from ucluster_tune.trial.processes.nodes import Node, living_nodes
 
 _LOGGER = logging.getLogger(__name__)
 _LIMIT_S = 30.0

@@ -28,17 +28,20 @@ class Plan:
     """Trials, epochs and resources of a study.
 
     Attributes:
-        epochs_at_most: all trials to their last epoch.
+        n_trials: None where only a time limits them.
+        until: when the last one may begin; None where there is no such time.
+        epochs_at_most: all trials to their last epoch; None where their number is not known.
         epochs_at_least: every trial stopped as early as the scheduler may.
         rungs: the epochs at which ASHA compares trials.
         cpus_per_trial: cores of all workers of a trial.
         concurrent_trials: trials at a time on this machine; 0 where not even one fits.
     """
 
-    n_trials: int
+    n_trials: int | None
+    until: str | None
     epochs_per_trial: int
-    epochs_at_most: int
-    epochs_at_least: int
+    epochs_at_most: int | None
+    epochs_at_least: int | None
     rungs: tuple[int, ...]
     workers_per_trial: int
     cpus_per_trial: float
@@ -117,14 +120,16 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     study = on_these_nodes(study, machine)
     least, most = _epochs(study)
     asha = study.scheduler.name == "asha"
+    shortest = min(study.scheduler.grace_period, least) if asha else least
     n_trials, resources = study.budget.n_trials, study.resources
     cpus = resources.workers_per_trial * resources.cpus_per_worker
     gpus = resources.workers_per_trial * resources.gpus_per_worker
     return Plan(
         n_trials=n_trials,
+        until=study.budget.until,
         epochs_per_trial=most,
-        epochs_at_most=n_trials * most,
-        epochs_at_least=n_trials * (min(study.scheduler.grace_period, least) if asha else least),
+        epochs_at_most=n_trials and n_trials * most,
+        epochs_at_least=n_trials and n_trials * shortest,
         rungs=rung_epochs(study.scheduler.grace_period, study.scheduler.reduction_factor, most)
         if asha
         else (),
@@ -180,7 +185,7 @@ def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
     fitting = n_trials_at_a_time(study.resources, capacity.at_most().nodes)
     if not capacity.is_fully_known:  # a trial that waits has the autoscaler add a node
         fitting = max(fitting + 1, limit or 0)
-    return min(fitting, limit or n_trials, n_trials)
+    return min(fitting, limit or fitting, n_trials or fitting)
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:

@@ -100,5 +100,5 @@ def best_checkpoint(files: TrialFiles) -> str:
     newest, faults = files.newest_checkpoint()
     if newest is None:
         raise CheckpointError(faults[0])
-    epoch = newest.epoch if newest.best is None else newest.best["epoch"]
+    epoch = newest.epoch if newest.best is None else newest.best.epoch
     return files.checkpoint_place(epoch)

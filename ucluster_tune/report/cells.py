@@ -119,7 +119,7 @@ def outcome(trial: TrialState) -> Text:
         return state(trial.outcome)
     if trial.is_waiting:
         return state("waiting", "waits for a node" if trial.n_lost_nodes else "pending")
-    return state("running", trial.records[-1]["phase"] if trial.records else "starting")
+    return state("running", trial.records[-1].phase if trial.records else "starting")
 
 
 def below_reference(accuracy: float | None, reference: float) -> str:

@@ -1,7 +1,6 @@
 """Why the process of a trial is gone, from the error that Tune kept of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from ray import cloudpickle
@@ -12,24 +11,16 @@ from ucluster_tune.errors import CheckpointError, UClusterTuneError
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.trial.failures import (
     NODE_LOST,
-    FailureKind,
     NodeLostError,
     OutOfMemoryError,
     ProgramError,
+    TrialFailure,
     WorkerLostError,
     kind_of,
 )
 from ucluster_tune.trial.processes.nodes import VERDICT_TIMEOUT_S, lost_nodes
 
 _PROCESS_LOST = "its process crashed or was killed, perhaps for want of memory"
-
-
-@dataclass(frozen=True)
-class TrialFailure:
-    """What a trial failed of, in words and as a kind."""
-
-    cause: str
-    kind: FailureKind
 
 
 def failure_of(trial: Trial, nodes: frozenset[str], is_over: Callable[[], bool]) -> TrialFailure:

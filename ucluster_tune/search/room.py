@@ -22,7 +22,7 @@ from ucluster_tune.config.plan import (
     wait_for_nodes,
 )
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.study.observers import Observer
+from ucluster_tune.study.keeper import Viewer
 from ucluster_tune.study.paths import StudiesFolder
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SearchSetting:
         folder: of all studies.
         place: the Ray that trials run on.
         machine: cores and GPUs of this machine that may be used.
-        observers: told of every event.
+        observers: told of every event, to show the search.
         draw_pictures: draws a trial's best epoch.
         say: shows one line of what is being done.
     """
@@ -48,7 +48,7 @@ class SearchSetting:
     folder: StudiesFolder
     place: Place
     machine: Machine
-    observers: Sequence[Observer]
+    observers: Sequence[Viewer]
     draw_pictures: "DrawPictures"
     say: Callable[[str], None]
 

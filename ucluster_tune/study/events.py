@@ -1,7 +1,6 @@
 """What can happen in a study: the typed lines of its journal.
 
-Knows nothing of files. `epoch.record` is the training layer's EpochRecord as a dictionary; values
-that are not finite become null.
+Knows nothing of files. Values that are not finite become null.
 """
 
 from datetime import UTC, datetime
@@ -9,6 +8,8 @@ from typing import Annotated, Any, Literal
 from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
+
+from ucluster_tune.training.record import EpochRecord, known_values
 
 FORMAT_VERSION = 1
 
@@ -41,6 +42,7 @@ class KnownTrial(BaseModel):
         outcome: running for one that is to go on.
         score: the objective at its best epoch, None where there is none.
         values: the objective by epoch.
+        sampler_attributes: what Optuna's sampler keeps with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -50,6 +52,7 @@ class KnownTrial(BaseModel):
     outcome: Outcome
     score: float | None = None
     values: dict[int, float] = {}
+    sampler_attributes: dict[str, Any] = {}
 
 
 class WarmStart(BaseModel):
@@ -106,7 +109,7 @@ class StudyExtended(_Event):
 
     Attributes:
         config: of the study from here on.
-        until: when the last trial may begin, ISO 8601 in UTC; None sets no such time.
+        until: the time limit of a study that was extended before budgets had one.
         changes: what differs from the configuration before, one line each.
         fixed: the values that the trials so far had of what is searched only from here on.
     """
@@ -128,11 +131,16 @@ class StudyTracked(_Event):
 
 
 class TrialStarted(_Event):
-    """A trial begins, with the values suggested for it."""
+    """A trial begins, with the values suggested for it.
+
+    Attributes:
+        sampler_attributes: what Optuna's sampler keeps with it; plain values.
+    """
 
     event: Literal["trial_started"] = "trial_started"
     trial: str
     hyperparameters: dict[str, Value]
+    sampler_attributes: dict[str, Any] = {}
     run_id: str | None = None
 
 
@@ -186,15 +194,12 @@ class EpochEnded(_Event):
 
     event: Literal["epoch"] = "epoch"
     trial: str
-    record: dict[str, Any]
+    record: EpochRecord
 
-    @field_validator("record")
+    @field_validator("record", mode="before")
     @classmethod
-    def _epoch_is_counted_from_1(cls, record: dict[str, Any]) -> dict[str, Any]:
-        epoch = record.get("epoch")
-        if not isinstance(epoch, int) or epoch < 1:
-            raise ValueError(f"epoch must be a whole number from 1, got {epoch!r}")
-        return record
+    def _older_and_newer_records_are_read_too(cls, record: object) -> object:
+        return known_values(record) if isinstance(record, dict) else record
 
 
 class TrialEnded(_Event):

@@ -8,7 +8,7 @@ kept. Epochs of the clustering phase go before those of the pretraining phase, w
 centroids are something else: see `epoch_rank`. A failed trial is never the best one.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +16,7 @@ from typing import Any
 
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.study.budget import budget_of, n_asked, with_time_limit
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -35,10 +36,10 @@ from ucluster_tune.study.events import (
     TrialTracked,
     Value,
 )
-from ucluster_tune.training.record import Rank, epoch_rank
+from ucluster_tune.study.ranking import ValuesAtEpoch
+from ucluster_tune.training.record import EpochRecord, Rank, epoch_rank
 from ucluster_tune.trial.failures import FAILURE_KINDS, NodeLostError
 
-EpochValues = dict[str, Any]
 _NODE_LOST = FAILURE_KINDS[NodeLostError].name
 
 
@@ -85,15 +86,16 @@ class TrialState:
     outcome: Outcome = "running"
     cause: str | None = None
     kind: str | None = None
+    sampler_attributes: dict[str, Any] = field(default_factory=dict)
     ended: str | None = None
-    records: list[EpochValues] = field(default_factory=list)
+    records: list[EpochRecord] = field(default_factory=list)
     times: dict[int, str] = field(default_factory=dict)
     retry_causes: list[str] = field(default_factory=list)
     n_lost_nodes: int = 0
     waiting_since: str | None = None
     restored_epochs: list[int] = field(default_factory=list)
     n_epochs_again: int = 0
-    best: EpochValues | None = None
+    best: EpochRecord | None = None
     rank: Rank | None = None
 
     @property
@@ -104,31 +106,37 @@ class TrialState:
     @property
     def epochs(self) -> int:
         """Epochs finished."""
-        return int(self.records[-1]["epoch"]) if self.records else 0
+        return self.records[-1].epoch if self.records else 0
 
     @property
     def warnings(self) -> list[str]:
         """Signs, in the last epoch, that the training goes wrong: see `training.health`."""
-        return list(self.records[-1].get("warnings") or ()) if self.records else []
+        return self.records[-1].warnings if self.records else []
 
     @property
     def best_epoch(self) -> int | None:
         """The epoch that gives the trial its score."""
-        return int(self.best["epoch"]) if self.best else None
+        return self.best.epoch if self.best else None
 
     def score(self, objective: ObjectiveConfig) -> float | None:
         """Return the objective at the best epoch."""
-        return float(self.best[objective.metric]) if self.best else None
+        return self.best.value(objective.metric) if self.best else None
 
     def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
         """Return the finite values of the objective, by epoch."""
-        values = {int(epoch["epoch"]): epoch.get(objective.metric) for epoch in self.records}
-        return {number: float(value) for number, value in values.items() if value is not None}
+        values = {epoch.epoch: epoch.value(objective.metric) for epoch in self.records}
+        return {number: value for number, value in values.items() if value is not None}
 
-    def add(self, epoch: EpochValues, objective: ObjectiveConfig) -> None:
+    def has(self, epoch: EpochRecord) -> bool:
+        """Return whether it has the epoch with this result, at whatever speed it was run."""
+        if epoch.epoch > self.epochs:
+            return False
+        return any(known.is_same_training(epoch) for known in self.records)
+
+    def add(self, epoch: EpochRecord, objective: ObjectiveConfig) -> None:
         """Add an epoch; one that was run again replaces the old one and all after it."""
-        if epoch["epoch"] <= self.epochs:
-            kept = [old for old in self.records if old["epoch"] < epoch["epoch"]]
+        if epoch.epoch <= self.epochs:
+            kept = [old for old in self.records if old.epoch < epoch.epoch]
             self.records, self.best, self.rank = [], None, None
             for old in kept:
                 self.add(old, objective)
@@ -148,6 +156,7 @@ class StudyRecord:
     def __init__(self, started: StudyStarted) -> None:
         self.name = started.name
         self.config = started.config
+        self.budget = budget_of(started.config)
         self.fitted = started.fitted
         self.code_version = started.code_version
         self.dataset_checksum = started.dataset_checksum
@@ -164,7 +173,6 @@ class StudyRecord:
         self.session_started = started.time
         self.elapsed_before_s = 0.0
         self.n_sessions = 1
-        self.until: str | None = None
         self.extensions: list[list[str]] = []
         self.last_event = started.time
         self.ended: str | None = None
@@ -175,19 +183,23 @@ class StudyRecord:
         self.n_by_outcome: Counter[Outcome] = Counter()
         self.epochs_of_finished = 0
         self.best: TrialState | None = None
+        self.values_at: defaultdict[int, ValuesAtEpoch] = defaultdict(ValuesAtEpoch)
         self.tests: dict[str, dict[str, Any]] = {}
 
     @property
     def n_trials(self) -> int:
-        """Trials that the study was asked for; those begun so far where a time limits it."""
-        if self.is_open_ended:
-            return len(self.trials)
-        return int(self.config.get("budget", {}).get("n_trials", 1))
+        """Trials that the study was asked for; those begun so far where only a time limits it."""
+        return n_asked(self)
 
     @property
     def is_open_ended(self) -> bool:
         """Whether trials begin until a time, not up to a number."""
-        return self.until is not None
+        return self.budget.n_trials is None
+
+    @property
+    def until(self) -> str | None:
+        """When the last trial may begin, ISO 8601; None where there is no such time."""
+        return self.budget.until
 
     @property
     def n_epochs(self) -> int:
@@ -243,7 +255,8 @@ class StudyRecord:
                 self.session_started, self.fitted = event.time, event.fitted
                 self.n_sessions += 1
             case StudyExtended():
-                self.config, self.until = event.config, event.until
+                self.config = with_time_limit(event.config, event.until)
+                self.budget = budget_of(self.config)
                 self.extensions.append(event.changes)
                 for trial in self.trials.values():
                     trial.hyperparameters = {**trial.hyperparameters, **event.fixed}
@@ -261,6 +274,7 @@ class StudyRecord:
             id=event.trial,
             hyperparameters=event.hyperparameters,
             run_id=event.run_id,
+            sampler_attributes=event.sampler_attributes,
             n_epochs=self._n_epochs(event.hyperparameters),
             started=event.time,
             waiting_since=event.time,
@@ -288,9 +302,15 @@ class StudyRecord:
     def _add_epoch(self, event: EpochEnded) -> None:
         trial = self._trial(event.trial)
         trial.waiting_since = None
-        trial.times[event.record["epoch"]] = event.time
-        is_run_again = event.record["epoch"] <= trial.epochs
+        trial.times[event.record.epoch] = event.time
+        is_run_again = event.record.epoch <= trial.epochs
+        if is_run_again:
+            for number in range(event.record.epoch, trial.epochs + 1):
+                self.values_at[number].remove(trial.id)
         trial.add(event.record, self.objective)
+        value = event.record.value(self.objective.metric)
+        if value is not None:
+            self.values_at[event.record.epoch].add(trial.id, value)
         if is_run_again:
             self._choose_best()
         elif trial.rank is not None and (

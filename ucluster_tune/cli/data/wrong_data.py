@@ -24,7 +24,7 @@ def explained_data(place: str) -> "Iterator[None]":
     Raises:
         DataError: as inside, or with other words where the place holds no manifest.
     """
-    from ucluster_tune.config.zenodo_names import zenodo_number
+    from ucluster_tune.config.names import zenodo_number
 
     number = zenodo_number(place)
     if number is not None:

@@ -14,8 +14,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.config.zenodo_names import zenodo_number
 from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.format.manifest import MANIFEST_NAME
 from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset

@@ -12,7 +12,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
-from ucluster_tune.config.zenodo_names import zenodo_number
+from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.errors import DataError, MachineError
 from ucluster_tune.storage.download import (
     OnBytes,

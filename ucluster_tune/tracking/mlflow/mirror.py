@@ -7,48 +7,43 @@ nothing is sent twice, and metrics that the record does not know are told from t
 """
 
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from ucluster_tune.errors import CheckpointError, StudyError
 from ucluster_tune.storage.patience import Follower
-from ucluster_tune.study.events import Event, FinalState, StudyTracked, TrialTracked, Value
+from ucluster_tune.study.events import (
+    EpochEnded,
+    Event,
+    FinalState,
+    StudyTracked,
+    TrialEnded,
+    TrialRestored,
+    TrialResumed,
+    TrialStarted,
+    TrialTracked,
+    Value,
+)
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord, TrialState
 from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 5.0, 60.0
-
-
-@dataclass(frozen=True)
-class Bookkeeping:
-    """The books of a study, as several threads keep them.
-
-    Attributes:
-        record: changed and read under `lock` alone.
-        paths: of the study.
-        lock: of the record.
-        note: takes an event into journal and record; safe to call in any thread.
-        before_end: called once for a trial that ended, before its files are sent.
-    """
-
-    record: StudyRecord
-    paths: StudyPaths
-    lock: threading.RLock
-    note: Callable[[Event], None]
-    before_end: Callable[[TrialState], None]
+_OF_A_TRIAL = (TrialStarted, TrialResumed, TrialRestored, EpochEnded, TrialEnded)
 
 
 class MlflowMirror:
-    """Sends what the record has and MLflow has not.
+    """Sends what the record has and MLflow has not; an observer of the record.
 
     Args:
-        books: of the study.
+        keeper: of the study's record.
+        paths: of the study.
         open_tracker: opens the store; StudyError while it is away.
         begin_study: makes the study's run in a store that has none, and returns its id.
+        before_end: called once for a trial that ended, before its files are sent.
 
     Attributes:
         changes: what MLflow said otherwise than the record, one line each.
@@ -57,14 +52,17 @@ class MlflowMirror:
 
     def __init__(
         self,
-        books: Bookkeeping,
+        keeper: RecordKeeper,
+        paths: StudyPaths,
         open_tracker: Callable[[], Tracker],
         begin_study: Callable[[Tracker], str],
+        before_end: Callable[[TrialState], None] = lambda _trial: None,
     ) -> None:
         self.changes: list[str] = []
         self.last_failure = ""
-        self._books = books
+        self._keeper, self._paths = keeper, paths
         self._open_tracker, self._begin_study = open_tracker, begin_study
+        self._before_end = before_end
         self._tracker: Tracker | None = None
         self._runs: dict[str, TrialRun] = {}  # as they were when the store was opened
         self._sent: dict[str, dict[int, int]] = {}  # of each trial: when an epoch ended, by epoch
@@ -83,11 +81,13 @@ class MlflowMirror:
         """Begin to send."""
         self._follower.wake()
 
-    def trial_changed(self, trial_id: str) -> None:
-        """Have a trial brought up to date, some time."""
-        with self._follower.condition:
-            self._changed[trial_id] = None
-        self._follower.wake()
+    def on_event(self, event: Event, record: StudyRecord) -> None:
+        """Have the trial of an event brought up to date, some time."""
+        del record
+        if isinstance(event, _OF_A_TRIAL):
+            with self._follower.condition:
+                self._changed[event.trial] = None
+            self._follower.wake()
 
     def close(self, timeout_s: float) -> bool:
         """Send what is left, and return whether MLflow has all; one that is away is tried anew."""
@@ -104,7 +104,7 @@ class MlflowMirror:
         return tracker.study_says(run_id, state)
 
     def _closed(self) -> tuple[Tracker, str]:
-        run_id = self._books.record.run_id
+        run_id = self._keeper.record.run_id
         assert self._tracker is not None, "close found no store"
         assert run_id is not None, "told when the store was opened"
         return self._tracker, run_id
@@ -137,7 +137,7 @@ class MlflowMirror:
     def _connect(self) -> Tracker:
         """Open the store, and find out what it lacks."""
         tracker = self._open_tracker()
-        record, lock = self._books.record, self._books.lock
+        record, lock = self._keeper.record, self._keeper.lock
         run_id = self._run_of_study(tracker)
         self._sent = {}
         self._runs = self._one_run_a_trial(tracker, run_id)
@@ -148,7 +148,7 @@ class MlflowMirror:
         return tracker
 
     def _run_of_study(self, tracker: Tracker) -> str:
-        record = self._books.record
+        record = self._keeper.record
         if record.run_id is not None and tracker.study_exists(record.run_id):
             if record.state == "running":
                 tracker.resume_study(record.run_id)
@@ -156,7 +156,7 @@ class MlflowMirror:
         if record.run_id is not None:
             self._change("MLflow had no run of the study: made anew")
         run_id = tracker.find_study(record.study_id) or self._begin_study(tracker)
-        self._books.note(
+        self._keeper.note(
             StudyTracked(
                 tracking_uri=tracker.uri, experiment_id=tracker.experiment_id, run_id=run_id
             )
@@ -172,8 +172,8 @@ class MlflowMirror:
     def _one_run_a_trial(self, tracker: Tracker, study_run_id: str) -> dict[str, TrialRun]:
         """Return the run of each trial; further ones are deleted."""
         kept: dict[str, TrialRun] = {}
-        with self._books.lock:
-            own = {trial.id: trial.run_id for trial in self._books.record.trials.values()}
+        with self._keeper.lock:
+            own = {trial.id: trial.run_id for trial in self._keeper.record.trials.values()}
         for run in tracker.trials(study_run_id):
             unwanted: TrialRun | None = None
             if run.trial_id not in own:
@@ -190,25 +190,23 @@ class MlflowMirror:
         return kept
 
     def _send(self, tracker: Tracker, trial_id: str) -> None:
-        with self._books.lock:
-            state = self._books.record.trials[trial_id]
+        with self._keeper.lock:
+            state = self._keeper.record.trials[trial_id]
             trial = replace(state, records=list(state.records), times=dict(state.times))
         has_ended = trial.outcome != "running"
         if has_ended and trial.id not in self._prepared:
-            self._books.before_end(trial)
+            self._before_end(trial)
             self._prepared.add(trial.id)
         run_id = self._run_with_epochs(tracker, trial)
         if has_ended:
-            pictures = self._books.paths.trial(trial.id).pictures
+            pictures = self._paths.trial(trial.id).pictures
             if pictures.is_dir():
                 tracker.log_artifacts(run_id, pictures, artifact_path="best_epoch")
             tracker.end_trial(run_id, trial.outcome, trial.cause, trial.epochs)
 
     def _run_with_epochs(self, tracker: Tracker, trial: TrialState) -> str:
         """Return the trial's run, once it has all epochs of the record and no others."""
-        times = {
-            record["epoch"]: unix_ms(trial.times[record["epoch"]]) for record in trial.records
-        }
+        times = {record.epoch: unix_ms(trial.times[record.epoch]) for record in trial.records}
         run_id = self._run_of(tracker, trial)
         sent = self._sent[trial.id]
         if any(times.get(epoch) != time_ms for epoch, time_ms in sent.items()):
@@ -216,14 +214,14 @@ class MlflowMirror:
             self._change(f"trial {trial.id}: MLflow had epochs that were run again, sent anew")
             run_id = self._new_run(tracker, trial)
             sent = self._sent[trial.id]
-        lacking = [record for record in trial.records if record["epoch"] not in sent]
+        lacking = [record for record in trial.records if record.epoch not in sent]
         if lacking:
             tracker.log_epochs(
                 run_id,
-                [(record, times[record["epoch"]]) for record in lacking],
-                self._books.record.reference_accuracy,
+                [(record, times[record.epoch]) for record in lacking],
+                self._keeper.record.reference_accuracy,
             )
-            sent.update((record["epoch"], times[record["epoch"]]) for record in lacking)
+            sent.update((record.epoch, times[record.epoch]) for record in lacking)
         return run_id
 
     def _run_of(self, tracker: Tracker, trial: TrialState) -> str:
@@ -251,21 +249,21 @@ class MlflowMirror:
         if trial.outcome == "running" and run.status != "RUNNING":
             tracker.resume_trial(run.run_id)
         if run.run_id != trial.run_id:
-            self._books.note(TrialTracked(trial=trial.id, run_id=run.run_id))
+            self._keeper.note(TrialTracked(trial=trial.id, run_id=run.run_id))
         self._sent[trial.id] = _by_epoch(logged)
         return run.run_id
 
     def _new_run(self, tracker: Tracker, trial: TrialState) -> str:
-        study_run_id = self._books.record.run_id
+        study_run_id = self._keeper.record.run_id
         assert study_run_id is not None, "told when the store was opened"
         run_id = tracker.start_trial(study_run_id, trial.id, trial.hyperparameters)
         try:
-            config = self._books.paths.trial(trial.id).fetched_config()
+            config = self._paths.trial(trial.id).fetched_config()
         except CheckpointError as error:
             raise StudyError(str(error)) from error
         if config.exists():
             tracker.log_artifacts(run_id, config)
-        self._books.note(TrialTracked(trial=trial.id, run_id=run_id))
+        self._keeper.note(TrialTracked(trial=trial.id, run_id=run_id))
         self._sent[trial.id] = {}
         return run_id
 

@@ -27,6 +27,7 @@ from ucluster_tune.tracking.mlflow.store import (
     store_errors,
     user_name,
 )
+from ucluster_tune.training.record import EpochRecord
 
 OPEN_TIMEOUT_S = 120.0  # a new SQLite store takes 3 s on an idle core, a dead server is given up
 
@@ -172,7 +173,7 @@ class Tracker:
         return self._start_run(name, hyperparameters, {**inherited, **own})
 
     def log_epochs(
-        self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
+        self, run_id: str, epochs: Sequence[tuple[EpochRecord, int]], reference: float
     ) -> None:
         """Send the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
 
@@ -186,18 +187,18 @@ class Tracker:
 
         Args:
             run_id: of the trial.
-            epochs: EpochRecords as dicts, and when each epoch ended, in Unix milliseconds. The
+            epochs: their records, and when each epoch ended, in Unix milliseconds. The
                 same record sent again with the same time is stored once.
             reference: accuracy, in (0, 1].
         """
         values: list[_Values] = []
         for record, time_ms in epochs:
-            metrics = {name: record[name] for name in TRACKED_METRICS if name in record}
+            metrics = {name: getattr(record, name) for name in TRACKED_METRICS}
             metrics[_REFERENCE] = reference
-            batched = record.get("clustering_accuracy_batched")
+            batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
-            values.append((int(record["epoch"]), time_ms, metrics))
+            values.append((record.epoch, time_ms, metrics))
         for start in range(0, len(values), _EPOCHS_A_CALL):
             self._log_metrics(run_id, values[start : start + _EPOCHS_A_CALL])
 
