@@ -11,7 +11,7 @@ import click
 
 from ucluster_tune.cli.data.jet_options import progress_bar
 from ucluster_tune.cli.data.wrong_data import explained_data
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:

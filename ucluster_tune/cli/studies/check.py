@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.cli.studies.study_options import search_space_file, set_option, set_words
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study

@@ -12,7 +12,7 @@ import click
 
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, all_typed_words
 from ucluster_tune.cli.studies.study_options import set_option, studies_dir_option
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
 
