@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ucluster_tune.data.format.schema import FORMAT_VERSION, SPLITS
+from ucluster_tune.data.format.schema import FORMAT_VERSION, MEND, SPLITS
 from ucluster_tune.errors import DataError, MissingError
 from ucluster_tune.storage.locations import Location, locate
 
@@ -24,7 +24,6 @@ _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
 _MAKE_ONE: Final = "make one with `ucluster-tune data simulate --out DIR`"
 _CONVERT: Final = "make a data set of it with `ucluster-tune data convert SOURCE --out DIR`"
-_MEND: Final = "copy the data set again from where it came, or make it again"
 
 
 class ManifestFile(BaseModel):
@@ -93,7 +92,7 @@ def read_manifest(directory: Path | str | Location) -> Manifest:
             f"{'.'.join(str(part) for part in fault['loc']) or 'top level'}: {fault['msg']}"
             for fault in error.errors()[:3]
         )
-        raise DataError(f"{path}: not a manifest of a data set: {faults}; {_MEND}") from error
+        raise DataError(f"{path}: not a manifest of a data set: {faults}; {MEND}") from error
     if SAMPLE_IS_NEW:
         _refuse_old_jets(path, manifest)
     return manifest
@@ -139,17 +138,17 @@ def verify_files(
                 change = "cut short" if n_bytes < file.n_bytes else "longer than it was"
                 raise DataError(
                     f"{place}: {change}: {n_bytes} bytes, {MANIFEST_NAME} says"
-                    f" {file.n_bytes}; {_MEND}"
+                    f" {file.n_bytes}; {MEND}"
                 )
             checksum = _sha256_at(place)
         except MissingError as error:
             raise DataError(
-                f"{place}: missing, though {MANIFEST_NAME} lists it; {_MEND}"
+                f"{place}: missing, though {MANIFEST_NAME} lists it; {MEND}"
             ) from error
         if checksum != file.sha256:
             raise DataError(
                 f"{place}: altered: sha256 is {checksum[:12]}..., {MANIFEST_NAME} says"
-                f" {file.sha256[:12]}...; {_MEND}"
+                f" {file.sha256[:12]}...; {MEND}"
             )
         if on_file is not None:
             on_file(file.path)
@@ -197,12 +196,12 @@ def _parse(path: Location) -> Any:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON: {error}; {_MEND}") from error
+        raise DataError(f"{path}: not readable as JSON: {error}; {MEND}") from error
     version = document.get("format_version") if isinstance(document, dict) else None
     if type(version) is not int or version < 1:
         raise DataError(
             f"{path}: not a manifest of a data set: format_version must be a whole number from 1,"
-            f" got {version!r}; {_MEND}"
+            f" got {version!r}; {MEND}"
         )
     if version > FORMAT_VERSION:
         raise DataError(
@@ -218,5 +217,5 @@ def _what_is_there(names: Sequence[str]) -> str:
     if suffixes & _HDF5_SUFFIXES:
         return f", but HDF5 files; {_CONVERT}"
     if ".parquet" in suffixes:
-        return f", though there are parquet files: the data set is not complete; {_MEND}"
+        return f", though there are parquet files: the data set is not complete; {MEND}"
     return f"; {_MAKE_ONE}" if names else f" (the folder is empty); {_MAKE_ONE}"
