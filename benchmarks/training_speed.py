@@ -88,7 +88,7 @@ def network_calls(
     scalars = StepScalars(*map(tf.constant, (10.0, 4.0, 1e-4, 0.5)))
     infer = inference_of(network, state.parameters, state.averages)
     return (
-        lambda: step(batch, mass_bin, scalars).focal_loss.numpy(),  # noqa: PLW0108  # a step each
+        lambda: step.run(batch, mass_bin, scalars).focal_loss.numpy(),  # noqa: PLW0108  # a step each
         lambda: infer(batch)[0].numpy(),  # noqa: PLW0108
     )
 

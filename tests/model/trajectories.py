@@ -70,7 +70,7 @@ def follow_ours(
         step_size = adam_step_size(CONFIG.training, LEARNING_RATE, index + 1)
         scalars = (CLUSTERING_WEIGHT, batch.alpha, step_size, AVERAGES_MOVE_BY)
         jets = packed(batch.constituents, batch.mass_bin)
-        result = step(
+        result = step.run(
             tensors(jets, dtype),
             tf.constant(mass_bins(jets.mass_gev, CONFIG.model)),
             StepScalars(*(tf.constant(scalar, dtype) for scalar in scalars)),

@@ -78,7 +78,7 @@ class NetworkState:
 
 
 class TrainingStep:
-    """The traced training step of one network, its state and its group.
+    """The training step of one network, its state and its group: `run(batch, mass_bin, scalars)`.
 
     Args:
         network: shapes.
@@ -96,24 +96,11 @@ class TrainingStep:
         mass_bin = tf.TensorSpec([None], tf.int32)
         scalar = tf.TensorSpec([], dtype)
         scalars = StepScalars(scalar, scalar, scalar, scalar)
-        self._traced = tf.function(
-            self._train, input_signature=[batch, mass_bin, scalars], autograph=False
+        self.run = tf.function(
+            self._run, input_signature=[batch, mass_bin, scalars], autograph=False
         )
 
-    def __call__(
-        self, batch: PackedBatch, mass_bin: tf.Tensor, scalars: StepScalars
-    ) -> StepResult:
-        """Make a step.
-
-        Args:
-            batch: of this worker.
-            mass_bin: int32 [jet]; target of the pretraining head.
-            scalars: of this step.
-        """
-        result: StepResult = self._traced(batch, mass_bin, scalars)
-        return result
-
-    def _train(self, batch: PackedBatch, mass_bin: tf.Tensor, scalars: StepScalars) -> StepResult:
+    def _run(self, batch: PackedBatch, mass_bin: tf.Tensor, scalars: StepScalars) -> StepResult:
         network, state, loss = self._network, self._state, self._config.loss
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)

@@ -53,7 +53,7 @@ class Trainer:
             self._network.initial_parameters(config.training.seed),
             self._network.initial_averages(),
         )
-        self._train = TrainingStep(self._network, self._state, config, group)
+        self._training_step = TrainingStep(self._network, self._state, config, group)
         self._infer = inference_of(self._network, self._state.parameters, self._state.averages)
         self._n_steps = self._n_jets = self._n_dead_steps = 0
         self._steps_per_epoch = steps_per_epoch(
@@ -188,7 +188,7 @@ class Trainer:
         if self.config.model.dropout > 0:
             draw = self._n_steps * self._group.world_size + self._group.rank
             self._state.dropout_seed.assign([training.seed, draw % 2**31])
-        result = self._train(
+        result = self._training_step.run(
             jets.batch,
             tf.constant(mass_bins(jets.mass_gev, self.config.model)),
             StepScalars(
