@@ -46,7 +46,8 @@ def drive_study(
     with ExitStack() as stack:
         room = nodes.room(fitted)
         setting.say(f"Reading the jets of {config.data.path}")
-        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
+        checked = None if known is None else known.dataset_checksum
+        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial, checked)
         if known is not None:
             refuse_other_jets(known, dataset, config)
         nodes.check(config)

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.format.manifest import MANIFEST_NAME
-from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset
+from ucluster_tune.data.hls4ml.conversion import Conversion, ConversionSettings, convert_dataset
 from ucluster_tune.data.hls4ml.sources import (
     check_hdf5_files,
     find_source_files,
@@ -26,6 +27,7 @@ from ucluster_tune.data.hls4ml.sources import (
 )
 from ucluster_tune.data.making.dataset_copy import copy_dataset, dataset_bytes, refuse_unwritable
 from ucluster_tune.data.making.zenodo import ZenodoRecord, download_files, read_record
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.download import Say, ServerPatience, in_words, n_bytes_left
@@ -302,12 +304,9 @@ def _fetch_and_convert(
     return convert_dataset(
         preparation.files,
         preparation.dataset,
-        Selection(
-            classes=preparation.classes,
-            mass_min_gev=-float("inf"),  # selected when they are read, by any search as it likes
-            mass_max_gev=float("inf"),
-            fractions=DEFAULT_FRACTIONS,
-            seed=SPLIT_SEED,
+        # Masses are selected when jets are read, by any search as it likes.
+        ConversionSettings(
+            Selection(-inf, inf, preparation.classes), DEFAULT_FRACTIONS, SPLIT_SEED
         ),
         command=command,
         origin=origin,
