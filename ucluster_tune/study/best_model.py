@@ -23,7 +23,7 @@ def model_folder(place: Path | str) -> str:
             f"study {paths.name} has no best trial yet; wait for the first epoch, or name the"
             f" folder of a trial in {paths.place}/{paths.trials.name}"
         )
-    return paths.trial(best.id).place
+    return paths.trial(best.id, best.best_training.plan.id).place
 
 
 def _study_at(place: str) -> StudyPaths | None:
