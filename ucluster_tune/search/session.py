@@ -173,10 +173,11 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
     assert best.best_epoch is not None
     config = trial_config(driver.config, best.hyperparameters)
     baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
+    files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
         test = measure_checkpoint(
             config,
-            driver.paths.trial(best.id).checkpoint_place(best.best_epoch),
+            files.checkpoint_place(best.best_epoch),
             "test",
             n_cpus=n_cpus,
             least_cpus=driver.config.resources.cpus_per_worker,
