@@ -125,13 +125,14 @@ class Probes:
             for facts in told
         ]
 
-    def autoscaler(self, node: Node, gcs_address: str, limit_s: float) -> Any:
-        """Return the settings of the autoscaler that runs on a node, as `probe` tells them.
+    def n_workers_at_most(self, head: Node, limit_s: float) -> float:
+        """Return how many nodes an autoscaler on the head may have beside it.
 
         Raises:
-            ray.exceptions.RayError: the node gives no answer.
+            ray.exceptions.RayError: the head gives no answer.
         """
-        return ray.get(self._actors[node].autoscaler.remote(gcs_address), timeout=limit_s)
+        reference = self._actors[head].n_workers_at_most.remote()
+        return float(ray.get(reference, timeout=limit_s))
 
     def end(self) -> None:
         """End the actors."""

@@ -59,7 +59,7 @@ def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> Stud
     """Return the study as it is run there: on CPUs where no GPU is, if it may be."""
     resources = study.resources
     capacity = _capacity(where)
-    has_gpus = not capacity.is_fully_known or capacity.at_most().n_gpus > 0
+    has_gpus = capacity.may_grow or capacity.n_gpus > 0
     if has_gpus or not (resources.cpu_fallback and resources.gpus_per_worker):
         return study
     on_cpus = resources.model_copy(update={"gpus_per_worker": 0.0})
@@ -153,13 +153,11 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     n_concurrent = _n_concurrent(study, capacity)
     if n_now >= n_concurrent:
         return None
-    if not capacity.is_fully_known:
-        room = f"room for {n_now} at a time, and for more as nodes are added"
-    else:
-        room = f"room for {n_now} of {n_concurrent} at a time"
     takes = _a_trial_takes(study).replace("a", "A", 1)
-    waits = f"{room if n_now else 'no room yet'}; trials wait for the autoscaler to add nodes"
-    return f"{takes}: {waits} ({capacity.told()})"
+    room = "no room yet, so trials wait until nodes are added"
+    if n_now:
+        room = f"room for {n_now} at a time, and for more as nodes are added"
+    return f"{takes}: {room} ({capacity.in_words()})"
 
 
 def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
@@ -177,13 +175,13 @@ def _a_trial_takes(study: StudyConfig) -> str:
 def _what_there_is(capacity: ClusterCapacity) -> str:
     if capacity.is_one_machine:
         return f"this machine has {capacity.n_cpus:g} and {capacity.n_gpus:g}"
-    return f"the cluster has {capacity.told()}"
+    return f"the cluster has {capacity.in_words()}"
 
 
 def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
     n_trials, limit = study.budget.n_trials, study.resources.max_concurrent_trials
-    fitting = n_trials_at_a_time(study.resources, capacity.at_most().nodes)
-    if not capacity.is_fully_known:  # a trial that waits has the autoscaler add a node
+    fitting = n_trials_at_a_time(study.resources, capacity.nodes)
+    if capacity.may_grow:  # a trial that waits has the autoscaler add a node
         fitting = max(fitting + 1, limit or 0)
     return min(fitting, limit or fitting, n_trials or fitting)
 
