@@ -19,14 +19,13 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
 from ucluster_tune.data.hls4ml.jets import check_file
-from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE, is_hdf5, refuse_unlabelled
+from ucluster_tune.data.hls4ml.layout import is_hdf5, refuse_unlabelled
 from ucluster_tune.data.hls4ml.mirror import SUFFIX, count_jets, is_mirror
+from ucluster_tune.data.recognition import ARCHIVE_ENDINGS, HDF5_ENDINGS, HDF5_SIGNATURE
 from ucluster_tune.errors import DataError, MachineError
 
 OnBytes = Callable[[int], None]
 
-_HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
-_ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MEND: Final = "download or copy it again from where it came"
 _NAME_ONE: Final = (
     "name an HLS4ML HDF5 file, a folder of them, their tar from Zenodo, or the parquet mirror of"
@@ -153,11 +152,11 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _kind_by_name(path: Path) -> str | None:
-    if path.suffix.lower() in _HDF5_SUFFIXES:
+    if path.suffix.lower() in HDF5_ENDINGS:
         return "HDF5"
     if path.suffix.lower() == SUFFIX:
         return "parquet"
-    return "archive" if path.name.lower().endswith(_ARCHIVE_SUFFIXES) else None
+    return "archive" if path.name.lower().endswith(ARCHIVE_ENDINGS) else None
 
 
 def _starts_as_hdf5(path: Path) -> bool:
@@ -260,7 +259,7 @@ def _unpack(
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise DataError(f"{label}: {member.name!r} leads out of the archive; it is not unpacked")
-    is_wanted = name.suffix.lower() in _HDF5_SUFFIXES and not name.name.startswith(".")
+    is_wanted = name.suffix.lower() in HDF5_ENDINGS and not name.name.startswith(".")
     if not is_wanted:
         return None
     if not member.isreg() or member.issparse():
