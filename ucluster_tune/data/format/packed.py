@@ -19,9 +19,10 @@ IntArray = npt.NDArray[np.int64]
 
 
 class PackedBatch(NamedTuple):
-    """Jets as rows: first a jet's real constituents, then one row for its padding, if it has any.
+    """All that a network reads of some jets, and no target.
 
-    Holds NumPy arrays here and tensors inside the network.
+    Rows are first a jet's real constituents, then one for its padding, if it has any. Holds NumPy
+    arrays here and tensors inside the network.
 
     Attributes:
         features: float32 [row, feature].
@@ -34,7 +35,6 @@ class PackedBatch(NamedTuple):
         starts: int32 [jet + 1]; the first row of each jet, and after the last one the number of
             rows.
         n_padded: int32 [jet]; constituents that the jet's last row stands for, 0 if none.
-        mass_bin: int32 [jet]; target of the pretraining head.
     """
 
     features: Any
@@ -45,7 +45,6 @@ class PackedBatch(NamedTuple):
     dense_columns: Any
     starts: Any
     n_padded: Any
-    mass_bin: Any
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,12 @@ class PackedJets:
             first_neighbors=None if self.first_neighbors is None else self.first_neighbors[rows],
         )
 
-    def batch(
-        self, jets: IntArray, n_neighbors: int, mass_bin_edges_gev: FloatArray
-    ) -> PackedBatch:
+    def batch(self, jets: IntArray, n_neighbors: int) -> PackedBatch:
         """Return the chosen jets as the network reads them.
 
         Args:
             jets: int64 [jet]; which ones, in which order.
             n_neighbors: k of the neighbour searches.
-            mass_bin_edges_gev: float32 [edge]; the last bin takes all masses above.
         """
         n_rows, n_padded = self.n_rows[jets], self.n_padded[jets]
         starts = np.cumsum(n_rows) - n_rows
@@ -129,7 +125,6 @@ class PackedJets:
             dense_columns=np.concatenate([dense_rows, repeated], axis=1).astype(np.int32),
             starts=np.append(starts, len(rows)).astype(np.int32),
             n_padded=n_padded.astype(np.int32),
-            mass_bin=mass_bins(self.mass_gev[jets], mass_bin_edges_gev),
         )
 
 
@@ -146,26 +141,6 @@ def concatenate(parts: Sequence[PackedJets]) -> PackedJets:
         jet_class=np.concatenate([part.jet_class for part in parts]),
         first_neighbors=np.concatenate(neighbors) if len(neighbors) == len(parts) else None,
     )
-
-
-def mass_bins(mass_gev: FloatArray, edges_gev: FloatArray) -> npt.NDArray[np.int32]:
-    """Return the mass bin of each jet; the last of the len(edges) bins is the overflow.
-
-    >>> mass_bins(np.array([5.0, 80.0, 500.0]), np.linspace(0, 200, 20)).tolist()
-    [0, 7, 19]
-    """
-    return (np.searchsorted(edges_gev, mass_gev, side="right") - 1).clip(0).astype(np.int32)
-
-
-def pack_padded(constituents: FloatArray, mass_gev: FloatArray, jet_class: IntArray) -> PackedJets:
-    """Return jets given as float32 [jet, constituent, feature], padded with zeros.
-
-    A constituent is padding when all its features are zero.
-    """
-    real = np.any(constituents != 0.0, axis=-1)
-    n_real = real.sum(axis=1)
-    lists = [constituents[jet][real[jet]] for jet in range(len(constituents))]
-    return pack_lists(np.concatenate(lists), n_real, mass_gev, jet_class)
 
 
 def pack_lists(
