@@ -1,4 +1,4 @@
-"""Builds the fused operations: `python -m ucluster_tune.model.operations.build` at installation.
+"""Builds the fused operations: at installation, or when they are first needed.
 
 A library's name holds a key of all that it was made from and for: the sources, the TensorFlow, the
 compiler's options and, unless it is portable, the processor. So one that is stale or comes from
@@ -10,7 +10,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import tensorflow as tf
@@ -143,18 +142,3 @@ def _processor() -> str:
     with contextlib.suppress(OSError), Path("/proc/cpuinfo").open(encoding="ascii") as lines:
         return next((line for line in lines if line.startswith("flags")), "")
     return ""
-
-
-def main() -> int:
-    """Build the library; return the exit status, 0 also where the stock operations must do."""
-    try:
-        print(f"Built {build(portable='--portable' in sys.argv[1:])}")
-    except UnusableLibraryError as error:
-        print(
-            f"Trainings will be slower, with stock TensorFlow operations: {error}", file=sys.stderr
-        )
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
