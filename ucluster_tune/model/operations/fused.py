@@ -69,9 +69,7 @@ class FusedOperations:
             values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             result: tuple[tf.Tensor, tf.Tensor, tf.Tensor] = (
-                self._operations.ucluster_batch_norm_relu(
-                    values, gamma, beta, shares, epsilon=epsilon
-                )
+                self._operations.ucluster_batch_norm_relu(values, gamma, beta, shares, epsilon)
             )
             return result
 
@@ -118,7 +116,7 @@ def _loaded(library: Path) -> Any:
 
     @tf.RegisterGradient("UclusterBatchNormRelu")  # type: ignore[untyped-decorator]
     def _of_batch_norm(operation: Any, d_output: tf.Tensor, *_moments: tf.Tensor) -> list[Any]:
-        values, gamma, _beta, shares = operation.inputs
+        values, gamma, _beta, shares, epsilon = operation.inputs
         output, mean, variance = operation.outputs
         gradients = operations.ucluster_batch_norm_relu_grad(
             values,
@@ -127,9 +125,9 @@ def _loaded(library: Path) -> Any:
             variance,
             shares,
             output,
+            epsilon,
             d_output,
-            epsilon=operation.get_attr("epsilon"),
         )
-        return [*gradients, None]
+        return [*gradients, None, None]
 
     return operations

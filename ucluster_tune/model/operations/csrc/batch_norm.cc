@@ -30,11 +30,11 @@ inline bool AreRows(OpKernelContext* context, std::initializer_list<int> vectors
 
 REGISTER_OP("UclusterBatchNormRelu")
     .Attr("T: {float, double}")
-    .Attr("epsilon: float")
     .Input("values: T")
     .Input("gamma: T")
     .Input("beta: T")
     .Input("shares: T")
+    .Input("epsilon: T")
     .Output("output: T")
     .Output("mean: T")
     .Output("variance: T")
@@ -74,9 +74,7 @@ void BlockMoments(const T* values, const T* shares, int64_t begin, int64_t end, 
 template <typename T>
 class BatchNormRelu : public tensorflow::OpKernel {
  public:
-  explicit BatchNormRelu(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
-  }
+  using OpKernel::OpKernel;
 
   void Compute(OpKernelContext* context) override {
     if (!AreRows(context, {1, 2})) return;
@@ -85,6 +83,7 @@ class BatchNormRelu : public tensorflow::OpKernel {
     const T* gamma = Data<T>(context->input(1));
     const T* beta = Data<T>(context->input(2));
     const T* shares = Data<T>(context->input(3));
+    const T epsilon = context->input(4).scalar<T>()();
     Tensor *of_output, *of_mean, *of_variance;
     OP_REQUIRES_OK(context, context->allocate_output(0, {n_rows, n}, &of_output));
     OP_REQUIRES_OK(context, context->allocate_output(1, {n}, &of_mean));
@@ -111,7 +110,7 @@ class BatchNormRelu : public tensorflow::OpKernel {
       }
       mean[c] = static_cast<T>(center);
       variance[c] = static_cast<T>(second / total);
-      slope[c] = gamma[c] / std::sqrt(variance[c] + static_cast<T>(epsilon_));
+      slope[c] = gamma[c] / std::sqrt(variance[c] + epsilon);
       offset[c] = beta[c] - mean[c] * slope[c];
     }
     T* output = Data<T>(of_output);
@@ -124,20 +123,17 @@ class BatchNormRelu : public tensorflow::OpKernel {
       }
     });
   }
-
- private:
-  float epsilon_;
 };
 
 REGISTER_OP("UclusterBatchNormReluGrad")
     .Attr("T: {float, double}")
-    .Attr("epsilon: float")
     .Input("values: T")
     .Input("gamma: T")
     .Input("mean: T")
     .Input("variance: T")
     .Input("shares: T")
     .Input("output: T")
+    .Input("epsilon: T")
     .Input("d_output: T")
     .Output("d_values: T")
     .Output("d_gamma: T")
@@ -151,9 +147,7 @@ REGISTER_OP("UclusterBatchNormReluGrad")
 template <typename T>
 class BatchNormReluGrad : public tensorflow::OpKernel {
  public:
-  explicit BatchNormReluGrad(tensorflow::OpKernelConstruction* context) : OpKernel(context) {
-    OP_REQUIRES_OK(context, context->GetAttr("epsilon", &epsilon_));
-  }
+  using OpKernel::OpKernel;
 
   void Compute(OpKernelContext* context) override {
     if (!AreRows(context, {1, 2, 3})) return;
@@ -164,7 +158,8 @@ class BatchNormReluGrad : public tensorflow::OpKernel {
     const T* variance = Data<T>(context->input(3));
     const T* shares = Data<T>(context->input(4));
     const T* output = Data<T>(context->input(5));
-    const T* d_output = Data<T>(context->input(6));
+    const T epsilon = context->input(6).scalar<T>()();
+    const T* d_output = Data<T>(context->input(7));
     Tensor *of_values, *of_gamma, *of_beta;
     OP_REQUIRES_OK(context, context->allocate_output(0, {n_rows, n}, &of_values));
     OP_REQUIRES_OK(context, context->allocate_output(1, {n}, &of_gamma));
@@ -188,7 +183,7 @@ class BatchNormReluGrad : public tensorflow::OpKernel {
     // d_values = slope (d_normed - share (through_mean + through_variance (value - mean)))
     std::vector<T> slope(n), through_mean(n), through_variance(n);
     for (int64_t c = 0; c < n; ++c) {
-      const T inverse_deviation = 1 / std::sqrt(variance[c] + static_cast<T>(epsilon_));
+      const T inverse_deviation = 1 / std::sqrt(variance[c] + epsilon);
       d_gamma[c] = static_cast<T>(sums.Total(c)) * inverse_deviation;
       d_beta[c] = static_cast<T>(sums.Total(n + c));
       slope[c] = gamma[c] * inverse_deviation;
@@ -210,9 +205,6 @@ class BatchNormReluGrad : public tensorflow::OpKernel {
       }
     });
   }
-
- private:
-  float epsilon_;
 };
 
 REGISTER_OP("UclusterScaleShiftRelu")
