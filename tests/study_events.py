@@ -34,7 +34,6 @@ def started(config: StudyConfig | None = None) -> StudyStarted:
         dataset_checksum="abc",
         tracking_uri="sqlite:////studies/mlflow.db",
         experiment_id="1",
-        run_id="parent",
         seed=1,
         reference_accuracy=0.81,
     )
@@ -42,7 +41,7 @@ def started(config: StudyConfig | None = None) -> StudyStarted:
 
 def trial_started(trial: str, **hyperparameters: Any) -> TrialStarted:
     """A trial begins."""
-    return TrialStarted(trial=trial, hyperparameters=hyperparameters, run_id=f"run-{trial}")
+    return TrialStarted(trial=trial, hyperparameters=hyperparameters)
 
 
 def trial_placed(trial: str, waited_s: float = 1.0) -> TrialPlaced:

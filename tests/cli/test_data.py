@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from ucluster_tune.cli.data.group import group as cli
-from ucluster_tune.cli.data.group import jet_options
+from ucluster_tune.cli.data import group as cli
+from ucluster_tune.cli.data import jet_options
 from ucluster_tune.data.format import features, schema
 from ucluster_tune.data.format.manifest import read_manifest, verify_files
 from ucluster_tune.data.making.writer import DEFAULT_ROW_GROUP_SIZE
@@ -183,9 +183,9 @@ def test_the_committed_sample_is_whole_and_small():
     verify_files(SAMPLE, manifest)
     assert manifest.classes == ("w", "z", "t")
     assert {split: sum(counts.values()) for split, counts in manifest.counts.items()} == {
-        "train": 11_520,
-        "validation": 2880,
-        "test": 3600,
+        "train": 3840,
+        "validation": 960,
+        "test": 1200,
     }
     assert manifest.settings["emulation"] is True
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 12_000_000

@@ -102,22 +102,25 @@ def random_curves(seed: int, are_rounded: bool) -> tuple[list[str], Curves]:
 
 
 @pytest.mark.parametrize("are_rounded", [False, True])
-@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize(
+    ("metric", "direction"), [("clustering_accuracy", "maximize"), ("total_loss", "minimize")]
+)
 @pytest.mark.parametrize("factor", [2.0, 2.5, 3.0, 4.0])
 def test_asha_decides_as_that_of_ray_for_the_same_history(
-    factor: float, direction: str, are_rounded: bool
+    factor: float, metric: str, direction: str, are_rounded: bool
 ) -> None:
     study = study_of(
         n_epochs=27,
         scheduler={"grace_period": 2, "reduction_factor": factor},
-        objective={"metric": "clustering_accuracy", "direction": direction},
+        objective={"metric": metric, "direction": direction},
     )
+    sign = 1.0 if direction == "maximize" else -1.0
     n_stopped = 0
     for seed in range(6):
         order, curves = random_curves(seed, are_rounded)
         rays = ASHAScheduler(
             time_attr="epoch",
-            metric="accuracy",
+            metric="value",
             mode="max" if direction == "maximize" else "min",
             max_t=27,
             grace_period=2,
@@ -136,7 +139,7 @@ def test_asha_decides_as_that_of_ray_for_the_same_history(
                 continue
             number = judged.record.trials[name].epochs + 1
             value = curves[name][number - 1]
-            result = {"epoch": number, "accuracy": value}
+            result = {"epoch": number, "value": sign * value}
             ours = judged.run(name, [value], number) is not None
             if number == 27:  # Tune hears that it is done, and does not ask
                 rays.on_trial_complete(controller, trials[name], result)

@@ -60,7 +60,6 @@ class Books:
         self.store = Store(Tracker.open(TrackingConfig(), folder), self.is_away)
         first = started(CONFIG).model_copy(
             update={
-                "run_id": None,
                 "tracking_uri": self.store.uri,
                 "experiment_id": self.store.experiment_id,
             }
@@ -119,9 +118,7 @@ def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     books.journal.close()
 
 
-BEGIN = trial_started("0001", **{"training.learning_rate": 0.5}).model_copy(
-    update={"run_id": None}
-)
+BEGIN = trial_started("0001", **{"training.learning_rate": 0.5})
 
 
 def epochs(first: int, last: int) -> list[Event]:

@@ -86,7 +86,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
         MachineError: Ray does not start.
     """
     prepare_environment()
-    import ray  # noqa: PLC0415  # after its environment
+    import ray  # after its environment
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)

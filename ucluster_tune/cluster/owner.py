@@ -88,7 +88,7 @@ def own() -> None:
     options = json.loads(sys.stdin.readline())
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
-        import ray  # noqa: PLC0415  # seconds, which nothing else waits for
+        import ray  # seconds, which nothing else waits for
 
         ray.init(**options)
         print(ray.get_runtime_context().gcs_address, flush=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from rich.text import Text
 
 from ucluster_tune.study.paths import StudyPaths, open_studies
-from ucluster_tune.study.record import TrialState
+from ucluster_tune.study.trainings import TrialState
 
 NOTHING = "-"
 _ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")

@@ -34,8 +34,9 @@ from ucluster_tune.study.events import (
     TrialResumed,
     TrialStarted,
 )
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.trainings import TrialState
 
 _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt

@@ -29,7 +29,8 @@ from ucluster_tune.study.events import (
 )
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import TrialState, seconds_between
+from ucluster_tune.study.record import seconds_between
+from ucluster_tune.study.trainings import TrainingPlan, TrialState
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     FAILURE_KINDS,
@@ -76,11 +77,15 @@ class StudyDriver:
 
     def begin_trial(self, trial_id: str, suggestion: Suggestion) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""
+        seed = suggestion.hyperparameters.get("training.seed", self.config.training.seed)
         self.keeper.note(
             TrialStarted(
                 trial=trial_id,
                 hyperparameters=suggestion.hyperparameters,
                 sampler_attributes=suggestion.attributes,
+                training=TrainingPlan(
+                    seed=int(seed), world_size=self.config.resources.workers_per_trial
+                ),
             )
         )
         return self._tune_config(self.record.trials[trial_id])

@@ -93,7 +93,7 @@ def _mend_folders(paths: StudyPaths, record: StudyRecord, found: Repair) -> None
     for trial in record.trials.values():
         if trial.best_epoch is None:
             continue
-        if not paths.trial(trial.id).has_checkpoint(trial.best_epoch):
+        if not paths.trial(trial.id, trial.best_training.plan.id).has_checkpoint(trial.best_epoch):
             found.left.append(
                 f"trial {trial.id}: the checkpoint of its best epoch, {trial.best_epoch}, is gone;"
                 f" only training again (`ucluster-tune train`) gives it back"

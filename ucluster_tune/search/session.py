@@ -30,9 +30,9 @@ from ucluster_tune.tracking.mlflow.tracked_study import (
     study_mirror,
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
-from ucluster_tune.training.baselines import kmeans_mass
-from ucluster_tune.trial.evaluate import evaluate_checkpoint
+from ucluster_tune.training.mass_clusters import kmeans_mass
 from ucluster_tune.trial.failures import in_one_line
+from ucluster_tune.trial.measurement import measure_checkpoint
 
 _LOGGER = logging.getLogger(__name__)
 _MLFLOW_TIMEOUT_S = 60.0
@@ -42,7 +42,7 @@ class Session:
     """Runs the trials of a study that are left, and closes its books.
 
     Args:
-        config: of the study.
+        study: as it was asked for, and as it runs here.
         paths: its files.
         dataset: its jets.
         journal: open; has all that the record has.
@@ -173,10 +173,11 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
     assert best.best_epoch is not None
     config = trial_config(driver.config, best.hyperparameters)
     baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
+    files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
-        test = evaluate_checkpoint(
+        test = measure_checkpoint(
             config,
-            driver.paths.trial(best.id).checkpoint_place(best.best_epoch),
+            files.checkpoint_place(best.best_epoch),
             "test",
             n_cpus=n_cpus,
             least_cpus=driver.config.resources.cpus_per_worker,

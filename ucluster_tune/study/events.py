@@ -1,4 +1,6 @@
-"""What can happen in a study: the typed lines of its journal.
+"""What can happen in a study: the typed lines of its journal, format 2.
+
+Events of a trial say which of its trainings they are about: by default its first one.
 
 Knows nothing of files. Values that are not finite become null.
 """
@@ -9,12 +11,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
+from ucluster_tune.study.trainings import FIRST, Outcome, TrainingPlan, Value
 from ucluster_tune.training.record import EpochRecord, known_values
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
-Value = bool | int | float | str
-Outcome = Literal["running", "complete", "stopped_early", "failed", "interrupted"]
 FinalOutcome = Literal["complete", "stopped_early", "failed", "interrupted"]
 StudyState = Literal["running", "interrupted", "complete", "failed"]
 FinalState = Literal["interrupted", "complete", "failed"]
@@ -68,7 +69,6 @@ class StudyStarted(_Event):
     """A study begins; the first line of each journal.
 
     Attributes:
-        run_id: of MLflow, told by `study_tracked` where it is None.
         study_id: unlike that of any other study; MLflow's run of the study is known by it.
         config: as it was asked for.
         fitted: what this driver runs in place of it on the nodes that it has, by dotted path.
@@ -82,7 +82,6 @@ class StudyStarted(_Event):
     dataset_checksum: str
     tracking_uri: str
     experiment_id: str
-    run_id: str | None = None
     study_id: str = Field(default_factory=lambda: uuid4().hex)
     seed: int
     reference_accuracy: float
@@ -131,17 +130,26 @@ class StudyTracked(_Event):
 
 
 class TrialStarted(_Event):
-    """A trial begins, with the values suggested for it.
+    """A trial begins, with the values suggested for it, and with it its first training.
 
     Attributes:
         sampler_attributes: what Optuna's sampler keeps with it; plain values.
+        training: of another role than `search` for a trial that nobody suggested.
     """
 
     event: Literal["trial_started"] = "trial_started"
     trial: str
     hyperparameters: dict[str, Value]
     sampler_attributes: dict[str, Any] = {}
-    run_id: str | None = None
+    training: TrainingPlan = TrainingPlan()
+
+
+class TrainingStarted(_Event):
+    """A further training of a trial begins."""
+
+    event: Literal["training_started"] = "training_started"
+    trial: str
+    training: TrainingPlan
 
 
 class TrialPlaced(_Event):
@@ -153,6 +161,7 @@ class TrialPlaced(_Event):
 
     event: Literal["trial_placed"] = "trial_placed"
     trial: str
+    training: str = FIRST
     waited_s: float
 
 
@@ -161,6 +170,7 @@ class TrialTracked(_Event):
 
     event: Literal["trial_tracked"] = "trial_tracked"
     trial: str
+    training: str = FIRST
     run_id: str
 
 
@@ -176,6 +186,7 @@ class TrialResumed(_Event):
 
     event: Literal["trial_resumed"] = "trial_resumed"
     trial: str
+    training: str = FIRST
     cause: str
     is_retry: bool = False
     kind: str | None = None
@@ -186,6 +197,7 @@ class TrialRestored(_Event):
 
     event: Literal["trial_restored"] = "trial_restored"
     trial: str
+    training: str = FIRST
     epoch: int
 
 
@@ -194,6 +206,7 @@ class EpochEnded(_Event):
 
     event: Literal["epoch"] = "epoch"
     trial: str
+    training: str = FIRST
     record: EpochRecord
 
     @field_validator("record", mode="before")
@@ -211,6 +224,7 @@ class TrialEnded(_Event):
 
     event: Literal["trial_ended"] = "trial_ended"
     trial: str
+    training: str = FIRST
     outcome: FinalOutcome
     cause: str | None = None
     kind: str | None = None
@@ -240,6 +254,7 @@ Event = (
     | StudyExtended
     | StudyTracked
     | TrialStarted
+    | TrainingStarted
     | TrialPlaced
     | TrialTracked
     | TrialResumed
@@ -250,9 +265,37 @@ Event = (
     | StudyEvaluated
 )
 
+_BEGINS = ("study_started", "trial_started")  # had a field that is gone
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
 def parse_event(line: bytes) -> Event:
-    """Return the event that a line holds; ValueError says what is wrong with it."""
+    """Return the event that a line of this format holds; ValueError says what is wrong with it."""
     return _EVENTS.validate_json(line)
+
+
+def upgraded(values: dict[str, Any]) -> list[Event]:
+    """Return what a line of format 1 tells in this one; ValueError as for `parse_event`.
+
+    A line of format 2, as another driver may have added it to an older journal, stays as it is.
+    In format 1 a trial is one training, with the seed and the workers of the study. The id of its
+    run in MLflow is told by events of their own since 0.1.
+
+    Args:
+        values: of the line.
+    """
+    run_id = values.pop("run_id", None) if values.get("event") in _BEGINS else None
+    events = [_EVENTS.validate_python(values)]
+    begun = events[0]
+    if run_id is not None and isinstance(begun, StudyStarted):
+        events.append(
+            StudyTracked(
+                time=begun.time,
+                tracking_uri=begun.tracking_uri,
+                experiment_id=begun.experiment_id,
+                run_id=run_id,
+            )
+        )
+    elif run_id is not None and isinstance(begun, TrialStarted):
+        events.append(TrialTracked(time=begun.time, trial=begun.trial, run_id=run_id))
+    return events

@@ -3,8 +3,9 @@
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.events import KnownTrial, Value, WarmStart
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.events import KnownTrial, WarmStart
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState, Value
 
 
 def known_trials(record: StudyRecord, objective: ObjectiveConfig) -> list[KnownTrial]:

@@ -15,7 +15,8 @@ from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
-from ucluster_tune.study.record import StudyRecord, TrialState, seconds_between
+from ucluster_tune.study.record import StudyRecord, seconds_between
+from ucluster_tune.study.trainings import TrainingState, TrialState
 from ucluster_tune.training.record import EpochRecord
 
 _QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
@@ -57,9 +58,14 @@ def closing_events(record: StudyRecord) -> list[Event]:
     time = record.last_event
     trials = [
         TrialEnded(
-            time=time, trial=trial.id, outcome="interrupted", cause=_KILLED, epochs=trial.epochs
+            time=time,
+            trial=trial_id,
+            training=training_id,
+            outcome="interrupted",
+            cause=_KILLED,
+            epochs=training.epochs,
         )
-        for trial in record.running.values()
+        for (trial_id, training_id), training in record.running_trainings.items()
     ]
     return [*trials, StudyEnded(time=time, state="interrupted", cause=_KILLED)]
 
@@ -79,7 +85,7 @@ def model_folder(place: Path | str) -> str:
             f"study {paths.name} has no best trial yet; wait for the first epoch, or name the"
             f" folder of a trial in {paths.place}/{paths.trials.name}"
         )
-    return paths.trial(best.id).place
+    return paths.trial(best.id, best.best_training.plan.id).place
 
 
 def _study_at(place: str) -> StudyPaths | None:
@@ -136,6 +142,7 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "run_id": record.run_id,
         "best": _best_status(record),
         "trials": [_trial_status(trial) for trial in record.trials.values()],
+        "other_trials": [_trial_status(trial) for trial in record.other_trials.values()],
         "cause": record.cause,
         "objective": record.objective.model_dump(),
         "n_trials": record.n_trials,
@@ -214,6 +221,18 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
         "warnings": trial.warnings,
         "started": trial.started,
         "ended": trial.ended,
+        "trainings": [_training_status(training) for training in trial.trainings.values()],
+    }
+
+
+def _training_status(training: TrainingState) -> dict[str, Any]:
+    return {
+        **training.plan.model_dump(),
+        "outcome": training.outcome,
+        "epochs": training.epochs,
+        "best_epoch": training.best.epoch if training.best else None,
+        **_accuracies(training.best),
+        "cause": training.cause,
     }
 
 

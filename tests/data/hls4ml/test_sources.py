@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.hls4ml_files import add_bytes, made_up_file, write_folder, write_tar
-from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE
 from ucluster_tune.data.hls4ml.sources import find_source_files, hdf5_files, is_source
+from ucluster_tune.data.recognition import HDF5_SIGNATURE
 from ucluster_tune.errors import DataError, MachineError
 
 

@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.recognition import HDF5_SIGNATURE
 from ucluster_tune.errors import DataError
 
 JETS: Final = "jets"
@@ -37,8 +38,6 @@ FEATURE_COLUMNS: Final = (
     "j1_costhetarel",
 )
 """One for each of FEATURE_NAMES, in their order; some are stored as logarithms."""
-
-HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 
 _MEND: Final = "download or copy it again from where it came"
 _MAX_NAMES: Final = 1000

@@ -14,9 +14,10 @@ from optuna.trial import TrialState
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers import build_sampler
-from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded, Value
+from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
 from ucluster_tune.study.knowledge import known_trials
 from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import Value
 from ucluster_tune.tracking.dashboards.optuna_trials import (
     OF_ANOTHER_STUDY,
     TRIAL,
@@ -104,7 +105,9 @@ class StudySampler:
         return Suggestion(dict(trial.params), attributes)
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
-        """Learn from what happened to a trial."""
+        """Learn from what happened to a trial; only its trainings of the search teach."""
+        if not record.is_searched(event):
+            return
         if isinstance(event, EpochEnded):
             self._learn_epoch(event, record)
         elif isinstance(event, TrialEnded) and event.trial in self._trials:

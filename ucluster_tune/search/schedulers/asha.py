@@ -11,7 +11,8 @@ import math
 from ucluster_tune.config.search_space import corners
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.schedulers.decision import Decision
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState
 
 
 class Asha:

@@ -3,7 +3,8 @@
 from enum import Enum
 from typing import Protocol
 
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState
 
 
 class Decision(Enum):

@@ -1,7 +1,8 @@
 """Every trial goes to its last epoch."""
 
 from ucluster_tune.search.schedulers.decision import Decision
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState
 
 
 class StopNone:

@@ -75,10 +75,12 @@ class DashboardCopy:
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Have what is new of a trial written, now or, where that fails, later."""
-        if isinstance(event, TrialStarted):
-            self._trials.append(event.trial)
-            self._numbers[event.trial] = len(self._numbers) + len(self._taught)
         if isinstance(event, TrialStarted | EpochEnded | TrialEnded):
+            if not record.is_searched(event):
+                return
+            if event.trial not in self._numbers:
+                self._trials.append(event.trial)
+                self._numbers[event.trial] = len(self._numbers) + len(self._taught)
             with self._follower.condition:
                 self._behind.add(self._numbers[event.trial])
             self._follower.wake()

@@ -18,7 +18,8 @@ from ucluster_tune.config.study import (
     IntParameter,
     Parameter,
 )
-from ucluster_tune.study.events import KnownTrial, Outcome, Value
+from ucluster_tune.study.events import KnownTrial
+from ucluster_tune.study.trainings import Outcome, Value
 
 TRIAL, OF_ANOTHER_STUDY = "trial", "of_another_study"  # attributes of Optuna's trials
 _OUTSIDE: Final = "outside_search_space"

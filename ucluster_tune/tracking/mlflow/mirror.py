@@ -8,7 +8,6 @@ nothing is sent twice, and metrics that the record does not know are told from t
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime
 
 from ucluster_tune.errors import CheckpointError, StudyError
@@ -23,11 +22,11 @@ from ucluster_tune.study.events import (
     TrialResumed,
     TrialStarted,
     TrialTracked,
-    Value,
 )
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState, Value
 from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
 
 _LOGGER = logging.getLogger(__name__)
@@ -83,8 +82,7 @@ class MlflowMirror:
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Have the trial of an event brought up to date, some time."""
-        del record
-        if isinstance(event, _OF_A_TRIAL):
+        if isinstance(event, _OF_A_TRIAL) and record.is_searched(event):
             with self._follower.condition:
                 self._changed[event.trial] = None
             self._follower.wake()
@@ -191,15 +189,14 @@ class MlflowMirror:
 
     def _send(self, tracker: Tracker, trial_id: str) -> None:
         with self._keeper.lock:
-            state = self._keeper.record.trials[trial_id]
-            trial = replace(state, records=list(state.records), times=dict(state.times))
+            trial = self._keeper.record.trials[trial_id].snapshot()
         has_ended = trial.outcome != "running"
         if has_ended and trial.id not in self._prepared:
             self._before_end(trial)
             self._prepared.add(trial.id)
         run_id = self._run_with_epochs(tracker, trial)
         if has_ended:
-            pictures = self._paths.trial(trial.id).pictures
+            pictures = self._paths.trial(trial.id, trial.best_training.plan.id).pictures
             if pictures.is_dir():
                 tracker.log_artifacts(run_id, pictures, artifact_path="best_epoch")
             tracker.end_trial(run_id, trial.outcome, trial.cause, trial.epochs)

@@ -8,7 +8,8 @@ from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import UClusterTuneError
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState
 from ucluster_tune.tracking.mlflow.mirror import MlflowMirror
 from ucluster_tune.tracking.mlflow.store import uri_of_study
 from ucluster_tune.tracking.mlflow.tracker import Tracker
@@ -25,7 +26,7 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
         params={
             "sampler": config.sampler.name,
             "scheduler": config.scheduler.name,
-            "n_trials": config.budget.n_trials or config.budget.told(),
+            "n_trials": config.budget.n_trials or config.budget.in_words(),
             "n_epochs": config.training.n_epochs,
             "workers_per_trial": config.resources.workers_per_trial,
             "objective": config.objective.metric,
@@ -81,7 +82,7 @@ def draw_best_epoch(paths: StudyPaths, draw: DrawPictures) -> Callable[[TrialSta
     def draw_trial(trial: TrialState) -> None:
         if trial.best_epoch is None:
             return
-        files = paths.trial(trial.id)
+        files = paths.trial(trial.id, trial.best_training.plan.id)
         try:
             draw(files.evaluation(trial.best_epoch), files.pictures)
         except (UClusterTuneError, OSError) as error:

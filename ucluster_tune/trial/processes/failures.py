@@ -42,7 +42,7 @@ def failure_in_worker(error: Exception, rank: int) -> UClusterTuneError:
     if isinstance(error, MemoryError):
         return _out_of_memory(error, rank)
     if "tensorflow" in sys.modules:  # or the error is that it does not load
-        from ucluster_tune.training.library_errors import (  # noqa: PLC0415  # TensorFlow
+        from ucluster_tune.training.library_errors import (  # TensorFlow
             is_lost_connection,
             is_out_of_memory,
         )
@@ -76,7 +76,10 @@ def failure_of_call(error: ray.exceptions.RayError, rank: int) -> UClusterTuneEr
 
 def _failure_of_process(error: ray.exceptions.RayError, rank: int) -> TrialError:
     if isinstance(error, ray.exceptions.OutOfMemoryError):  # Ray's own watch over memory
-        return OutOfMemoryError(f"worker {rank} was ended: its machine ran low on memory")
+        return OutOfMemoryError(
+            f"worker {rank} was ended: its machine ran low on memory; lower"
+            " training.global_batch_size or the widths, or resources.max_concurrent_trials"
+        )
     if isinstance(error, ray.exceptions.ActorUnavailableError):
         return WorkerSilentError(f"worker {rank} cannot be reached any more")
     if isinstance(error, ray.exceptions.RayActorError):
