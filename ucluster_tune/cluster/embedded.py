@@ -71,7 +71,7 @@ class EmbeddedRay:
 
     def refuse_dead(self) -> None:
         """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
-        if not self._owner.is_alive:
+        if not self._owner.is_whole:
             raise MachineError(
                 "Ray on this machine ended: one of its own processes crashed or was killed,"
                 " perhaps for want of memory; look into /tmp/ray/session_latest/logs"
@@ -86,7 +86,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
         MachineError: Ray does not start.
     """
     prepare_environment()
-    import ray  # noqa: PLC0415  # after its environment
+    import ray  # after its environment
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)

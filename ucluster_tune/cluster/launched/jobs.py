@@ -116,7 +116,7 @@ class ClusterJobs:
         Raises:
             MachineError: the head gave no answer for too long; the job may go on all the same.
         """
-        from aiohttp import ClientError  # noqa: PLC0415  # loaded by Ray's client already
+        from aiohttp import ClientError  # loaded by Ray's client already
 
         limits = self._limits
         n_shown = 0
@@ -154,9 +154,9 @@ class ClusterJobs:
 
     def _connect(self) -> Any:
         show_token()
-        from ray.exceptions import RayError  # noqa: PLC0415  # after that
+        from ray.exceptions import RayError  # after that
 
-        from ucluster_tune.cluster.launched.jobs_client import JobsClient  # noqa: PLC0415  # loads Ray
+        from ucluster_tune.cluster.launched.jobs_client import JobsClient  # loads Ray
 
         for module in _TALKATIVE:
             logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
