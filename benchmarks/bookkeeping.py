@@ -25,12 +25,13 @@ from rich.table import Table
 from benchmarks.trivial_trials import begin_study, trivial_epochs, trivial_study
 from ucluster_tune.cluster.embedded import embedded_ray
 from ucluster_tune.search import tuning
-from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.scheduler import EndsTrials
-from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.search.listener import TuneListener
+from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.search.schedulers.asha import Asha
+from ucluster_tune.search.suggestions import Suggestions
 from ucluster_tune.study.folder import log_to_study
 from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.trial.trainable import EPOCH
 
 N_PARTS = 4
 
@@ -44,14 +45,14 @@ class Trivial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another trial: a process for each would take longer than all else."""
-        n_epochs = new_config["trial_config"]["training"]["n_epochs"]
+        n_epochs = new_config["task"].config.training.n_epochs
         self._left = trivial_epochs(new_config["trial_id"], n_epochs)
         return True
 
     def step(self) -> dict[str, Any]:
         """Return the next epoch."""
         epoch = self._left.pop(0)
-        return epoch | {"done": not self._left}
+        return {EPOCH: epoch, "done": not self._left}
 
 
 class Clock:
@@ -82,6 +83,8 @@ class Clock:
                 taken.append(1000 * seconds)
                 if name == "suggest":
                     self._not_counted_s += seconds
+                if name == "result":
+                    self.report()
 
         setattr(owner, method, timed)
 
@@ -93,40 +96,26 @@ class Clock:
         self._reported_s = now_s
 
 
-class TimedDriver(StudyDriver):
-    """Tells the clock of each report."""
-
-    clock: Clock
-
-    def on_trial_result(self, *arguments: Any, **options: Any) -> None:
-        """Take in an epoch."""
-        super().on_trial_result(*arguments, **options)
-        self.clock.report()
-
-
 def run(n_trials: int, n_epochs: int, folder: StudiesFolder) -> tuple[Clock, float]:
     """Return the times of a search, and the seconds after which MLflow had all of it."""
     config, paths = trivial_study(n_trials, n_epochs), folder.study("trivial")
-    journal, plain, mirror = begin_study(config, paths, folder)
+    study = begin_study(config, paths, folder)
     clock = Clock()
-    clock.around(StudyDriver, "on_trial_result", "journal and record")
-    clock.around(OptunaSuggestions, "on_trial_result", "Optuna told")
-    clock.around(OptunaSuggestions, "suggest", "suggest")
+    clock.around(TuneListener, "__call__", "result")
+    clock.around(StudySampler, "on_event", "Optuna told")
+    clock.around(Asha, "decide", "ASHA")
+    clock.around(Suggestions, "suggest", "suggest")
     clock.around(StudySampler, "ask", "ask")
-    for scheduler in EndsTrials.__subclasses__():
-        clock.around(scheduler, "on_trial_result", "ASHA")
-    plain.__class__ = TimedDriver
-    assert isinstance(plain, TimedDriver)
-    plain.clock = clock
     # Processes are used again; the search proper starts one for each trial.
     setattr(tune, "TuneConfig", partial(tune.TuneConfig, reuse_actors=True))  # noqa: B010
-    with journal, log_to_study(paths), embedded_ray(2):
-        mirror.start()
+    with study.journal, log_to_study(paths), embedded_ray(2):
+        study.mirror.start()
         tuning.run_trials(
-            config, plain, (), lambda: 2, lambda _line: None, lambda: None, trainable=Trivial
+            study.driver, study.sampler, lambda: 2, lambda _line: None, lambda: None, Trivial
         )
         ended = time.monotonic()
-        assert mirror.close(3600), mirror.last_failure
+        study.dashboards.close()
+        assert study.mirror.close(3600), study.mirror.last_failure
     return clock, time.monotonic() - ended
 
 
@@ -140,9 +129,9 @@ def main(n_trials: int, n_epochs: int) -> None:
         began = time.monotonic()
         clock, behind_s = run(n_trials, n_epochs, StudiesFolder(Path(name)))
     rows = {
-        "a report: journal and record": clock.calls["journal and record"],
-        "a report: Optuna told": clock.calls["Optuna told"],
-        "a report: ASHA": clock.calls["ASHA"],
+        "a report: all of it": clock.calls["result"],
+        "of which Optuna told": clock.calls["Optuna told"],
+        "of which ASHA asked": clock.calls["ASHA"],
         "all from one report to the next, Tune too": clock.between,
         "a suggestion: Optuna asked": clock.calls["ask"],
         "a suggestion in all": [ms for ms in clock.calls["suggest"] if ms > 1],

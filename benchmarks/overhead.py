@@ -30,24 +30,26 @@ from rich.table import Table
 from ucluster_tune import __version__
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
-from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.report.pictures import draw_trial_pictures
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.suggestions import OptunaSuggestions
+from ucluster_tune.search.listener import TuneListener
+from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.search.suggestions import Suggestions
+from ucluster_tune.search.verdicts import Verdicts
 from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import StudyStarted
 from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.dashboards.copy import DashboardCopy
 from ucluster_tune.tracking.dashboards.stores import DashboardFile
-from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
 from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_mirror
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.trial.checkpointed import CheckpointedTraining
-from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.trainable import EPOCH
+from ucluster_tune.trial.training_run import TrainingRun
 
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 _MLFLOW_TIMEOUT_S = 60.0
@@ -100,28 +102,23 @@ class Books:
         )
         self.tracker, self._journal = tracker, StudyJournal(paths.record)
         self._journal.append(started)
-        self.driver = StudyDriver(config, paths, self._journal, StudyRecord(started), [])
-        driver = self.driver
-        books = Bookkeeping(
-            driver.record,
-            paths,
-            driver.lock,
-            driver.note,
-            draw_best_epoch(paths, draw_trial_pictures),
-        )
-        self._mirror = study_mirror(config, books, folder, tracker)
-        driver.trial_changed = self._mirror.trial_changed
-        self._sampler = StudySampler(
-            config, name=paths.name, dashboards=DashboardFile(paths.optuna_db, paths.name)
-        )
-        self.suggestions = OptunaSuggestions(
-            self._sampler, config.objective, 0, driver.may_begin, driver.begin_trial
-        )
+        keeper = RecordKeeper(self._journal, StudyRecord(started))
+        self.driver = StudyDriver(config, paths, keeper)
+        before_end = draw_best_epoch(paths, draw_trial_pictures)
+        self._mirror = study_mirror(config, keeper, paths, folder, before_end, tracker)
+        sampler = StudySampler(config, keeper.record)
+        store = DashboardFile(paths.optuna_db, paths.name)
+        self._dashboards = DashboardCopy(config, keeper.record, keeper.lock, store)
+        for observer in (sampler, self._dashboards, self._mirror):
+            keeper.tell(observer)
+        self.suggestions = Suggestions(sampler, self.driver, lambda: 1)
+        scheduler = Verdicts(self.driver)
+        self.listener = TuneListener(self.driver, scheduler, lambda _line: None, lambda: None)
         self._mirror.start()
 
     def close(self) -> None:
         """Have all threads end."""
-        self._sampler.close()
+        self._dashboards.close()
         assert self._mirror.close(_MLFLOW_TIMEOUT_S), "MLflow lacks something"
         self._journal.close()
 
@@ -140,12 +137,8 @@ class Trial:
         self._begin_s = time.perf_counter() - began
         assert isinstance(config, dict)
         self._trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
-        self._training = CheckpointedTraining(
-            TrialConfig(**config["trial_config"]),
-            TrialFiles.at(config["trial_folder"]),
-            books.driver.config.objective,
-            OneWorker(),
-        )
+        books.listener.on_trial_start(0, [], self._trial)
+        self._training = TrainingRun(config["task"], OneWorker())
         self._n_kept = 0
 
     def bare_s(self, n_epochs: int) -> float:
@@ -161,8 +154,7 @@ class Trial:
         began = time.perf_counter()
         for _ in range(n_epochs):
             record = self._training.run_epoch()
-            books.suggestions.on_trial_result(_TUNE_ID, record)
-            books.driver.on_trial_result(0, [], self._trial, record)
+            books.listener(_TUNE_ID, {EPOCH: record})
         self._n_kept += n_epochs
         _wait_until(lambda: books.tracker.n_epochs == self._n_kept)
         return time.perf_counter() - began
@@ -171,8 +163,7 @@ class Trial:
         """End the trial; return the seconds that its begin and its end took."""
         books = self._books
         began = time.perf_counter()
-        books.suggestions.on_trial_complete(_TUNE_ID)
-        books.driver.on_trial_complete(0, [], self._trial)
+        books.listener.on_trial_complete(0, [], self._trial)
         _wait_until(lambda: books.tracker.has_ended)
         return self._begin_s + time.perf_counter() - began
 

@@ -43,7 +43,7 @@ def assert_all_agrees(studies: Path | StudiesFolder, name: str) -> StudyRecord:
     assert_mlflow_agrees(record)
     assert_optuna_agrees(record, f"sqlite:///{paths.optuna_db}", name)
     for trial in record.trials.values():
-        epochs = [epoch["epoch"] for epoch in trial.records]
+        epochs = [epoch.epoch for epoch in trial.records]
         assert epochs == list(range(1, trial.epochs + 1)), f"trial {trial.id}: {epochs}"
         if trial.best_epoch is not None:
             assert paths.trial(trial.id).has_checkpoint(trial.best_epoch)
@@ -92,7 +92,7 @@ def assert_mlflow_agrees(record: StudyRecord) -> None:
             assert steps == list(range(1, trial.epochs + 1)), (trial.id, metric, steps)
             if metric != "reference_accuracy":
                 told = {point.step: point.value for point in history}
-                assert told == {e["epoch"]: e[metric] for e in trial.records}
+                assert told == {e.epoch: e.value(metric) for e in trial.records}
 
 
 def assert_optuna_agrees(record: StudyRecord, storage: str, study_name: str) -> None:
@@ -103,7 +103,6 @@ def assert_optuna_agrees(record: StudyRecord, storage: str, study_name: str) -> 
     trials = [t for t in study.get_trials() if not t.user_attrs.get("of_another_study")]
     names = [trial.user_attrs["trial"] for trial in trials]
     assert names == list(record.trials), (names, trials)
-    metric = record.objective.metric
     for trial in trials:
         own = record.trials[trial.user_attrs["trial"]]
         assert trial.state.name == _OPTUNA.get(own.outcome, "FAIL"), (own.id, trial.state)
@@ -112,6 +111,6 @@ def assert_optuna_agrees(record: StudyRecord, storage: str, study_name: str) -> 
             **trial.user_attrs.get("outside_search_space", {}),
         }
         assert params == own.hyperparameters
-        assert trial.intermediate_values == {e["epoch"]: e[metric] for e in own.records}
+        assert trial.intermediate_values == own.objective_by_epoch(record.objective)
         if own.outcome == "complete":
             assert trial.value == own.score(record.objective)

@@ -10,6 +10,7 @@ from ucluster_tune.study.events import (
     TrialPlaced,
     TrialStarted,
 )
+from ucluster_tune.training.record import EpochRecord
 
 
 def study_config(**sections: Any) -> StudyConfig:
@@ -33,7 +34,6 @@ def started(config: StudyConfig | None = None) -> StudyStarted:
         dataset_checksum="abc",
         tracking_uri="sqlite:////studies/mlflow.db",
         experiment_id="1",
-        run_id="parent",
         seed=1,
         reference_accuracy=0.81,
     )
@@ -41,7 +41,7 @@ def started(config: StudyConfig | None = None) -> StudyStarted:
 
 def trial_started(trial: str, **hyperparameters: Any) -> TrialStarted:
     """A trial begins."""
-    return TrialStarted(trial=trial, hyperparameters=hyperparameters, run_id=f"run-{trial}")
+    return TrialStarted(trial=trial, hyperparameters=hyperparameters)
 
 
 def trial_placed(trial: str, waited_s: float = 1.0) -> TrialPlaced:
@@ -51,13 +51,14 @@ def trial_placed(trial: str, waited_s: float = 1.0) -> TrialPlaced:
 
 def epoch(trial: str, number: int, accuracy: Any, **values: Any) -> EpochEnded:
     """A trial reports an epoch."""
-    record = {
+    record: dict[str, Any] = {
         "epoch": number,
         "phase": "pretraining" if number <= 2 else "clustering",
         "focal_loss": 4.0 / number,
         "clustering_loss": 0.5 / number,
         "total_loss": 5.0 / number,
         "learning_rate": 1e-3,
+        "inverse_temperature": 0.0,
         "jets_per_second": 1000.0,
         "seconds": 2.0,
         "clustering_accuracy": accuracy,
@@ -69,7 +70,7 @@ def epoch(trial: str, number: int, accuracy: Any, **values: Any) -> EpochEnded:
         "class_names": ["w", "z", "t"],
         "warnings": [],
     }
-    return EpochEnded(trial=trial, record=record | values)
+    return EpochEnded(trial=trial, record=EpochRecord(**(record | values)))
 
 
 def trial_ended(trial: str, outcome: Any, epochs: int, cause: str | None = None) -> TrialEnded:

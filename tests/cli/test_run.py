@@ -88,7 +88,7 @@ def test_search_ends_well(search):
     assert list(outcomes) == ["0001", "0002", "0003", "0004"]
     assert set(outcomes.values()) == {"complete", "stopped_early"}
     for trial in search.record.trials.values():
-        assert [epoch["epoch"] for epoch in trial.records] == list(range(1, trial.epochs + 1))
+        assert [epoch.epoch for epoch in trial.records] == list(range(1, trial.epochs + 1))
         assert (trial.epochs == 3) == (trial.outcome == "complete")
 
 
@@ -184,12 +184,12 @@ def test_optuna_knows_the_same_trials(search):
     assert set(by_id) == set(search.record.trials)
     for trial in search.record.trials.values():
         told = by_id[trial.id]
-        accuracies = {epoch["epoch"]: epoch["clustering_accuracy"] for epoch in trial.records}
+        accuracies = {epoch.epoch: epoch.clustering_accuracy for epoch in trial.records}
         assert told.params == pytest.approx(trial.hyperparameters)
         assert told.intermediate_values == pytest.approx(accuracies)
         if trial.outcome == "complete":
             assert told.state == optuna.trial.TrialState.COMPLETE
-            assert told.value == pytest.approx(trial.best["clustering_accuracy"])
+            assert told.value == pytest.approx(trial.best.clustering_accuracy)
         else:
             assert told.state == optuna.trial.TrialState.PRUNED
 
@@ -212,7 +212,7 @@ def test_summary_is_all_that_is_on_stdout(search):
     text = search.stdout
     best, test = search.record.best, search.record.best_test
     assert f"Best: trial {best.id}, epoch {best.best_epoch} of 3" in text
-    assert f"{100 * best.best['clustering_accuracy']:.1f} %" in text
+    assert f"{100 * best.best.clustering_accuracy:.1f} %" in text
     assert f"{100 * test['clustering_accuracy']:.1f} %" in text
     for name in ("validation jets", "test jets", "k-means on the jet mass, test jets", "81.0 %"):
         assert name in text

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.study_events import epoch, started, study_config, trial_started
 from ucluster_tune.cli.main import main
 from ucluster_tune.config.study import TrackingConfig
-from ucluster_tune.study.events import StudyStarted
+from ucluster_tune.study.events import StudyStarted, TrialTracked
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudiesFolder
 
@@ -23,10 +23,11 @@ def write_study(studies_dir: Path, name: str, **changed: Any) -> None:
     path = StudiesFolder(studies_dir).study(name).record
     path.parent.mkdir(parents=True)
     first = started(study_config(tracking=changed.pop("tracking", {})))
-    trial = trial_started("0001").model_copy(update={"run_id": changed.pop("trial_run", "r1")})
+    run_id = changed.pop("trial_run", "r1")
     with StudyJournal(path) as journal:
         journal.append(StudyStarted(**{**first.model_dump(), "name": name, **changed}))
-        journal.append(trial)
+        journal.append(trial_started("0001"))
+        journal.append(TrialTracked(trial="0001", run_id=run_id))
         journal.append(epoch("0001", 1, 0.5))
 
 

@@ -96,7 +96,7 @@ def test_search_goes_on_after_its_job_was_requeued_and_nothing_is_left(
     assert (record.state, record.n_sessions) == ("complete", 2)
     for trial in record.trials.values():
         assert (trial.outcome, trial.n_epochs_again) == ("complete", 0)
-        assert [epoch["epoch"] for epoch in trial.records] == list(range(1, 13))
+        assert [epoch.epoch for epoch in trial.records] == list(range(1, 13))
     assert_optuna_agrees(record, f"sqlite:///{studies}/jets/optuna.db", "jets")
     assert not private.exists()
     wait_for(lambda: not slurm.processes(), lambda: str(slurm.processes()), 20)

@@ -34,14 +34,14 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("ucluster_tune.data.feeding.piece_stream.time", clock)
+    monkeypatch.setattr("ucluster_tune.storage.patience.time", clock)
     return clock
 
 
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
     """Row groups of 16 jets, read in blocks of 3."""
-    monkeypatch.setattr("ucluster_tune.data.reading.row_groups._JETS_AT_A_TIME", 3)
+    monkeypatch.setattr("ucluster_tune.data.format.parquet_files._JETS_AT_A_TIME", 3)
     return open_dataset(DataConfig(path=str(write_jets(tmp_path / "jets", 60))))
 
 

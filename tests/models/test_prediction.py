@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from tests.published_data import FOLDER, published_arrays_of
-from tests.small_datasets import made_up_jets
+from tests.small_datasets import made_up_jets, pack_padded
 from tests.training.small_training import MODEL
 from ucluster_tune.data.format.features import CLASS_NAMES
-from ucluster_tune.data.format.packed import pack_padded
 from ucluster_tune.data.format.parquet_files import pack_table
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import build_abcnet
@@ -21,7 +20,7 @@ def make_model(seed=0):
     network = build_abcnet(MODEL)
     generator = np.random.default_rng(seed)
     parameters = network.initial_parameters(seed)
-    parameters += generator.normal(0, 0.1, parameters.shape).astype(np.float32)
+    parameters += generator.normal(0, 0.1, len(parameters)).astype(np.float32)
     return SavedModel(MODEL, parameters, network.initial_averages(), "a test")
 
 

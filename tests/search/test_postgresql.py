@@ -19,10 +19,9 @@ from tests import small_study
 from tests.agreement import assert_mlflow_agrees, assert_optuna_agrees
 from tests.postgresql_server import PostgresqlServer
 from tests.study_events import study_config
+from tests.told_study import ToldStudy
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.study.events import KnownTrial
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.tracking.dashboards import copy as dashboard_copy
@@ -64,15 +63,11 @@ def n_written(store: DashboardDatabase) -> int:
     return len(found[2]) if found else 0
 
 
-def told(sampler: StudySampler, trial: str) -> KnownTrial:
-    """A whole trial, as a record tells it."""
-    point = sampler.ask(trial)
-    value = float(point["loss.clustering_weight"])
-    sampler.report(trial, 1, value)
-    sampler.tell(trial, "complete", value)
-    return KnownTrial(
-        id=trial, hyperparameters=point, outcome="complete", score=value, values={1: value}
-    )
+def run(study: ToldStudy, trial: str) -> None:
+    """Tell of a whole trial."""
+    point = study.ask(trial)
+    study.report(trial, 1, float(point["loss.clustering_weight"]))
+    study.tell(trial, "complete")
 
 
 def test_a_server_that_is_away_for_a_while_is_caught_up(
@@ -83,15 +78,15 @@ def test_a_server_that_is_away_for_a_while_is_caught_up(
     monkeypatch.setattr(dashboard_copy, "_RETRY_AFTER_S", 0.3)
     url = postgresql_server.make_database()
     store = DashboardDatabase(url, "jets", "0123456789")
-    sampler = StudySampler(study_config(search_space=SPACE), name="jets", dashboards=store)
-    told(sampler, "0001")
+    sampler = ToldStudy(study_config(search_space=SPACE), None, store)
+    run(sampler, "0001")
     sampler.ask("0002")
     wait_until(lambda: n_written(store) == 2)
     postgresql_server.stop()
     try:
         with caplog.at_level(logging.WARNING):
             sampler.report("0002", 1, 0.5)
-            told(sampler, "0003")
+            run(sampler, "0003")
             wait_until(lambda: caplog.records)
     finally:
         postgresql_server.start()
@@ -110,16 +105,17 @@ def test_studies_of_one_name_do_not_meet_and_each_goes_on_where_it_was(
     url = postgresql_server.make_database()
     config = study_config(search_space=SPACE)
     stores = [DashboardDatabase(url, "jets", study_id) for study_id in ("1" * 32, "2" * 32)]
-    known = []
-    for store in stores:
-        sampler = StudySampler(config, name="jets", dashboards=store)
-        known.append([told(sampler, "0001"), told(sampler, "0002")])
-        sampler.close()
-    again = StudySampler(config, name="jets", dashboards=stores[0], known=known[0])
+    studies = [ToldStudy(config, None, store) for store in stores]
+    for study in studies:
+        run(study, "0001")
+        run(study, "0002")
+        study.close()
+    again = ToldStudy(config, studies[0].record, stores[0])
     again.ask("0003")
     again.close()
-    other = StudySampler(config, name="jets", dashboards=stores[1], known=known[1][:1])
-    other.close()
+    shorter = ToldStudy(config)
+    run(shorter, "0001")
+    ToldStudy(config, shorter.record, stores[1]).close()
     assert shown(postgresql_server, stores[0], url) == ["COMPLETE", "COMPLETE", "RUNNING"]
     assert shown(postgresql_server, stores[1], url) == ["COMPLETE"]  # as its record says
     stores[0].delete()

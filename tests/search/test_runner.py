@@ -14,10 +14,12 @@ from mlflow.tracking import MlflowClient
 
 from tests import small_study
 from tests.agreement import assert_all_agrees
+from tests.study_events import started
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.sampler import StudySampler
+from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import read_study
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
@@ -43,8 +45,8 @@ def seed_of_the_trials():
                 "sampler": {"name": "random", "seed": seed},
             }
         )
-        sampler = StudySampler(study, name="seed", published_point=first)
-        asked = (sampler.ask(str(number)) for number in range(len(TRIALS)))
+        sampler = StudySampler(study, StudyRecord(started(study)), first)
+        asked = (sampler.ask(str(number)).hyperparameters for number in range(len(TRIALS)))
         if all((p[EPOCHS], p[RATE]) == t for p, t in zip(asked, TRIALS, strict=True)):
             return seed
     raise AssertionError

@@ -1,194 +1,132 @@
+"""What Tune is given to run, and in which order it tells what became of it."""
+
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pytest
 import ray
 from ray import tune
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from tests.study_events import epoch, started, study_config, trial_ended, trial_started
-from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.sampler import StudySampler
-from ucluster_tune.search.scheduler import build_scheduler
-from ucluster_tune.search.suggestions import OptunaSuggestions
-from ucluster_tune.study.knowledge import known_trials
+from tests.study_events import epoch, started, study_config
+from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.search.suggestions import Suggestions
+from ucluster_tune.search.tuning import run_trials
+from ucluster_tune.study.journal import StudyJournal, read_record
+from ucluster_tune.study.keeper import RecordKeeper
+from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.tracking.dashboards.stores import DashboardFile
-from ucluster_tune.trial.trainable import EARLIER, FAILURE
+from ucluster_tune.trial.trainable import EPOCH, NOTE, ResultNote
 
-SPACE = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
+SPACE = {"training.learning_rate": {"type": "float", "low": 0.001, "high": 1.0}}
 
 
 class Search:
-    """Suggestions as a search sees them, and what Optuna was told."""
+    """A driver, its sampler, and the suggestions that Tune gets."""
 
-    n_at_a_time = 1
+    n_at_a_time = 8
 
-    def __init__(
-        self,
-        folder: Path,
-        refused: tuple[str, ...] = (),
-        room: Callable[[], int] | None = None,
-        **sections: Any,
-    ) -> None:
-        self.study = study_config(search_space=SPACE, **sections)
-        self.begun: dict[str, Any] = {}
-        self.refused = refused
-        self.database = folder / "optuna.db"
-        self.sampler = StudySampler(
-            self.study, name="jets", dashboards=DashboardFile(self.database, "jets")
-        )
-        self.suggestions = OptunaSuggestions(
-            self.sampler,
-            self.study.objective,
-            0,
-            lambda n_begun: n_begun < self.study.budget.n_trials,
-            self.begin,
-            room=room,
-        )
+    def __init__(self, folder: Path, record: StudyRecord | None = None, **sections: Any) -> None:
+        config = study_config(search_space=SPACE, **sections)
+        self.paths = StudiesFolder(folder).study("jets")
+        self.paths.trials.mkdir(parents=True, exist_ok=True)
+        self.journal = StudyJournal(self.paths.record)
+        if record is None:
+            first = started(config)
+            self.journal.append(first)
+            record = StudyRecord(first)
+        keeper = RecordKeeper(self.journal, record)
+        self.driver = StudyDriver(config, self.paths, keeper)
+        self.sampler = StudySampler(config, record)
+        keeper.tell(self.sampler)
+        self.suggestions = Suggestions(self.sampler, self.driver, lambda: self.n_at_a_time)
 
-    def begin(self, trial_id: str, hyperparameters: dict[str, Any]) -> dict[str, Any] | None:
-        self.begun[trial_id] = hyperparameters
-        if trial_id in self.refused:
-            return None
-        return {
-            "trial_id": trial_id,
-            "rate": hyperparameters["training.learning_rate"],
-            "trial_config": self.study.model_dump(mode="json"),
-        }
-
-    def told(self) -> list[optuna.trial.FrozenTrial]:
-        self.sampler.close()
-        return optuna.load_study(study_name="jets", storage=f"sqlite:///{self.database}").trials
+    def suggest(self, n_times: int = 1) -> list[str | None]:
+        """Return the trials suggested, FINISHED, or None."""
+        told = [self.suggestions.suggest(f"tune{n}") for n in range(n_times)]
+        return [one["trial_id"] if isinstance(one, dict) else one for one in told]
 
 
-def result(number: int, accuracy: float) -> dict[str, Any]:
-    return epoch("", number, accuracy).record
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[..., Search]]:
+    """A function that makes a search of 4 trials of 6 epochs."""
+    made: list[Search] = []
+
+    def make(record: StudyRecord | None = None, **sections: Any) -> Search:
+        made.append(Search(tmp_path, record, **sections))
+        return made[-1]
+
+    yield make
+    for search in made:
+        search.journal.close()
 
 
-def test_as_many_trials_are_suggested_as_the_budget_has(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    configs = [search.suggestions.suggest(f"tune{n}") for n in range(6)]
-    assert [c["trial_id"] for c in configs[:4] if isinstance(c, dict)] == [
-        *("0001", "0002", "0003", "0004")
-    ]
-    assert configs[4:] == [Searcher.FINISHED] * 2
-    assert list(search.begun) == ["0001", "0002", "0003", "0004"]
+def test_as_many_trials_are_suggested_as_the_budget_has(begin: Callable[..., Search]) -> None:
+    search = begin()
+    assert search.suggest(6) == ["0001", "0002", "0003", "0004", *[Searcher.FINISHED] * 2]
+    assert list(read_record(search.paths.record).trials) == ["0001", "0002", "0003", "0004"]
 
 
-def test_no_trial_begins_while_there_is_no_room(tmp_path: Path) -> None:
-    search = Search(tmp_path, room=lambda: search.n_at_a_time)
-    assert search.suggestions.suggest("a") is not None
-    assert search.suggestions.suggest("b") is None
-    search.n_at_a_time = 2
-    assert search.suggestions.suggest("c") is not None
+def test_no_trial_begins_while_there_is_no_room(begin: Callable[..., Search]) -> None:
+    search = begin()
     search.n_at_a_time = 1
-    search.suggestions.on_trial_complete("a")
-    assert search.suggestions.suggest("d") is None
-    search.suggestions.on_trial_complete("c")
-    assert search.suggestions.suggest("e") is not None
-    assert list(search.begun) == ["0001", "0002", "0003"]
+    assert search.suggest(2) == ["0001", None]
+    search.n_at_a_time = 2
+    assert search.suggest() == ["0002"]
+    search.n_at_a_time = 1
+    search.driver.end_trial("0001")
+    assert search.suggest() == [None]
+    search.driver.end_trial("0002")
+    assert search.suggest() == ["0003"]
 
 
-def test_complete_trial_is_told_with_its_best_epoch(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    search.suggestions.suggest("a")
-    for number, accuracy in enumerate([0.9, 0.8, 0.5, 0.7, 0.6], start=1):
-        search.suggestions.on_trial_result("a", result(number, accuracy))
-    search.suggestions.on_trial_complete("a", result(6, 0.65) | {"done": True})
-    (trial,) = search.told()
-    assert (trial.state.name, trial.value) == ("COMPLETE", 0.7)
-    assert trial.intermediate_values == {1: 0.9, 2: 0.8, 3: 0.5, 4: 0.7, 5: 0.6, 6: 0.65}
+def test_interrupted_trials_go_on_before_new_ones_begin(begin: Callable[..., Search]) -> None:
+    first = begin()
+    assert first.suggest(2) == ["0001", "0002"]
+    first.driver.take_in("0001", epoch("0001", 1, 0.9).record, ResultNote())
+    first.driver.end_running_trials("killed")
+    first.journal.close()
+    again = begin(read_record(first.paths.record))
+    assert again.suggest(5) == ["0001", "0002", "0003", "0004", Searcher.FINISHED]
+    assert again.driver.record.trials["0001"].epochs == 1
 
 
-def test_trial_stopped_before_its_last_epoch_is_told_as_pruned(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    search.suggestions.suggest("a")
-    search.suggestions.on_trial_result("a", result(1, 0.3))
-    search.suggestions.on_trial_complete("a", result(2, 0.4) | {"done": True})
-    (trial,) = search.told()
-    assert trial.state.name == "PRUNED"
-    assert trial.intermediate_values == {1: 0.3, 2: 0.4}
+def test_refused_hyperparameters_are_a_failed_trial_and_the_next_one_begins(
+    begin: Callable[..., Search], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = begin()
+    ask = search.sampler.ask
+
+    def ask_for_too_much(trial_id: str) -> Any:
+        suggestion = ask(trial_id)
+        if trial_id == "0001":
+            suggestion.hyperparameters["training.learning_rate"] = -1.0
+        return suggestion
+
+    monkeypatch.setattr(search.sampler, "ask", ask_for_too_much)
+    assert search.suggest() == ["0002"]
+    assert search.driver.record.trials["0001"].outcome == "failed"
+    assert [t.state.name for t in search.sampler.what_it_knows()] == ["FAIL", "RUNNING"]
 
 
-def test_errors_interruptions_and_refusals_are_told_as_failed(tmp_path: Path) -> None:
-    search = Search(tmp_path, refused=("0002",))
-    for name in "abc":
-        search.suggestions.suggest(name)
-    search.suggestions.on_trial_result("a", result(6, 0.3))
-    search.suggestions.on_trial_complete("a", error=True)
-    search.suggestions.on_trial_complete("a", error=True)  # Tune may say so twice
-    search.suggestions.on_trial_complete("b")
-    search.suggestions.interrupt()
-    assert [trial.state.name for trial in search.told()] == ["FAIL"] * 4
-    assert search.suggestions.suggest("d") == Searcher.FINISHED
+def test_nothing_is_suggested_once_the_search_is_to_end(begin: Callable[..., Search]) -> None:
+    search = begin()
+    search.driver.is_interrupted = True
+    assert search.suggest() == [Searcher.FINISHED]
 
 
-def test_failure_told_as_a_result_counts_as_one(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    search.suggestions.suggest("a")
-    search.suggestions.on_trial_result("a", result(1, 0.3))
-    search.suggestions.on_trial_complete("a", {FAILURE: "loss is not finite", "done": True})
-    assert [trial.state.name for trial in search.told()] == ["FAIL"]
-
-
-def test_interrupted_trials_go_on_before_new_ones_begin(tmp_path: Path) -> None:
-    study = study_config(search_space=SPACE)
-    record = StudyRecord(started(study))
-    rate = {"training.learning_rate": 0.5}
-    for event in (
-        trial_started("0001", **rate),
-        epoch("0001", 1, 0.9),
-        epoch("0001", 2, 0.2),
-        epoch("0001", 3, 0.4),
-        trial_ended("0001", "interrupted", 3),
-    ):
-        record.apply(event)
-    database = tmp_path / "optuna.db"
-    known = known_trials(record, study.objective)
-    sampler = StudySampler(
-        study, name="jets", dashboards=DashboardFile(database, "jets"), known=known
-    )
-    search = OptunaSuggestions(
-        sampler,
-        study.objective,
-        1,
-        lambda n_begun: n_begun < 2,
-        lambda trial_id, _: {"id": trial_id, "trial_config": study.model_dump(mode="json")},
-        interrupted=list(record.trials.values()),
-        resume_trial=lambda trial: {"id": trial.id},
-    )
-    assert [search.suggest(name)["id"] for name in "ab"] == ["0001", "0002"]  # type: ignore[index]
-    assert search.suggest("c") == Searcher.FINISHED
-    search.on_trial_result("a", result(3, 0.4))  # told again: known already
-    earlier = [result(3, 0.4), result(4, 0.3)]
-    search.on_trial_result("a", result(5, 0.3) | {EARLIER: earlier})
-    search.on_trial_complete("a", result(6, 0.35))
-    sampler.close()
-    first, second = optuna.load_study(study_name="jets", storage=f"sqlite:///{database}").trials
-    assert (first.state.name, first.value) == ("COMPLETE", 0.4)
-    assert first.intermediate_values == {1: 0.9, 2: 0.2, 3: 0.4, 4: 0.3, 5: 0.3, 6: 0.35}
-    assert second.state.name == "RUNNING"
-
-
-def test_value_that_is_no_number_is_not_told(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    search.suggestions.suggest("a")
-    search.suggestions.on_trial_result("a", result(1, float("nan")))
-    search.suggestions.on_trial_complete("a", result(6, 0.4))
-    (trial,) = search.told()
-    assert trial.intermediate_values == {6: 0.4}
-
-
-def test_tune_can_pickle_the_suggestions_and_gets_nothing(tmp_path: Path) -> None:
-    search = Search(tmp_path)
-    assert vars(pickle.loads(pickle.dumps(search.suggestions))) == {}
-    assert vars(copy.copy(search.suggestions)) == {}
-    search.suggestions.save(str(tmp_path / "searcher.pkl"))
+def test_tune_can_pickle_the_suggestions_and_gets_nothing(
+    begin: Callable[..., Search], tmp_path: Path
+) -> None:
+    suggestions = begin().suggestions
+    assert vars(pickle.loads(pickle.dumps(suggestions))) == {}
+    assert vars(copy.copy(suggestions)) == {}
+    suggestions.save(str(tmp_path / "searcher.pkl"))
     assert not (tmp_path / "searcher.pkl").exists()
 
 
@@ -196,17 +134,97 @@ class Line(tune.Trainable):
     """Gains accuracy in proportion to its rate; fails above 0.95."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.rate = config["rate"]
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.rate = new_config["rate"]
-        return True
+        self.rate = config["task"].config.training.learning_rate
 
     def step(self) -> dict[str, Any]:
         number = self.iteration + 1
         if self.rate > 0.95:
             raise RuntimeError("too fast")
-        return result(number, self.rate * number / 6) | {"done": number == 6}
+        told = epoch("", number, self.rate * number / 6).record
+        return {EPOCH: told, NOTE: ResultNote(), "done": number == 6}
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        pass
+
+
+@pytest.fixture
+def two_cpus() -> Iterator[None]:
+    """A Ray of two CPUs."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("two_cpus")
+def test_tune_runs_a_search_and_the_sampler_knows_what_became_of_each_trial(
+    begin: Callable[..., Search],
+) -> None:
+    search = begin(
+        scheduler={"grace_period": 2, "reduction_factor": 2.0},
+        budget={"n_trials": 8},
+        sampler={"seed": 3, "published_first": False},
+        failures={"max_retries": 0},
+        resources={"workers_per_trial": 1},
+    )
+    search.n_at_a_time = 2
+    run_trials(search.driver, search.sampler, lambda: 2, lambda _line: None, lambda: None, Line)
+    record = search.driver.record
+    known = search.sampler.what_it_knows()
+    assert len(known) == len(record.trials) == 8
+    assert not record.running
+    states = {"complete": "COMPLETE", "stopped_early": "PRUNED", "failed": "FAIL"}
+    outcomes = {trial.outcome for trial in record.trials.values()}
+    assert {"complete", "stopped_early"} <= outcomes <= set(states)
+    for trial, learnt in zip(record.trials.values(), known, strict=True):
+        assert learnt.state.name == states[trial.outcome]
+        assert learnt.intermediate_values == trial.objective_by_epoch(record.objective)
+        rate = float(trial.hyperparameters["training.learning_rate"])
+        assert trial.objective_by_epoch(record.objective) == {
+            number: pytest.approx(rate * number / 6) for number in range(1, trial.epochs + 1)
+        }
+        if trial.outcome == "complete":
+            assert learnt.value == pytest.approx(rate)
+        elif trial.outcome == "failed":
+            assert rate > 0.95
+
+
+HEARD: list[tuple[str, int]] = []
+
+
+class HearingStopper(tune.Stopper):
+    """Notes when it is asked."""
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        HEARD.append(("stopper", result["training_iteration"]))
+        return False
+
+    def stop_all(self) -> bool:
+        return False
+
+
+class HearingScheduler(FIFOScheduler):
+    """Notes when it is asked."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        HEARD.append(("scheduler", result["training_iteration"]))
+        return str(super().on_trial_result(tune_controller, trial, result))
+
+
+class HearingCallback(tune.Callback):
+    """Notes when it is told."""
+
+    def on_trial_result(self, *arguments: Any, **options: Any) -> None:
+        HEARD.append(("callback", options["result"]["training_iteration"]))
+
+
+class Two(tune.Trainable):
+    """Has two results."""
+
+    def step(self) -> dict[str, Any]:
+        return {"done": self.iteration == 1}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass
@@ -215,40 +233,20 @@ class Line(tune.Trainable):
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")
-def test_tune_runs_a_search_and_optuna_knows_what_became_of_each_trial(tmp_path: Path) -> None:
-    scheduler = {"grace_period": 2, "reduction_factor": 2.0}
-    search = Search(tmp_path, scheduler=scheduler, budget={"n_trials": 8}, sampler={"seed": 3})
-    study: StudyConfig = search.study
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    try:
-        tune.Tuner(
-            Line,
-            tune_config=tune.TuneConfig(
-                search_alg=search.suggestions,
-                scheduler=build_scheduler(study),
-                num_samples=-1,
-                max_concurrent_trials=2,
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(storage_path=str(tmp_path), name="ray", verbose=0),
-        ).fit()
-    finally:
-        ray.shutdown()
-    trials = search.told()
-    assert len(trials) == 8
-    assert {"COMPLETE", "PRUNED"} <= {trial.state.name for trial in trials}
-    for trial in trials:
-        rate = trial.params["training.learning_rate"]
-        expected = {
-            number: pytest.approx(rate * number / 6)
-            for number in range(1, len(trial.intermediate_values) + 1)
-        }
-        assert trial.intermediate_values == expected
-        if rate > 0.95:
-            assert trial.state.name == "FAIL"
-        elif len(trial.intermediate_values) == 6:
-            assert trial.state.name == "COMPLETE"
-            assert trial.value == pytest.approx(rate)
-        else:
-            assert trial.state.name == "PRUNED"
+@pytest.mark.usefixtures("two_cpus")
+def test_tune_asks_the_stopper_first_of_every_result_the_last_one_too(tmp_path: Path) -> None:
+    HEARD.clear()
+    tune.Tuner(
+        Two,
+        tune_config=tune.TuneConfig(scheduler=HearingScheduler()),  # type: ignore[no-untyped-call]
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            name="ray",
+            stop=HearingStopper(),
+            callbacks=[HearingCallback()],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            verbose=0,
+        ),
+    ).fit()
+    assert [who for who, number in HEARD if number == 1] == ["stopper", "scheduler", "callback"]
+    assert next(who for who, number in HEARD if number == 2) == "stopper"

@@ -1,4 +1,5 @@
 import json
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +9,9 @@ import pytest
 
 from tests.study_events import epoch, four_trials, started, trial_ended, trial_started
 from ucluster_tune.errors import StudyError
+from ucluster_tune.study.events import TrainingStarted
 from ucluster_tune.study.journal import StudyJournal, read_events, read_record
+from ucluster_tune.study.trainings import TrainingPlan
 
 
 @pytest.fixture
@@ -79,9 +82,37 @@ def test_broken_line_in_the_middle_is_named(journal_path: Path) -> None:
 
 def test_journal_of_a_newer_format_is_refused(journal_path: Path) -> None:
     first, rest = journal_path.read_text().split("\n", 1)
-    fields = json.loads(first) | {"format_version": 2, "code_version": "9.1", "shape": "round"}
+    fields = json.loads(first) | {"format_version": 3, "code_version": "9.1", "shape": "round"}
     journal_path.write_text(json.dumps(fields) + "\n" + rest)
-    with pytest.raises(StudyError, match=r"format 2.*ucluster-tune 9\.1"):
+    with pytest.raises(StudyError, match=r"format 3.*ucluster-tune 9\.1"):
+        read_record(journal_path)
+
+
+def test_journal_of_format_1_is_read_also_where_a_driver_of_this_one_went_on(
+    journal_path: Path,
+) -> None:
+    """Format 1 had no trainings, and ids of MLflow's runs in the first lines."""
+    first, *rest = map(json.loads, journal_path.read_text().splitlines())
+    older = [first | {"format_version": 1, "run_id": "parent"}]
+    for values in rest:
+        values.pop("training", None)
+        values.pop("sampler_attributes", None)
+        if values["event"] == "trial_started":
+            values["run_id"] = f"run-{values['trial']}"
+        older.append(values)
+    journal_path.write_text("".join(f"{json.dumps(values)}\n" for values in older))
+    plan = TrainingPlan(id="seed-2", role="final", seed=2, world_size=1)
+    with StudyJournal(journal_path) as journal:
+        journal.append(TrainingStarted(trial="0001", training=plan))
+    record = read_record(journal_path)
+    assert record.run_id == "parent"
+    assert [t.run_id for t in record.trials.values()] == [f"run-000{n}" for n in (1, 2, 3, 4)]
+    assert list(record.trials["0001"].trainings) == ["first", "seed-2"]
+    assert [t.outcome for t in record.trials.values()] == [
+        *("complete", "stopped_early", "failed", "running")
+    ]
+    journal_path.write_text(journal_path.read_text() + '{"event": "dance"}\n')
+    with pytest.raises(StudyError, match="is damaged"):
         read_record(journal_path)
 
 
@@ -95,6 +126,26 @@ def test_empty_missing_and_headless_journals_are_refused(tmp_path: Path) -> None
     path.write_text(trial_started("0001").line() + "\n")
     with pytest.raises(StudyError, match="line 1"):
         read_record(path)
+
+
+def test_each_event_is_flushed_to_the_disk_before_append_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "record.jsonl"
+    flushed: list[int] = []
+    really = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        really(descriptor)
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            flushed.append(path.stat().st_size)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with StudyJournal(path) as journal:
+        for event in four_trials():
+            journal.append(event)
+            assert flushed, "not flushed"
+            assert flushed.pop() == path.stat().st_size, "flushed before it was written"
 
 
 def test_each_event_is_readable_as_soon_as_append_returns(tmp_path: Path) -> None:

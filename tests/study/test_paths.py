@@ -58,3 +58,9 @@ def test_replaced_file_is_old_or_new_and_leaves_nothing_beside_it(tmp_path: Path
     write_whole(target, "new")
     assert target.read_text() == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["best.yaml"]
+
+
+def test_further_trainings_of_a_trial_lie_in_its_folder(tmp_path):
+    paths = StudiesFolder(tmp_path).study("jets")
+    assert paths.trial("0001").root == paths.root / "trials" / "0001"
+    assert paths.trial("0001", "seed-2").root == paths.root / "trials" / "0001" / "seed-2"

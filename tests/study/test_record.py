@@ -1,3 +1,4 @@
+import json
 import time
 from typing import Any
 
@@ -14,9 +15,21 @@ from tests.study_events import (
 )
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.events import StudyEnded, StudyEvaluated, TrialResumed
+from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.study.events import (
+    EpochEnded,
+    StudyEnded,
+    StudyEvaluated,
+    TrainingStarted,
+    TrialEnded,
+    TrialResumed,
+    TrialStarted,
+    parse_event,
+)
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.training.record import epoch_rank
+from ucluster_tune.study.status import closing_events
+from ucluster_tune.study.trainings import ParentCheckpoint, TrainingPlan
+from ucluster_tune.training.record import EpochRecord, best_record, epoch_rank
 
 
 def fold(events: list[Any]) -> StudyRecord:
@@ -80,12 +93,51 @@ def test_minimized_loss_has_its_best_at_the_bottom() -> None:
     assert record.trials["0001"].score(record.objective) == 3.0
 
 
-@pytest.mark.parametrize("value", [None, float("nan"), float("inf")])
-def test_epoch_without_a_number_has_no_rank(value: Any) -> None:
-    assert epoch_rank({"clustering_accuracy": value}, ObjectiveConfig()) is None
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_epoch_without_a_number_has_no_rank(value: float) -> None:
+    assert epoch_rank(EpochRecord(epoch=1, clustering_accuracy=value), ObjectiveConfig()) is None
     record = fold([started(), trial_started("0001"), epoch("0001", 1, value)])
     assert record.best is None
     assert record.trials["0001"].epochs == 1
+
+
+def test_the_first_of_two_equal_epochs_is_the_best() -> None:
+    record = fold([started(), trial_started("0001")])
+    for number in (3, 4, 5):
+        record.apply(epoch("0001", number, 0.5))
+    assert record.trials["0001"].best_epoch == 3
+    first, second = (EpochRecord(epoch=n, clustering_accuracy=0.5) for n in (3, 4))
+    assert best_record(first, second, ObjectiveConfig()) is first  # as a worker keeps checkpoints
+
+
+def test_the_first_of_two_equal_trials_is_the_best() -> None:
+    record = fold([started(), trial_started("0001"), trial_started("0002")])
+    record.apply(epoch("0002", 3, 0.5))
+    record.apply(epoch("0001", 3, 0.5))
+    assert record.best is record.trials["0002"]
+
+
+def test_epoch_of_an_older_or_a_newer_program_is_read() -> None:
+    values = {"epoch": 2, "phase": "clustering", "nmi": None, "purity": 0.5, "of_later": [1]}
+    line = json.dumps({"event": "epoch", "trial": "0001", "record": values})
+    event = parse_event(line.encode())
+    assert isinstance(event, EpochEnded)
+    assert event.record.value("purity") == 0.5
+    assert event.record.value("nmi") is None
+    assert event.record.value("clustering_accuracy") is None
+    assert event.record.warnings == []
+
+
+def test_values_at_an_epoch_are_those_of_the_record_after_an_epoch_was_run_again() -> None:
+    record = fold([started(), trial_started("0001"), trial_started("0002")])
+    for number, accuracy in enumerate([0.1, 0.2, 0.3], start=1):
+        record.apply(epoch("0001", number, accuracy))
+    record.apply(epoch("0002", 2, 0.25))
+    assert record.values_at[2].before("0002") == [0.2]
+    record.apply(epoch("0001", 2, 0.4))  # comes there anew, and has not come to the third yet
+    assert record.values_at[2].before("0001") == [0.25]
+    assert record.values_at[2].before("0002") == []
+    assert "0001" not in record.values_at[3]
 
 
 def test_epoch_run_again_replaces_the_old_one_and_all_after_it() -> None:
@@ -94,7 +146,7 @@ def test_epoch_run_again_replaces_the_old_one_and_all_after_it() -> None:
         record.apply(epoch("0001", number, accuracy))
     record.apply(epoch("0001", 4, 0.4))
     trial = record.trials["0001"]
-    assert [old["epoch"] for old in trial.records] == [1, 2, 3, 4]
+    assert [old.epoch for old in trial.records] == [1, 2, 3, 4]
     assert (trial.best_epoch, record.best) == (3, trial)
 
 
@@ -187,3 +239,114 @@ def test_trial_waits_again_when_it_lost_its_place_but_not_when_a_worker_died():
 def test_trial_of_an_older_record_that_has_epochs_does_not_wait():
     record = fold([started(), trial_started("0001"), epoch("0001", 1, 0.5)])
     assert not record.trials["0001"].is_waiting
+
+
+def search_of_two_trials() -> StudyRecord:
+    """The first one reached 0.5 after 4 epochs, the second one 0.7 after 6."""
+    record = fold([started(), trial_started("0001"), trial_started("0002")])
+    for number in range(1, 5):
+        record.apply(epoch("0001", number, 0.1 + 0.1 * number))
+    for number in range(1, 7):
+        record.apply(epoch("0002", number, 0.1 + 0.1 * number))
+    record.apply(trial_ended("0002", "complete", 6))
+    return record
+
+
+def test_training_that_begins_from_anothers_checkpoint_is_what_the_trial_goes_on_with() -> None:
+    record = search_of_two_trials()
+    record.apply(trial_ended("0001", "stopped_early", 4))
+    parent = ParentCheckpoint(trial="0002", epoch=4)
+    plan = TrainingPlan(
+        id="from-0002",
+        seed=1,
+        world_size=4,
+        parent=parent,
+        hyperparameters={"training.learning_rate": 0.5},
+    )
+    record.apply(TrainingStarted(trial="0001", training=plan))
+    trial = record.trials["0001"]
+    assert (trial.outcome, trial.epochs, list(record.running)) == ("running", 4, ["0001"])
+    assert trial.best_training is trial.trainings["first"]
+    for number, accuracy in ((5, 0.85), (6, 0.9)):
+        record.apply(epoch("0001", number, accuracy).model_copy(update={"training": plan.id}))
+    assert (trial.epochs, trial.best_epoch, trial.score(record.objective)) == (6, 6, 0.9)
+    assert record.best is trial
+    assert trial.best_training.plan == plan
+    record.apply(trial_ended("0001", "complete", 6).model_copy(update={"training": plan.id}))
+    assert [t.outcome for t in trial.trainings.values()] == ["stopped_early", "complete"]
+    assert (record.n_finished, len(record.trials), record.running) == (2, 2, {})
+    assert not record.running_trainings
+
+
+FINAL = TrainingPlan(id="seed-2", role="final", seed=2, world_size=1)
+
+
+def test_finalist_is_no_trial_of_the_search_and_teaches_nobody() -> None:
+    record = search_of_two_trials()
+    told: list[Any] = []
+    config = study_config()
+    sampler = StudySampler(config, record)
+    before = [(t.state, t.intermediate_values) for t in sampler.what_it_knows()]
+    events = [
+        TrainingStarted(trial="0002", training=FINAL),
+        *(epoch("0002", n, 0.99).model_copy(update={"training": "seed-2"}) for n in range(1, 7)),
+    ]
+    for event in events:
+        record.apply(event)
+        sampler.on_event(event, record)
+        told.append(record.is_searched(event))
+    trial = record.trials["0002"]
+    assert told == [False] * 7
+    assert [(t.state, t.intermediate_values) for t in sampler.what_it_knows()] == before
+    assert (trial.outcome, trial.score(record.objective)) == ("complete", pytest.approx(0.7))
+    assert trial.trainings["seed-2"].best is not None
+    assert list(record.running) == ["0001"]
+    assert list(record.running_trainings) == [("0001", "first"), ("0002", "seed-2")]
+    assert "0002" in record.values_at[6]
+    assert record.values_at[6]["0002"] == pytest.approx(0.7)
+    assert record.best is trial
+    assert (record.n_finished, sum(record.n_by_outcome.values())) == (1, 2)
+    closing = closing_events(record)
+    assert [(e.trial, e.training) for e in closing if isinstance(e, TrialEnded)] == [
+        *(("0001", "first"), ("0002", "seed-2"))
+    ]
+
+
+def test_trial_that_nobody_suggested_is_kept_beside_those_of_the_search() -> None:
+    record = search_of_two_trials()
+    recipe = TrialStarted(
+        trial="published",
+        hyperparameters={},
+        training=TrainingPlan(role="baseline", seed=1, world_size=2),
+    )
+    record.apply(recipe)
+    record.apply(epoch("published", 3, 0.99))
+    record.apply(trial_ended("published", "complete", 6))
+    assert list(record.trials) == ["0001", "0002"]
+    assert record.other_trials["published"].trainings["first"].best is not None
+    assert record.best is record.trials["0002"]
+    assert (record.n_finished, record.n_trials) == (1, 4)
+    assert not record.is_searched(recipe)
+
+
+@pytest.mark.parametrize(
+    ("event", "message"),
+    [
+        (TrainingStarted(trial="0009", training=FINAL), "0009 is in its record but never starts"),
+        (TrainingStarted(trial="0001", training=TrainingPlan()), "training first .* starts twice"),
+        (
+            TrainingStarted(
+                trial="0001",
+                training=TrainingPlan(id="b", parent=ParentCheckpoint(trial="0002", epoch=7)),
+            ),
+            "begins from an epoch that never was",
+        ),
+        (
+            epoch("0001", 5, 0.5).model_copy(update={"training": "seed-9"}),
+            "training seed-9 of trial 0001 is in its record but never starts",
+        ),
+    ],
+)
+def test_trainings_that_contradict_the_record_are_refused(event: Any, message: str) -> None:
+    with pytest.raises(StudyError, match=message):
+        search_of_two_trials().apply(event)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.study_events import epoch, four_trials, trial_ended
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.events import StudyEnded, StudyEvaluated
+from ucluster_tune.study.events import StudyEnded, StudyEvaluated, TrialTracked
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.lock import DriverLock
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
@@ -102,6 +102,7 @@ def test_stable_keys_come_first_and_are_plain_json(study: StudyPaths) -> None:
     write(
         study,
         *four_trials(),
+        TrialTracked(trial="0001", run_id="run-0001"),
         trial_ended("0004", "interrupted", 1),
         StudyEvaluated(trial="0001", test=test, baselines={"kmeans_mass": {}}),
         StudyEnded(state="complete"),

@@ -14,10 +14,12 @@ from tests.study_events import epoch, started, study_config, trial_ended, trial_
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import Event, StudyEnded, TrialTracked
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.mlflow import mirror as mirror_module
-from ucluster_tune.tracking.mlflow.mirror import Bookkeeping, MlflowMirror
+from ucluster_tune.tracking.mlflow.mirror import MlflowMirror
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 
 CONFIG = study_config(
@@ -58,27 +60,29 @@ class Books:
         self.store = Store(Tracker.open(TrackingConfig(), folder), self.is_away)
         first = started(CONFIG).model_copy(
             update={
-                "run_id": None,
                 "tracking_uri": self.store.uri,
                 "experiment_id": self.store.experiment_id,
             }
         )
+        self.paths = StudiesFolder(folder).study("jets")
+        self.paths.root.mkdir()
+        self.journal = StudyJournal(self.paths.record)
+        self.journal.append(first)
         self.record = StudyRecord(first)
-        self.lock = threading.RLock()
+        self.keeper = RecordKeeper(self.journal, self.record, [self])
         self.tracked: list[TrialTracked] = []
         self.ended: list[str] = []
         self.mirror = self.new_mirror()
         self.mirror.start()
 
     def new_mirror(self) -> MlflowMirror:
-        books = Bookkeeping(
-            self.record,
-            StudiesFolder(self.folder).study("jets"),
-            self.lock,
-            self.note,
+        return MlflowMirror(
+            self.keeper,
+            self.paths,
+            self.open,
+            self.begin,
             lambda trial: self.ended.append(trial.id),
         )
-        return MlflowMirror(books, self.open, self.begin)
 
     def begin(self, opened: Any) -> str:
         return str(opened.start_study("jets", {}, {"study_id": self.record.study_id}))
@@ -88,19 +92,17 @@ class Books:
             raise StudyError("the store is away")
         return self.store
 
-    def note(self, event: Event) -> None:
-        with self.lock:
-            self.record.apply(event)
+    def on_event(self, event: Event, record: StudyRecord) -> None:
         if isinstance(event, TrialTracked):
             self.tracked.append(event)
+        self.mirror.on_event(event, record)  # whichever there is by then
 
     def tell(self, *events: Event) -> None:
         for event in events:
-            self.note(event)
-            self.mirror.trial_changed(event.trial)  # type: ignore[union-attr]
+            self.keeper.note(event)
 
     def close(self) -> None:
-        self.note(StudyEnded(state="complete"))
+        self.keeper.note(StudyEnded(state="complete"))
         assert self.mirror.close(60), self.mirror.last_failure
         self.mirror.end_study("complete", {})
         assert_mlflow_agrees(self.record)
@@ -113,11 +115,10 @@ def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     yield books
     books.is_away.clear()
     books.mirror.close(60)
+    books.journal.close()
 
 
-BEGIN = trial_started("0001", **{"training.learning_rate": 0.5}).model_copy(
-    update={"run_id": None}
-)
+BEGIN = trial_started("0001", **{"training.learning_rate": 0.5})
 
 
 def epochs(first: int, last: int) -> list[Event]:
@@ -170,7 +171,7 @@ def test_later_driver_sends_what_the_first_did_not(books: Any) -> None:
     books.tell(BEGIN, *epochs(1, 2))
     mirror = later(books)
     for event in (*epochs(3, 6), trial_ended("0001", "complete", 6)):
-        books.note(event)
+        books.keeper.note(event)
     mirror.start()
     books.close()
     assert mirror.changes == ["trial 0001: MLflow said running with 2 epochs, now complete with 6"]

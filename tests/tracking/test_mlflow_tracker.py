@@ -20,18 +20,20 @@ from ucluster_tune.tracking.mlflow.store import (
     uri_of_study,
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
+from ucluster_tune.training.record import EpochRecord
 
 TAGS = {"dataset_checksum": "ab12", "code_version": "0.1.0", "seed": 1}
 
 
-def epoch_record(epoch: int, **changed: float | None) -> dict[str, Any]:
-    record = dict.fromkeys(
+def epoch_record(epoch: int, **changed: float) -> EpochRecord:
+    record: dict[str, Any] = dict.fromkeys(
         ("focal_loss", "clustering_loss", "total_loss", "learning_rate", "inverse_temperature"),
         0.5,
     )
     record |= {"clustering_accuracy": 0.7, "clustering_accuracy_batched": 0.75, "purity": 0.7}
     record |= {"nmi": 0.3, "ari": 0.2, "jets_per_second": 100.0, "seconds": 2.0}
-    return {**record, **changed, "epoch": epoch, "phase": "clustering", "class_names": ["w", "z"]}
+    record |= changed
+    return EpochRecord(epoch=epoch, phase="clustering", class_names=["w", "z"], **record)
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +171,13 @@ def test_an_epoch_sent_again_is_stored_once(tracker: Tracker, client: Any, trial
 def test_a_value_that_is_not_finite_is_left_out_and_named(
     tracker: Tracker, client: Any, trial: str
 ) -> None:
-    values = {"focal_loss": math.nan, "nmi": math.inf, "clustering_accuracy_batched": None}
+    values = {"focal_loss": math.nan, "nmi": math.inf, "clustering_accuracy_batched": math.nan}
     tracker.log_epochs(trial, [(epoch_record(3, **values), 3)], 0.81)
     run = client.get_run(trial)
     assert run.data.metrics["ari"] == 0.2
     assert not {*values, "difference_to_reference"} & set(run.data.metrics)
     assert run.data.tags["ucluster_tune.not_finite"] == (
-        "step 3: clustering_accuracy_batched: None, nmi: inf, focal_loss: nan"
+        "step 3: clustering_accuracy_batched: nan, nmi: inf, focal_loss: nan"
     )
 
 

@@ -51,4 +51,4 @@ def train(trainer: Trainer, n_epochs: int) -> tuple[list[EpochRecord], list[Chec
 
 
 def without_times(record: EpochRecord) -> dict[str, Any]:
-    return {key: value for key, value in record.as_dict().items() if key not in TIMES}
+    return {key: value for key, value in record.as_values().items() if key not in TIMES}

@@ -6,7 +6,7 @@ import pytest
 from tests.training.small_training import write_checkpoint
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.training.checkpoint import Checkpoint
-from ucluster_tune.training.record import best_record
+from ucluster_tune.training.record import EpochRecord, best_record
 from ucluster_tune.trial.files import TrialFiles
 
 
@@ -90,12 +90,7 @@ def test_only_files_of_epochs_are_removed(files):
 
 
 def record(epoch, accuracy, phase="clustering"):
-    return {
-        "epoch": epoch,
-        "phase": phase,
-        "clustering_accuracy": accuracy,
-        "focal_loss": accuracy,
-    }
+    return EpochRecord(epoch, phase, focal_loss=accuracy, clustering_accuracy=accuracy)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +108,7 @@ def test_best_epoch_is_the_highest_of_the_clustering_phase(epochs, best):
     found = None
     for epoch in epochs:
         found = best_record(found, epoch, ObjectiveConfig())
-    assert (found and found["epoch"]) == best
+    assert (found and found.epoch) == best
 
 
 def test_losses_are_best_when_low():

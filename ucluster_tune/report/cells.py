@@ -10,7 +10,7 @@ from typing import Any, TypeGuard
 from rich.text import Text
 
 from ucluster_tune.study.paths import StudyPaths, open_studies
-from ucluster_tune.study.record import TrialState
+from ucluster_tune.study.trainings import TrialState
 
 NOTHING = "-"
 _ACCURACIES = ("clustering_accuracy", "clustering_accuracy_batched", "purity")
@@ -119,7 +119,7 @@ def outcome(trial: TrialState) -> Text:
         return state(trial.outcome)
     if trial.is_waiting:
         return state("waiting", "waits for a node" if trial.n_lost_nodes else "pending")
-    return state("running", trial.records[-1]["phase"] if trial.records else "starting")
+    return state("running", trial.records[-1].phase if trial.records else "starting")
 
 
 def below_reference(accuracy: float | None, reference: float) -> str:
@@ -142,7 +142,7 @@ def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
     >>> round(low, 4), round(high, 4)
     (0.7112, 0.8666)
     """
-    z = 1.959964
+    z = 1.959964  # as scipy.stats has it, whose import takes a second of each `status`
     centre = fraction + z * z / (2 * count)
     half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count

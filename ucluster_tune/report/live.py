@@ -34,8 +34,9 @@ from ucluster_tune.study.events import (
     TrialResumed,
     TrialStarted,
 )
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.trainings import TrialState
 
 _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
@@ -230,17 +231,17 @@ def _empty_table() -> Table:
 
 
 def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
-    last = trial.records[-1] if trial.records else {}
+    last = trial.records[-1] if trial.records else None
     metric = record.objective.metric
     score = trial.score(record.objective)
     return [
         trial.id,
         cells.outcome(trial),
         f"{trial.epochs}/{trial.n_epochs}",
-        cells.number(last.get("focal_loss")),
-        cells.number(last.get("clustering_loss")),
-        cells.percent(last.get("clustering_accuracy")),
-        cells.percent(last.get("clustering_accuracy_batched")),
+        cells.number(last and last.focal_loss),
+        cells.number(last and last.clustering_loss),
+        cells.percent(last and last.clustering_accuracy),
+        cells.percent(last and last.clustering_accuracy_batched),
         cells.metric(metric, score),
     ]
 
@@ -262,12 +263,12 @@ def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
 
 def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
     last = trial.records[-1]
-    batched = last.get("clustering_accuracy_batched")
+    batched = last.clustering_accuracy_batched
     return (
-        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last['phase']}:"
-        f" focal loss {cells.number(last.get('focal_loss'))},"
-        f" clustering loss {cells.number(last.get('clustering_loss'))},"
-        f" accuracy {cells.percent(last.get('clustering_accuracy'))},"
+        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
+        f" focal loss {cells.number(last.focal_loss)},"
+        f" clustering loss {cells.number(last.clustering_loss)},"
+        f" accuracy {cells.percent(last.clustering_accuracy)},"
         f" in batches {cells.percent(batched)},"
         f" {cells.below_reference(batched, record.reference_accuracy)}"
     )

@@ -13,10 +13,10 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
-from ucluster_tune.study.events import Outcome
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.trainings import Outcome, TrialState
 from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
@@ -156,6 +156,9 @@ def _history(record: StudyRecord) -> list[RenderableType]:
     if record.warm_start is not None:
         known = cells.plural(len(record.warm_start.trials), "trial")
         lines.append(Text(f"Knew {known} of study {record.warm_start.study} from its start"))
+    if record.fitted:
+        fitted = ", ".join(f"{path} {value}" for path, value in record.fitted.items())
+        lines.append(Text(f"Fitted to its nodes: {fitted}"))
     return lines
 
 
@@ -176,13 +179,13 @@ def best_line(record: StudyRecord) -> Text:
     line = Text("Best so far: ")
     line.append(f"trial {best.id}, epoch {best.best_epoch}: ")
     if metric == "clustering_accuracy":
-        line.append(f"accuracy {cells.percent(best.best[metric])}", style="bold green")
+        line.append(f"accuracy {cells.percent(best.best.value(metric))}", style="bold green")
     else:
         line.append(
             f"{metric.replace('_', ' ')} {cells.metric(metric, best.score(record.objective))}",
             style="bold green",
         )
-    batched = best.best.get("clustering_accuracy_batched")
+    batched = best.best.clustering_accuracy_batched
     line.append(f"\nIn batches {cells.percent(batched)}: ")
     line.append(cells.below_reference(batched, record.reference_accuracy))
     return line
@@ -202,8 +205,9 @@ def _accuracies(record: StudyRecord) -> Table:
     table = plain_table("", "accuracy", "95 % interval", "in batches", left=("",))
     assert record.best is not None
     mass = record.baselines.get("kmeans_mass", {})
+    chosen = record.best.best
     for name, values in (
-        ("validation jets, where it was chosen", record.best.best),
+        ("validation jets, where it was chosen", chosen and chosen.as_values()),
         ("test jets, never used before", record.best_test),
         (f"k-means on the jet mass, {mass.get('split', 'test')} jets", mass),
     ):
@@ -266,17 +270,17 @@ class _TrialsTable:
         left = ("outcome", *settings[: 0 if are_settings_columns else 1])
         table = plain_table(*columns, *stacked, left=left)
         for trial in self._trials:
-            best = trial.best or {}
+            best = trial.best
             told = (
                 trial.id,
                 cells.outcome(trial),
                 f"{trial.epochs}/{trial.n_epochs}",
-                cells.percent(best.get("clustering_accuracy")),
-                cells.percent(best.get("clustering_accuracy_batched")),
+                cells.percent(best and best.clustering_accuracy),
+                cells.percent(best and best.clustering_accuracy_batched),
             )
             table.add_row(
                 *told[: len(columns)],
-                *(cells.metric(name, best.get(name)) for name in extra),
+                *(cells.metric(name, best and best.value(name)) for name in extra),
                 *self._settings(trial, short, are_settings_columns),
                 style="bold green" if trial is self._record.best else "",
             )

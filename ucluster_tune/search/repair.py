@@ -7,19 +7,18 @@ from pathlib import Path
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.search.sampler import StudySampler
 from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import Event
 from ucluster_tune.study.folder import best_config, log_to_study
 from ucluster_tune.study.journal import StudyJournal, read_record
-from ucluster_tune.study.knowledge import known_trials
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.lock import DriverLock
 from ucluster_tune.study.opening import study_config_of
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import closing_events
+from ucluster_tune.tracking.dashboards.copy import DashboardCopy
 from ucluster_tune.tracking.dashboards.stores import DashboardStore, dashboard_store
-from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
 from ucluster_tune.tracking.mlflow.tracked_study import (
     DrawPictures,
     draw_best_epoch,
@@ -94,7 +93,7 @@ def _mend_folders(paths: StudyPaths, record: StudyRecord, found: Repair) -> None
     for trial in record.trials.values():
         if trial.best_epoch is None:
             continue
-        if not paths.trial(trial.id).has_checkpoint(trial.best_epoch):
+        if not paths.trial(trial.id, trial.best_training.plan.id).has_checkpoint(trial.best_epoch):
             found.left.append(
                 f"trial {trial.id}: the checkpoint of its best epoch, {trial.best_epoch}, is gone;"
                 f" only training again (`ucluster-tune train`) gives it back"
@@ -106,17 +105,7 @@ def _mend_optuna(
 ) -> None:
     store = dashboard_store(config.tracking, paths, record.study_id)
     before = _optuna_trials(store)
-    sampler = StudySampler(
-        config,
-        name=paths.name,
-        dashboards=store,
-        known=known_trials(record, config.objective),
-        warm_start=record.warm_start.trials if record.warm_start else (),
-    )
-    for trial in record.trials.values():
-        if trial.outcome == "interrupted":
-            sampler.tell(trial.id, "interrupted")
-    sampler.close()
+    DashboardCopy(config, record, threading.RLock(), store).close()
     after = _optuna_trials(store)
     shown = paths.optuna_db.name if store.shown == str(paths.optuna_db) else store.shown
     if after is None:
@@ -154,15 +143,9 @@ def _mend_mlflow(
     journal: StudyJournal,
     found: Repair,
 ) -> None:
-    lock = threading.RLock()
-
-    def note(event: Event) -> None:
-        with lock:
-            journal.append(event)
-            record.apply(event)
-
-    books = Bookkeeping(record, paths, lock, note, draw_best_epoch(paths, draw))
-    mirror = study_mirror(config, books, folder, None)
+    keeper = RecordKeeper(journal, record)
+    before_end = draw_best_epoch(paths, draw)
+    mirror = study_mirror(config, keeper, paths, folder, before_end, None)
     mirror.start()
     is_whole = mirror.close(_MLFLOW_TIMEOUT_S)
     found.changed += mirror.changes

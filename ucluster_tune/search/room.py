@@ -22,7 +22,7 @@ from ucluster_tune.config.plan import (
     wait_for_nodes,
 )
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.study.observers import Observer
+from ucluster_tune.study.keeper import Viewer
 from ucluster_tune.study.paths import StudiesFolder
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class SearchSetting:
         folder: of all studies.
         place: the Ray that trials run on.
         machine: cores and GPUs of this machine that may be used.
-        observers: told of every event.
+        observers: told of every event, to show the search.
         draw_pictures: draws a trial's best epoch.
         say: shows one line of what is being done.
     """
@@ -48,7 +48,7 @@ class SearchSetting:
     folder: StudiesFolder
     place: Place
     machine: Machine
-    observers: Sequence[Observer]
+    observers: Sequence[Viewer]
     draw_pictures: "DrawPictures"
     say: Callable[[str], None]
 
@@ -76,7 +76,7 @@ class SearchNodes:
             return self
         with ExitStack() as stack:
             self._joined = stack.enter_context(joined_ray(place.address))
-            say(f"Running on the Ray at {place.address}: {self._joined.told()} ({place.why})")
+            say(f"Running on the Ray at {place.address}: {self._joined.in_words()} ({place.why})")
             from ucluster_tune.cluster.capacity import capacity_watch  # noqa: PLC0415  # loads Ray
 
             self._look = capacity_watch()
@@ -174,5 +174,7 @@ class Room:
             return
         n_trials = room_for_trials(self._config, nodes)
         if n_trials != self._n_trials:
-            self._say(f"Trials at a time: {n_trials} in place of {self._n_trials}, {nodes.told()}")
+            self._say(
+                f"Trials at a time: {n_trials} in place of {self._n_trials}, {nodes.in_words()}"
+            )
             self._n_trials = n_trials

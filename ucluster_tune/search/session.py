@@ -6,30 +6,33 @@ from typing import Any
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.search_space import published_point, trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.search.listener import Say
 from ucluster_tune.search.room import Room, SearchSetting
-from ucluster_tune.search.tuning import Say, run_trials
+from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.search.tuning import run_trials
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
-from ucluster_tune.study.journal import StudyJournal, read_events
-from ucluster_tune.study.knowledge import judged_epochs
+from ucluster_tune.study.journal import StudyJournal
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.tracking.mlflow.mirror import Bookkeeping
+from ucluster_tune.tracking.dashboards.copy import DashboardCopy
+from ucluster_tune.tracking.dashboards.stores import dashboard_store
 from ucluster_tune.tracking.mlflow.tracked_study import (
     draw_best_epoch,
     study_metrics,
     study_mirror,
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
-from ucluster_tune.training.baselines import kmeans_mass
-from ucluster_tune.trial.evaluate import evaluate_checkpoint
+from ucluster_tune.training.mass_clusters import kmeans_mass
 from ucluster_tune.trial.failures import in_one_line
+from ucluster_tune.trial.measurement import measure_checkpoint
 
 _LOGGER = logging.getLogger(__name__)
 _MLFLOW_TIMEOUT_S = 60.0
@@ -39,7 +42,7 @@ class Session:
     """Runs the trials of a study that are left, and closes its books.
 
     Args:
-        config: of the study.
+        study: as it was asked for, and as it runs here.
         paths: its files.
         dataset: its jets.
         journal: open; has all that the record has.
@@ -59,38 +62,37 @@ class Session:
         tracker: Tracker | None,
     ) -> None:
         self._asked, config = study.asked, study.config
-        self._dataset, self._setting = dataset, setting
+        self._dataset, self._setting, self._viewers = dataset, setting, setting.observers
         is_embedded = setting.place.address is None
         resources = config.resources
         cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
         self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
-        self.driver = StudyDriver(
+        keeper = RecordKeeper(journal, record)
+        self.driver = StudyDriver(config, paths, keeper)
+        self._sampler = StudySampler(config, record, published_point(config))
+        self._dashboards = DashboardCopy(
             config,
-            paths,
-            journal,
             record,
-            setting.observers,
+            keeper.lock,
+            dashboard_store(config.tracking, paths, record.study_id),
         )
-        books = Bookkeeping(
-            record,
-            paths,
-            self.driver.lock,
-            self.driver.note,
-            draw_best_epoch(paths, setting.draw_pictures),
-        )
-        self.mirror = study_mirror(config, books, setting.folder, tracker)
-        self.driver.trial_changed = self.mirror.trial_changed
+        before_end = draw_best_epoch(paths, setting.draw_pictures)
+        self.mirror = study_mirror(config, keeper, paths, setting.folder, before_end, tracker)
+        for observer in (self._sampler, self._dashboards, self.mirror, *setting.observers):
+            keeper.tell(observer)
 
     def drive(self, room: Room, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
         driver, say = self.driver, self._setting.say
-        driver.tell_start()
+        for viewer in self._viewers:
+            viewer.on_study_start(driver.config, driver.record)
         self.mirror.start()
+        if driver.record.trials or driver.record.warm_start:
+            say(f"Suggestions: {self._sampler.describe()}")
         state: FinalState = "failed"
         cause: str | None = None
         try:
-            history = judged_epochs(read_events(driver.paths.record), driver.config.objective)
-            run_trials(driver.config, driver, history, room, say, ray.refuse_dead)
+            run_trials(driver, self._sampler, room, say, ray.refuse_dead)
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, self._dataset, self._n_cpus, say)
@@ -99,10 +101,10 @@ class Session:
         except Exception as error:
             known = _known_error(error, driver)
             lost = _loss_of(ray, driver.paths.name)
-            if driver.fatal is None and lost is not None:
+            if driver.keeper.fatal is None and lost is not None:
                 known = lost  # whatever Tune made of it
             cause = str(known or error) or type(error).__name__
-            if driver.fatal is not None or lost is not None:
+            if driver.keeper.fatal is not None or lost is not None:
                 state = "interrupted"  # nothing of the study itself failed
             if known is None or known is error:
                 raise
@@ -115,9 +117,10 @@ class Session:
         driver = self.driver
         steps: tuple[Callable[[], None], ...] = (
             lambda: driver.end_running_trials(cause or "the search ended"),
-            lambda: driver.note(StudyEnded(state=state, cause=cause)),
+            lambda: driver.keeper.note(StudyEnded(state=state, cause=cause)),
             lambda: write_best(driver.paths, self._asked, driver.record),
             lambda: driver.paths.stop_request.unlink(missing_ok=True),
+            self._close_dashboards,
             lambda: self._close_mlflow(state),
         )
         for step in steps:
@@ -125,7 +128,11 @@ class Session:
                 step()
             except (UClusterTuneError, OSError) as error:
                 _LOGGER.error("the end of the study could not be written: %s", error)
-        driver.tell_end()
+        for viewer in self._viewers:
+            viewer.on_study_end(driver.record)
+
+    def _close_dashboards(self) -> None:
+        self._dashboards.close()
 
     def _close_mlflow(self, state: FinalState) -> None:
         if self.mirror.close(_MLFLOW_TIMEOUT_S):
@@ -166,10 +173,11 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
     assert best.best_epoch is not None
     config = trial_config(driver.config, best.hyperparameters)
     baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
+    files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
-        test = evaluate_checkpoint(
+        test = measure_checkpoint(
             config,
-            driver.paths.trial(best.id).checkpoint_place(best.best_epoch),
+            files.checkpoint_place(best.best_epoch),
             "test",
             n_cpus=n_cpus,
             least_cpus=driver.config.resources.cpus_per_worker,
@@ -179,7 +187,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
         _LOGGER.error("%s", error)
         say(f"No accuracy on test jets: {error}")
         return
-    driver.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
+    driver.keeper.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
 
 
 def mass_baseline(config: StudyConfig, dataset: JetDataset, split: str) -> dict[str, Any]:
@@ -196,14 +204,14 @@ def mass_baseline(config: StudyConfig, dataset: JetDataset, split: str) -> dict[
 def _known_error(error: Exception, driver: StudyDriver) -> UClusterTuneError | None:
     """Return what a user can mend, of all that Tune and other libraries raised on top of it."""
     link: BaseException | None = error
-    while link is not None and driver.fatal is None:
+    while link is not None and driver.keeper.fatal is None:
         if isinstance(link, UClusterTuneError):
             return link
         if isinstance(link, OSError):
             place = str(link.filename or driver.paths.root)
             if takes_nothing(link):
-                driver.end_for(cannot_be_written(place, link))
+                driver.keeper.end_for(cannot_be_written(place, link))
             elif link.filename is not None and place.startswith(str(driver.paths.root)):
                 return StudyError(cannot_be_written(place, link))
         link = link.__cause__ or link.__context__
-    return driver.fatal
+    return driver.keeper.fatal

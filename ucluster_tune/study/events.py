@@ -1,7 +1,8 @@
-"""What can happen in a study: the typed lines of its journal.
+"""What can happen in a study: the typed lines of its journal, format 2.
 
-Knows nothing of files. `epoch.record` is the training layer's EpochRecord as a dictionary; values
-that are not finite become null.
+Events of a trial say which of its trainings they are about: by default its first one.
+
+Knows nothing of files. Values that are not finite become null.
 """
 
 from datetime import UTC, datetime
@@ -10,10 +11,11 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
-FORMAT_VERSION = 1
+from ucluster_tune.study.trainings import FIRST, Outcome, TrainingPlan, Value
+from ucluster_tune.training.record import EpochRecord, known_values
 
-Value = bool | int | float | str
-Outcome = Literal["running", "complete", "stopped_early", "failed", "interrupted"]
+FORMAT_VERSION = 2
+
 FinalOutcome = Literal["complete", "stopped_early", "failed", "interrupted"]
 StudyState = Literal["running", "interrupted", "complete", "failed"]
 FinalState = Literal["interrupted", "complete", "failed"]
@@ -41,6 +43,7 @@ class KnownTrial(BaseModel):
         outcome: running for one that is to go on.
         score: the objective at its best epoch, None where there is none.
         values: the objective by epoch.
+        sampler_attributes: what Optuna's sampler keeps with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
@@ -50,6 +53,7 @@ class KnownTrial(BaseModel):
     outcome: Outcome
     score: float | None = None
     values: dict[int, float] = {}
+    sampler_attributes: dict[str, Any] = {}
 
 
 class WarmStart(BaseModel):
@@ -65,7 +69,6 @@ class StudyStarted(_Event):
     """A study begins; the first line of each journal.
 
     Attributes:
-        run_id: of MLflow, told by `study_tracked` where it is None.
         study_id: unlike that of any other study; MLflow's run of the study is known by it.
         config: as it was asked for.
         fitted: what this driver runs in place of it on the nodes that it has, by dotted path.
@@ -79,7 +82,6 @@ class StudyStarted(_Event):
     dataset_checksum: str
     tracking_uri: str
     experiment_id: str
-    run_id: str | None = None
     study_id: str = Field(default_factory=lambda: uuid4().hex)
     seed: int
     reference_accuracy: float
@@ -106,7 +108,7 @@ class StudyExtended(_Event):
 
     Attributes:
         config: of the study from here on.
-        until: when the last trial may begin, ISO 8601 in UTC; None sets no such time.
+        until: the time limit of a study that was extended before budgets had one.
         changes: what differs from the configuration before, one line each.
         fixed: the values that the trials so far had of what is searched only from here on.
     """
@@ -128,12 +130,26 @@ class StudyTracked(_Event):
 
 
 class TrialStarted(_Event):
-    """A trial begins, with the values suggested for it."""
+    """A trial begins, with the values suggested for it, and with it its first training.
+
+    Attributes:
+        sampler_attributes: what Optuna's sampler keeps with it; plain values.
+        training: of another role than `search` for a trial that nobody suggested.
+    """
 
     event: Literal["trial_started"] = "trial_started"
     trial: str
     hyperparameters: dict[str, Value]
-    run_id: str | None = None
+    sampler_attributes: dict[str, Any] = {}
+    training: TrainingPlan = TrainingPlan()
+
+
+class TrainingStarted(_Event):
+    """A further training of a trial begins."""
+
+    event: Literal["training_started"] = "training_started"
+    trial: str
+    training: TrainingPlan
 
 
 class TrialPlaced(_Event):
@@ -145,6 +161,7 @@ class TrialPlaced(_Event):
 
     event: Literal["trial_placed"] = "trial_placed"
     trial: str
+    training: str = FIRST
     waited_s: float
 
 
@@ -153,6 +170,7 @@ class TrialTracked(_Event):
 
     event: Literal["trial_tracked"] = "trial_tracked"
     trial: str
+    training: str = FIRST
     run_id: str
 
 
@@ -168,6 +186,7 @@ class TrialResumed(_Event):
 
     event: Literal["trial_resumed"] = "trial_resumed"
     trial: str
+    training: str = FIRST
     cause: str
     is_retry: bool = False
     kind: str | None = None
@@ -178,6 +197,7 @@ class TrialRestored(_Event):
 
     event: Literal["trial_restored"] = "trial_restored"
     trial: str
+    training: str = FIRST
     epoch: int
 
 
@@ -186,15 +206,13 @@ class EpochEnded(_Event):
 
     event: Literal["epoch"] = "epoch"
     trial: str
-    record: dict[str, Any]
+    training: str = FIRST
+    record: EpochRecord
 
-    @field_validator("record")
+    @field_validator("record", mode="before")
     @classmethod
-    def _epoch_is_counted_from_1(cls, record: dict[str, Any]) -> dict[str, Any]:
-        epoch = record.get("epoch")
-        if not isinstance(epoch, int) or epoch < 1:
-            raise ValueError(f"epoch must be a whole number from 1, got {epoch!r}")
-        return record
+    def _older_and_newer_records_are_read_too(cls, record: object) -> object:
+        return known_values(record) if isinstance(record, dict) else record
 
 
 class TrialEnded(_Event):
@@ -206,6 +224,7 @@ class TrialEnded(_Event):
 
     event: Literal["trial_ended"] = "trial_ended"
     trial: str
+    training: str = FIRST
     outcome: FinalOutcome
     cause: str | None = None
     kind: str | None = None
@@ -235,6 +254,7 @@ Event = (
     | StudyExtended
     | StudyTracked
     | TrialStarted
+    | TrainingStarted
     | TrialPlaced
     | TrialTracked
     | TrialResumed
@@ -245,9 +265,37 @@ Event = (
     | StudyEvaluated
 )
 
+_BEGINS = ("study_started", "trial_started")  # had a field that is gone
 _EVENTS: TypeAdapter[Event] = TypeAdapter(Annotated[Event, Field(discriminator="event")])
 
 
 def parse_event(line: bytes) -> Event:
-    """Return the event that a line holds; ValueError says what is wrong with it."""
+    """Return the event that a line of this format holds; ValueError says what is wrong with it."""
     return _EVENTS.validate_json(line)
+
+
+def upgraded(values: dict[str, Any]) -> list[Event]:
+    """Return what a line of format 1 tells in this one; ValueError as for `parse_event`.
+
+    A line of format 2, as another driver may have added it to an older journal, stays as it is.
+    In format 1 a trial is one training, with the seed and the workers of the study. The id of its
+    run in MLflow is told by events of their own since 0.1.
+
+    Args:
+        values: of the line.
+    """
+    run_id = values.pop("run_id", None) if values.get("event") in _BEGINS else None
+    events = [_EVENTS.validate_python(values)]
+    begun = events[0]
+    if run_id is not None and isinstance(begun, StudyStarted):
+        events.append(
+            StudyTracked(
+                time=begun.time,
+                tracking_uri=begun.tracking_uri,
+                experiment_id=begun.experiment_id,
+                run_id=run_id,
+            )
+        )
+    elif run_id is not None and isinstance(begun, TrialStarted):
+        events.append(TrialTracked(time=begun.time, trial=begun.trial, run_id=run_id))
+    return events

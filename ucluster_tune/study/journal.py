@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import cannot_be_read, cannot_be_written, flush_folder
-from ucluster_tune.study.events import FORMAT_VERSION, Event, StudyStarted, parse_event
+from ucluster_tune.study.events import FORMAT_VERSION, Event, StudyStarted, parse_event, upgraded
 from ucluster_tune.study.record import StudyRecord
 
 _BLOCK_BYTES = 1 << 16
@@ -88,10 +88,13 @@ def read_events(path: Path) -> Iterator[Event]:
     """Yield the journal's events; StudyError names the line of a broken one."""
     try:
         with path.open("rb") as file:
+            version = FORMAT_VERSION
             for number, line in enumerate(file, start=1):
                 if not line.endswith(b"\n"):
                     return
-                yield _parse(path, number, line)
+                if number == 1:
+                    version = _format_version(path, line)
+                yield from _parse(path, number, line, version)
     except OSError as error:
         raise StudyError(cannot_be_read(path, error)) from error
 
@@ -112,31 +115,35 @@ def read_record(path: Path) -> StudyRecord:
     return record
 
 
-def _parse(path: Path, number: int, line: bytes) -> Event:
-    if number == 1:
-        _refuse_newer_format(path, line)
+def _parse(path: Path, number: int, line: bytes, version: int) -> list[Event]:
     try:
-        return parse_event(line)
-    except ValidationError as error:
-        faults = "; ".join(fault["msg"] for fault in error.errors(include_url=False))
+        if version == FORMAT_VERSION:
+            return [parse_event(line)]
+        values = json.loads(line)
+        return upgraded(values if isinstance(values, dict) else {})
+    except (ValidationError, ValueError) as error:
+        faults = [fault["msg"] for fault in getattr(error, "errors", list)()]
         raise StudyError(
-            f"{path}: line {number} is damaged: {faults}; mend or remove that line"
+            f"{path}: line {number} is damaged: {'; '.join(faults) or error}; mend or remove that"
+            " line"
         ) from error
 
 
-def _refuse_newer_format(path: Path, first_line: bytes) -> None:
+def _format_version(path: Path, first_line: bytes) -> int:
+    """Return the format of a journal; StudyError for one that a newer program made."""
     try:
         fields = json.loads(first_line)
     except ValueError:
-        return
-    if not isinstance(fields, dict):
-        return
-    version = fields.get("format_version")
-    if isinstance(version, int) and version > FORMAT_VERSION:
+        return FORMAT_VERSION
+    version = fields.get("format_version") if isinstance(fields, dict) else None
+    if not isinstance(version, int):
+        return FORMAT_VERSION
+    if version > FORMAT_VERSION:
         raise StudyError(
             f"{path}: has format {version}, this program reads up to {FORMAT_VERSION}:"
             f" the study was made by ucluster-tune {fields.get('code_version')}, install that"
         )
+    return version
 
 
 def _length_of_whole_lines(file: FileIO) -> int:

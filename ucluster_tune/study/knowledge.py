@@ -1,35 +1,28 @@
-"""What a study's record teaches the sampler and the scheduler; knows nothing of Optuna or Ray."""
-
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+"""What a study's record teaches the sampler; knows nothing of Optuna or Ray."""
 
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.events import EpochEnded, Event, KnownTrial, Value, WarmStart
-from ucluster_tune.study.record import StudyRecord, TrialState
-
-
-@dataclass(frozen=True)
-class JudgedEpoch:
-    """The objective of a trial after an epoch, None where it was not finite."""
-
-    trial_id: str
-    epoch: int
-    value: float | None
+from ucluster_tune.study.events import KnownTrial, WarmStart
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState, Value
 
 
 def known_trials(record: StudyRecord, objective: ObjectiveConfig) -> list[KnownTrial]:
     """Return the study's trials so far, in order; interrupted ones as running: they go on."""
-    return [_known(trial, trial.hyperparameters, objective) for trial in record.trials.values()]
+    return [known_trial(trial, objective) for trial in record.trials.values()]
 
 
-def judged_epochs(events: Iterable[Event], objective: ObjectiveConfig) -> Iterator[JudgedEpoch]:
-    """Yield the objective after each epoch, in the order of the journal."""
-    for event in events:
-        if isinstance(event, EpochEnded):
-            value = event.record.get(objective.metric)
-            yield JudgedEpoch(event.trial, int(event.record["epoch"]), value)
+def known_trial(trial: TrialState, objective: ObjectiveConfig) -> KnownTrial:
+    """Return what a trial teaches so far; an interrupted one is running: it goes on."""
+    return KnownTrial(
+        id=trial.id,
+        hyperparameters=trial.hyperparameters,
+        outcome="running" if trial.outcome == "interrupted" else trial.outcome,
+        score=trial.score(objective),
+        values=trial.objective_by_epoch(objective),
+        sampler_attributes=trial.sampler_attributes,
+    )
 
 
 def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
@@ -50,13 +43,14 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
         )
     other = StudyConfig.model_validate(record.config)
     trials = [
-        _known(
-            trial,
-            {
-                path: trial.hyperparameters.get(path, value_at(other, path))
-                for path in config.search_space
-            },
-            config.objective,
+        known_trial(trial, config.objective).model_copy(
+            update={
+                "hyperparameters": {
+                    path: trial.hyperparameters.get(path, value_at(other, path))
+                    for path in config.search_space
+                },
+                "sampler_attributes": {},  # of another study's sampler
+            }
         )
         for trial in record.trials.values()
         if trial.outcome in ("complete", "stopped_early") and trial.best is not None
@@ -82,18 +76,6 @@ def differences(config: StudyConfig, other: StudyConfig) -> list[str]:
         for path in paths
         if path not in searched and value_at(config, path) != value_at(other, path)
     ]
-
-
-def _known(
-    trial: TrialState, hyperparameters: Mapping[str, Value], objective: ObjectiveConfig
-) -> KnownTrial:
-    return KnownTrial(
-        id=trial.id,
-        hyperparameters=dict(hyperparameters),
-        outcome="running" if trial.outcome == "interrupted" else trial.outcome,
-        score=trial.score(objective),
-        values=trial.objective_by_epoch(objective),
-    )
 
 
 def value_at(config: StudyConfig, path: str) -> Value:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from ucluster_tune.config.names import TRACKING_ARTIFACTS, TRACKING_FILE, study_name_fault
 from ucluster_tune.errors import DataError, StudyError
+from ucluster_tune.study.trainings import FIRST
 from ucluster_tune.trial.files import TrialFiles
 
 if TYPE_CHECKING:
@@ -163,10 +164,11 @@ class StudyPaths:
         """Folder of the trials."""
         return self.root / "trials"
 
-    def trial(self, trial_id: str) -> TrialFiles:
-        """Return the files of one trial."""
-        remote = None if self.remote is None else self.remote / f"{self.trials.name}/{trial_id}"
-        return TrialFiles(self.trials / trial_id, remote)
+    def trial(self, trial_id: str, training: str = FIRST) -> TrialFiles:
+        """Return the files of a trial: of its first training, or of another one in its folder."""
+        folder = trial_id if training == FIRST else f"{trial_id}/{training}"
+        remote = None if self.remote is None else self.remote / f"{self.trials.name}/{folder}"
+        return TrialFiles(self.trials / folder, remote)
 
     def in_bucket(self, path: Path) -> "Location":
         """Where a file of the working copy lies in the bucket, of which there is one."""

@@ -8,18 +8,17 @@ kept. Epochs of the clustering phase go before those of the pretraining phase, w
 centroids are something else: see `epoch_rank`. A failed trial is never the best one.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.study.budget import budget_of, n_asked, with_time_limit
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
-    Outcome,
     StudyEnded,
     StudyEvaluated,
     StudyExtended,
@@ -27,18 +26,25 @@ from ucluster_tune.study.events import (
     StudyStarted,
     StudyState,
     StudyTracked,
+    TrainingStarted,
     TrialEnded,
     TrialPlaced,
     TrialRestored,
     TrialResumed,
     TrialStarted,
     TrialTracked,
+)
+from ucluster_tune.study.ranking import ValuesAtEpoch
+from ucluster_tune.study.trainings import (
+    FIRST,
+    Outcome,
+    TrainingPlan,
+    TrainingState,
+    TrialState,
     Value,
 )
-from ucluster_tune.training.record import Rank, epoch_rank
 from ucluster_tune.trial.failures import FAILURE_KINDS, NodeLostError
 
-EpochValues = dict[str, Any]
 _NODE_LOST = FAILURE_KINDS[NodeLostError].name
 
 
@@ -61,99 +67,30 @@ def seconds_between(start: str, end: str) -> float:
     return max(0.0, passed.total_seconds())
 
 
-@dataclass
-class TrialState:
-    """All that is known of one trial.
-
-    Attributes:
-        kind: of its failure, as `trial.failures` names it.
-        run_id: of MLflow, None until MLflow has told it.
-        records: one an epoch, in order.
-        times: when each epoch ended, ISO 8601, by epoch.
-        retry_causes: why its workers were lost and started again.
-        n_lost_nodes: how often it goes on because its node was lost.
-        waiting_since: it runs, but not yet: its CPUs and GPUs are not free or not there yet.
-        restored_epochs: the checkpoints that it went on from.
-        n_epochs_again: epochs run a second time, since no checkpoint of them was left.
-    """
-
-    id: str
-    hyperparameters: dict[str, Value]
-    run_id: str | None
-    n_epochs: int
-    started: str
-    outcome: Outcome = "running"
-    cause: str | None = None
-    kind: str | None = None
-    ended: str | None = None
-    records: list[EpochValues] = field(default_factory=list)
-    times: dict[int, str] = field(default_factory=dict)
-    retry_causes: list[str] = field(default_factory=list)
-    n_lost_nodes: int = 0
-    waiting_since: str | None = None
-    restored_epochs: list[int] = field(default_factory=list)
-    n_epochs_again: int = 0
-    best: EpochValues | None = None
-    rank: Rank | None = None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it waits for CPUs and GPUs, at its start or in place of those it lost."""
-        return self.waiting_since is not None
-
-    @property
-    def epochs(self) -> int:
-        """Epochs finished."""
-        return int(self.records[-1]["epoch"]) if self.records else 0
-
-    @property
-    def warnings(self) -> list[str]:
-        """Signs, in the last epoch, that the training goes wrong: see `training.health`."""
-        return list(self.records[-1].get("warnings") or ()) if self.records else []
-
-    @property
-    def best_epoch(self) -> int | None:
-        """The epoch that gives the trial its score."""
-        return int(self.best["epoch"]) if self.best else None
-
-    def score(self, objective: ObjectiveConfig) -> float | None:
-        """Return the objective at the best epoch."""
-        return float(self.best[objective.metric]) if self.best else None
-
-    def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
-        """Return the finite values of the objective, by epoch."""
-        values = {int(epoch["epoch"]): epoch.get(objective.metric) for epoch in self.records}
-        return {number: float(value) for number, value in values.items() if value is not None}
-
-    def add(self, epoch: EpochValues, objective: ObjectiveConfig) -> None:
-        """Add an epoch; one that was run again replaces the old one and all after it."""
-        if epoch["epoch"] <= self.epochs:
-            kept = [old for old in self.records if old["epoch"] < epoch["epoch"]]
-            self.records, self.best, self.rank = [], None, None
-            for old in kept:
-                self.add(old, objective)
-        self.records.append(epoch)
-        rank = epoch_rank(epoch, objective)
-        if rank is not None and (self.rank is None or rank > self.rank):
-            self.best, self.rank = epoch, rank
-
-
 class StudyRecord:
     """A study as its journal tells it.
 
     Args:
         started: the first event of the journal.
+
+    Attributes:
+        trials: of the search, by id.
+        other_trials: that nobody suggested, such as baselines: no training of them is searched.
+        running: trials of the search that run.
+        running_trainings: all that run, by the ids of trial and training.
+        values_at: the objective of the search's trials after each epoch.
     """
 
     def __init__(self, started: StudyStarted) -> None:
         self.name = started.name
         self.config = started.config
+        self.budget = budget_of(started.config)
         self.fitted = started.fitted
         self.code_version = started.code_version
         self.dataset_checksum = started.dataset_checksum
         self.tracking_uri = started.tracking_uri
         self.experiment_id = started.experiment_id
-        self.run_id = started.run_id
+        self.run_id: str | None = None
         self.study_id = started.study_id
         self.seed = started.seed
         self.reference_accuracy = started.reference_accuracy
@@ -164,30 +101,35 @@ class StudyRecord:
         self.session_started = started.time
         self.elapsed_before_s = 0.0
         self.n_sessions = 1
-        self.until: str | None = None
         self.extensions: list[list[str]] = []
         self.last_event = started.time
         self.ended: str | None = None
         self.state: StudyState = "running"
         self.cause: str | None = None
         self.trials: dict[str, TrialState] = {}
+        self.other_trials: dict[str, TrialState] = {}
         self.running: dict[str, TrialState] = {}
+        self.running_trainings: dict[tuple[str, str], TrainingState] = {}
         self.n_by_outcome: Counter[Outcome] = Counter()
         self.epochs_of_finished = 0
         self.best: TrialState | None = None
+        self.values_at: defaultdict[int, ValuesAtEpoch] = defaultdict(ValuesAtEpoch)
         self.tests: dict[str, dict[str, Any]] = {}
 
     @property
     def n_trials(self) -> int:
-        """Trials that the study was asked for; those begun so far where a time limits it."""
-        if self.is_open_ended:
-            return len(self.trials)
-        return int(self.config.get("budget", {}).get("n_trials", 1))
+        """Trials that the study was asked for; those begun so far where only a time limits it."""
+        return n_asked(self)
 
     @property
     def is_open_ended(self) -> bool:
         """Whether trials begin until a time, not up to a number."""
-        return self.until is not None
+        return self.budget.n_trials is None
+
+    @property
+    def until(self) -> str | None:
+        """When the last trial may begin, ISO 8601; None where there is no such time."""
+        return self.budget.until
 
     @property
     def n_epochs(self) -> int:
@@ -214,17 +156,19 @@ class StudyRecord:
                 self._start_trial(event)
             case TrialResumed():
                 self._resume_trial(event)
+            case TrainingStarted():
+                self._start_training(event)
             case TrialRestored():
-                trial = self._trial(event.trial)
-                trial.waiting_since = None
-                trial.restored_epochs.append(event.epoch)
-                trial.n_epochs_again += max(0, trial.epochs - event.epoch)
+                training = self._training(event)
+                training.waiting_since = None
+                training.restored_epochs.append(event.epoch)
+                training.n_epochs_again += max(0, training.epochs - event.epoch)
             case TrialPlaced():
-                self._trial(event.trial).waiting_since = None
+                self._training(event).waiting_since = None
             case TrialTracked():
-                self._trial(event.trial).run_id = event.run_id
+                self._training(event).run_id = event.run_id
             case TrialEnded():
-                self._end_trial(event)
+                self._end_training(event)
             case StudyEvaluated():
                 self.tests[self._trial(event.trial).id] = event.test
                 self.baselines.update(event.baselines)
@@ -243,9 +187,10 @@ class StudyRecord:
                 self.session_started, self.fitted = event.time, event.fitted
                 self.n_sessions += 1
             case StudyExtended():
-                self.config, self.until = event.config, event.until
+                self.config = with_time_limit(event.config, event.until)
+                self.budget = budget_of(self.config)
                 self.extensions.append(event.changes)
-                for trial in self.trials.values():
+                for trial in (*self.trials.values(), *self.other_trials.values()):
                     trial.hyperparameters = {**trial.hyperparameters, **event.fixed}
             case StudyTracked():
                 self.tracking_uri, self.run_id = event.tracking_uri, event.run_id
@@ -255,42 +200,83 @@ class StudyRecord:
                 self.elapsed_before_s += seconds_between(self.session_started, event.time)
 
     def _start_trial(self, event: TrialStarted) -> None:
-        if event.trial in self.trials:
+        if event.trial in self.trials or event.trial in self.other_trials:
             raise StudyError(f"study {self.name}: trial {event.trial} starts twice in its record")
-        trial = TrialState(
-            id=event.trial,
-            hyperparameters=event.hyperparameters,
-            run_id=event.run_id,
-            n_epochs=self._n_epochs(event.hyperparameters),
-            started=event.time,
-            waiting_since=event.time,
+        trial = TrialState(event.trial, event.hyperparameters, event.sampler_attributes, {})
+        is_of_search = event.training.role == "search"
+        (self.trials if is_of_search else self.other_trials)[trial.id] = trial
+        self._begin(trial, event.training, event.time)
+
+    def _start_training(self, event: TrainingStarted) -> None:
+        trial, plan = self._trial(event.trial), event.training
+        if plan.id in trial.trainings:
+            raise self._contradiction(f"training {plan.id} of trial {trial.id} starts twice")
+        if plan.role == "search" and trial.id in self.other_trials:
+            raise self._contradiction(f"trial {trial.id}, that nobody suggested, is searched")
+        if plan.parent is not None:
+            parent = self._trial(plan.parent.trial).trainings.get(plan.parent.training)
+            if parent is None or parent.epochs < plan.parent.epoch:
+                raise self._contradiction(
+                    f"training {plan.id} of trial {trial.id} begins from an epoch that never was"
+                )
+        self._begin(trial, plan, event.time)
+
+    def _begin(self, trial: TrialState, plan: TrainingPlan, time: str) -> None:
+        hyperparameters = {**trial.hyperparameters, **plan.hyperparameters}
+        training = TrainingState(
+            plan, self._n_epochs(hyperparameters), started=time, waiting_since=time
         )
-        self.trials[trial.id] = self.running[trial.id] = trial
+        before = trial.outcome if trial.trainings else None
+        trial.trainings[plan.id] = training
+        self._count(trial, before, training)
+
+    def _count(self, trial: TrialState, before: Outcome | None, training: TrainingState) -> None:
+        """Take in that a training of a trial, which had an outcome before, has begun or ended."""
+        key = (trial.id, training.plan.id)
+        if training.outcome == "running":
+            self.running_trainings[key] = training
+        else:
+            self.running_trainings.pop(key, None)
+        if trial.id not in self.trials:
+            return
+        if before is not None:
+            self.n_by_outcome[before] -= 1
         self.n_by_outcome[trial.outcome] += 1
+        if trial.outcome == "running":
+            self.running[trial.id] = trial
+        else:
+            self.running.pop(trial.id, None)
 
     def _resume_trial(self, event: TrialResumed) -> None:
-        trial = self._trial(event.trial)
-        if trial.outcome not in ("interrupted", "running"):
-            raise StudyError(
-                f"study {self.name}: trial {event.trial} ended {trial.outcome} and is resumed in"
-                " its record"
+        trial, training = self._trial(event.trial), self._training(event)
+        if training.outcome not in ("interrupted", "running"):
+            raise self._contradiction(
+                f"trial {event.trial} ended {training.outcome} and is resumed"
             )
-        self.n_by_outcome[trial.outcome] -= 1
-        self.n_by_outcome["running"] += 1
-        trial.outcome, trial.cause, trial.ended = "running", None, None
-        self.running[trial.id] = trial
+        before = trial.outcome
+        training.outcome, training.cause, training.ended = "running", None, None
+        self._count(trial, before, training)
         has_lost_place = event.kind is not None or not event.is_retry
-        trial.waiting_since = event.time if has_lost_place else None
-        trial.n_lost_nodes += event.kind == _NODE_LOST
+        training.waiting_since = event.time if has_lost_place else None
+        training.n_lost_nodes += event.kind == _NODE_LOST
         if event.is_retry:
-            trial.retry_causes.append(event.cause)
+            training.retry_causes.append(event.cause)
 
     def _add_epoch(self, event: EpochEnded) -> None:
-        trial = self._trial(event.trial)
-        trial.waiting_since = None
-        trial.times[event.record["epoch"]] = event.time
-        is_run_again = event.record["epoch"] <= trial.epochs
-        trial.add(event.record, self.objective)
+        trial, training = self._trial(event.trial), self._training(event)
+        number = event.record.epoch
+        training.waiting_since = None
+        training.times[number] = event.time
+        is_run_again = bool(training.records) and number <= training.epochs
+        last = training.epochs
+        training.add(event.record, self.objective)
+        if training.plan.role != "search":
+            return
+        for later in range(number, last + 1) if is_run_again else ():
+            self.values_at[later].remove(trial.id)
+        value = event.record.value(self.objective.metric)
+        if value is not None:
+            self.values_at[number].add(trial.id, value)
         if is_run_again:
             self._choose_best()
         elif trial.rank is not None and (
@@ -298,17 +284,27 @@ class StudyRecord:
         ):
             self.best = trial
 
-    def _end_trial(self, event: TrialEnded) -> None:
-        trial = self._trial(event.trial)
-        self.n_by_outcome[trial.outcome] -= 1
-        self.n_by_outcome[event.outcome] += 1
-        trial.outcome, trial.cause, trial.ended = event.outcome, event.cause, event.time
-        trial.kind, trial.waiting_since = event.kind, None
-        self.running.pop(trial.id, None)
-        if trial.outcome != "interrupted":
-            self.epochs_of_finished += trial.epochs
+    def _end_training(self, event: TrialEnded) -> None:
+        trial, training = self._trial(event.trial), self._training(event)
+        before = trial.outcome
+        training.outcome, training.cause, training.ended = event.outcome, event.cause, event.time
+        training.kind, training.waiting_since = event.kind, None
+        self._count(trial, before, training)
+        if training.plan.role != "search":
+            return
+        if training.outcome != "interrupted":
+            self.epochs_of_finished += training.epochs
         if trial is self.best and trial.outcome == "failed":
             self._choose_best()
+
+    def is_searched(self, event: Event) -> bool:
+        """Return whether an event that was applied is about a training of the search."""
+        trial = self.trials.get(getattr(event, "trial", ""))
+        if trial is None or isinstance(event, StudyEvaluated):
+            return False
+        told = getattr(event, "training", FIRST)
+        training_id = told.id if isinstance(told, TrainingPlan) else told
+        return trial.trainings[training_id].plan.role == "search"
 
     def _choose_best(self) -> None:
         ranked = [
@@ -319,12 +315,27 @@ class StudyRecord:
         self.best = max(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
     def _trial(self, trial_id: str) -> TrialState:
-        try:
-            return self.trials[trial_id]
-        except KeyError:
+        trial = self.trials.get(trial_id) or self.other_trials.get(trial_id)
+        if trial is None:
             raise StudyError(
                 f"study {self.name}: trial {trial_id} is in its record but never starts there"
-            ) from None
+            )
+        return trial
+
+    def _training(
+        self,
+        event: EpochEnded | TrialPlaced | TrialTracked | TrialResumed | TrialRestored | TrialEnded,
+    ) -> TrainingState:
+        training = self._trial(event.trial).trainings.get(event.training)
+        if training is None:
+            raise StudyError(
+                f"study {self.name}: training {event.training} of trial {event.trial} is in its"
+                " record but never starts there"
+            )
+        return training
+
+    def _contradiction(self, what: str) -> StudyError:
+        return StudyError(f"study {self.name}: {what} in its record")
 
     def _n_epochs(self, hyperparameters: Mapping[str, Value]) -> int:
         return int(hyperparameters.get("training.n_epochs", self.n_epochs))

@@ -5,16 +5,19 @@ prints: the keys up to `trials` are stable, further ones may come and go.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.bucket.copy import refresh
+from ucluster_tune.study.bucket.copy import has_record, refresh
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
-from ucluster_tune.study.paths import StudiesFolder, StudyPaths
-from ucluster_tune.study.record import StudyRecord, TrialState, seconds_between
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
+from ucluster_tune.study.record import StudyRecord, seconds_between
+from ucluster_tune.study.trainings import TrainingState, TrialState
+from ucluster_tune.training.record import EpochRecord
 
 _QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
 _MAX_REQUESTS = 16  # to a bucket, at a time
@@ -55,11 +58,47 @@ def closing_events(record: StudyRecord) -> list[Event]:
     time = record.last_event
     trials = [
         TrialEnded(
-            time=time, trial=trial.id, outcome="interrupted", cause=_KILLED, epochs=trial.epochs
+            time=time,
+            trial=trial_id,
+            training=training_id,
+            outcome="interrupted",
+            cause=_KILLED,
+            epochs=training.epochs,
         )
-        for trial in record.running.values()
+        for (trial_id, training_id), training in record.running_trainings.items()
     ]
     return [*trials, StudyEnded(time=time, state="interrupted", cause=_KILLED)]
+
+
+def model_folder(place: Path | str) -> str:
+    """Return the best trial's folder of a study's folder; any other path or URI as it is.
+
+    Raises:
+        StudyError: no trial of the study has reached anything yet, or its bucket cannot be read.
+    """
+    paths = _study_at(str(place))
+    if paths is None:
+        return str(place)
+    best = read_study(paths).best
+    if best is None:
+        raise StudyError(
+            f"study {paths.name} has no best trial yet; wait for the first epoch, or name the"
+            f" folder of a trial in {paths.place}/{paths.trials.name}"
+        )
+    return paths.trial(best.id, best.best_training.plan.id).place
+
+
+def _study_at(place: str) -> StudyPaths | None:
+    if "://" not in place:
+        paths = StudyPaths(Path(place).absolute())
+        return paths if paths.record.is_file() else None
+    head, mark, query = place.partition("?")
+    folder, _, name = head.rstrip("/").rpartition("/")
+    studies = open_studies(f"{folder}{mark}{query}")
+    if studies.remote is None or studies.remote.name == "trials":
+        return None
+    paths = studies.listed(name)
+    return paths if has_record(paths) else None
 
 
 def elapsed_s(record: StudyRecord) -> float:
@@ -75,7 +114,7 @@ def remaining_s(record: StudyRecord) -> float | None:
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
     the finished ones did on average, to its last epoch while there is none.
     """
-    if record.state == "running" and record.until is not None:
+    if record.state == "running" and record.is_open_ended and record.until is not None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
     n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)
@@ -103,6 +142,7 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "run_id": record.run_id,
         "best": _best_status(record),
         "trials": [_trial_status(trial) for trial in record.trials.values()],
+        "other_trials": [_trial_status(trial) for trial in record.other_trials.values()],
         "cause": record.cause,
         "objective": record.objective.model_dump(),
         "n_trials": record.n_trials,
@@ -156,7 +196,7 @@ def _best_status(record: StudyRecord) -> dict[str, Any] | None:
     return {
         "trial_id": record.best.id,
         "validation": _accuracies(record.best.best),
-        "test": _accuracies(record.best_test),
+        "test": {name: (record.best_test or {}).get(name) for name in _QUOTED},
     }
 
 
@@ -181,11 +221,23 @@ def _trial_status(trial: TrialState) -> dict[str, Any]:
         "warnings": trial.warnings,
         "started": trial.started,
         "ended": trial.ended,
+        "trainings": [_training_status(training) for training in trial.trainings.values()],
     }
 
 
-def _accuracies(values: dict[str, Any] | None) -> dict[str, Any]:
-    return {name: (values or {}).get(name) for name in _QUOTED}
+def _training_status(training: TrainingState) -> dict[str, Any]:
+    return {
+        **training.plan.model_dump(),
+        "outcome": training.outcome,
+        "epochs": training.epochs,
+        "best_epoch": training.best.epoch if training.best else None,
+        **_accuracies(training.best),
+        "cause": training.cause,
+    }
+
+
+def _accuracies(epoch: EpochRecord | None) -> dict[str, float | None]:
+    return {name: None if epoch is None else epoch.value(name) for name in _QUOTED}
 
 
 def _rounded(seconds: float | None) -> float | None:

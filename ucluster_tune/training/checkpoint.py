@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.storage.arrays import read_archive, write_archive
 from ucluster_tune.storage.whole_files import cannot_be_read
+from ucluster_tune.training.record import EpochRecord
 
 FORMAT = "ucluster-tune checkpoint"
 FORMAT_VERSION = 1
@@ -53,9 +54,9 @@ class Checkpoint:
     averages: npt.NDArray[np.float32]
     first_moment: npt.NDArray[np.float32]
     second_moment: npt.NDArray[np.float32]
-    best: dict[str, Any] | None = None
-    record: dict[str, Any] | None = None
-    earlier: tuple[dict[str, Any], ...] = ()
+    best: EpochRecord | None = None
+    record: EpochRecord | None = None
+    earlier: tuple[EpochRecord, ...] = ()
 
 
 def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
@@ -71,21 +72,11 @@ def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
         "seed": checkpoint.seed,
         "config": checkpoint.config,
         "dataset_checksum": checkpoint.dataset_checksum,
-        "best": checkpoint.best,
-        "record": checkpoint.record,
-        "earlier": checkpoint.earlier,
+        "best": None if checkpoint.best is None else checkpoint.best.as_values(),
+        "record": None if checkpoint.record is None else checkpoint.record.as_values(),
+        "earlier": [record.as_values() for record in checkpoint.earlier],
     }
     return json.dumps(header).encode() + b"\n" + payload
-
-
-def is_checkpoint(path: Path) -> bool:
-    """Return whether a file that can be read starts as a checkpoint; whole it may not be."""
-    start = f'{{"format": "{FORMAT}"'.encode()
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(start)) == start
-    except OSError:
-        return True  # what is wrong is told by the reader
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -126,13 +117,17 @@ def parse_checkpoint(contents: bytes, place: str) -> Checkpoint:
             seed=int(header["seed"]),
             config=header["config"],
             dataset_checksum=header["dataset_checksum"],
-            best=header["best"],
-            record=header.get("record"),
-            earlier=tuple(header.get("earlier", ())),
+            best=_record(header["best"]),
+            record=_record(header.get("record")),
+            earlier=tuple(map(EpochRecord.from_values, header.get("earlier", ()))),
             **arrays,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{place}: lacks what a checkpoint holds: {error}") from error
+
+
+def _record(values: dict[str, Any] | None) -> EpochRecord | None:
+    return None if values is None else EpochRecord.from_values(values)
 
 
 def _split(contents: bytes, place: str) -> tuple[dict[str, Any], bytes]:

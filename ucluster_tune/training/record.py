@@ -5,7 +5,7 @@ Loads without TensorFlow, for those who only read records.
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ucluster_tune.config.objective import ObjectiveConfig
@@ -17,6 +17,8 @@ Rank = tuple[bool, float]
 @dataclass(frozen=True)
 class EpochRecord:
     """Losses on the training jets and quality of the clusters on the validation jets.
+
+    A number is NaN where it was not finite in a record that was read, or an older record lacks it.
 
     Attributes:
         epoch: 1 for the first.
@@ -42,52 +44,88 @@ class EpochRecord:
     """
 
     epoch: int
-    phase: Phase
-    focal_loss: float
-    clustering_loss: float
-    total_loss: float
-    learning_rate: float
-    inverse_temperature: float
-    jets_per_second: float
-    seconds: float
-    clustering_accuracy: float
-    clustering_accuracy_batched: float
-    purity: float
-    nmi: float
-    ari: float
-    confusion: list[list[int]]
-    class_names: list[str]
-    warnings: list[str]
+    phase: Phase = "pretraining"
+    focal_loss: float = math.nan
+    clustering_loss: float = math.nan
+    total_loss: float = math.nan
+    learning_rate: float = math.nan
+    inverse_temperature: float = math.nan
+    jets_per_second: float = math.nan
+    seconds: float = math.nan
+    clustering_accuracy: float = math.nan
+    clustering_accuracy_batched: float = math.nan
+    purity: float = math.nan
+    nmi: float = math.nan
+    ari: float = math.nan
+    confusion: list[list[int]] = field(default_factory=list)
+    class_names: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def __post_init__(self) -> None:
+        if self.epoch < 1:
+            raise ValueError(f"epoch must be a whole number from 1, got {self.epoch}")
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> "EpochRecord":
+        """Return the record that another process wrote: fields may be unknown, missing, or null.
+
+        Raises:
+            TypeError, ValueError: it has no epoch, counted from 1.
+
+        >>> EpochRecord.from_values({"epoch": 3, "nmi": 0.5, "of_a_later_version": 1}).nmi
+        0.5
+        """
+        return cls(**known_values(values))
+
+    def as_values(self) -> dict[str, Any]:
         """Return the record as plain values."""
         return asdict(self)
 
+    def value(self, metric: str) -> float | None:
+        """Return a metric by its name, None where it is not finite."""
+        value = float(getattr(self, metric))
+        return value if math.isfinite(value) else None
 
-RECORD_FIELDS = tuple(field.name for field in fields(EpochRecord))
-SPEED_FIELDS = ("jets_per_second", "seconds")  # differ when an epoch is run again
+    def is_same_training(self, other: "EpochRecord") -> bool:
+        """Return whether both are of the same epoch with the same result, at whatever speed."""
+        return self.epoch == other.epoch and all(
+            _comparable(getattr(self, name)) == _comparable(getattr(other, name))
+            for name in _NAMES
+            if name not in _SPEED
+        )
 
 
-def epoch_rank(epoch: Mapping[str, Any], objective: ObjectiveConfig) -> Rank | None:
+_NAMES = tuple(field.name for field in fields(EpochRecord))
+_SPEED = ("jets_per_second", "seconds")  # differ when an epoch is run again
+
+
+def known_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what this version knows of an epoch's plain values, nulls left out."""
+    return {name: values[name] for name in _NAMES if values.get(name) is not None}
+
+
+def _comparable(value: Any) -> Any:
+    """Return a value as the journal keeps it: none that is not finite."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def epoch_rank(epoch: EpochRecord, objective: ObjectiveConfig) -> Rank | None:
     """Return what orders epochs, the best one last; None when the objective is not a number.
 
     Epochs of the clustering phase go before those of the pretraining phase, whose losses and
     centroids are something else.
 
-    >>> objective = ObjectiveConfig()
-    >>> epoch_rank({"phase": "clustering", "clustering_accuracy": 0.5}, objective)
+    >>> epoch = EpochRecord(epoch=7, phase="clustering", clustering_accuracy=0.5)
+    >>> epoch_rank(epoch, ObjectiveConfig())
     (True, 0.5)
     """
-    value = epoch.get(objective.metric)
-    if value is None or not math.isfinite(value):
-        return None
-    sign = 1.0 if objective.direction == "maximize" else -1.0
-    return epoch.get("phase") == "clustering", sign * value
+    value = epoch.value(objective.metric)
+    return None if value is None else (epoch.phase == "clustering", objective.worth(value))
 
 
 def best_record(
-    best: dict[str, Any] | None, record: dict[str, Any], objective: ObjectiveConfig
-) -> dict[str, Any] | None:
+    best: EpochRecord | None, record: EpochRecord, objective: ObjectiveConfig
+) -> EpochRecord | None:
     """Return the better of two epochs; the first one where they are equal."""
     rank = epoch_rank(record, objective)
     if rank is None:

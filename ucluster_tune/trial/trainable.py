@@ -12,91 +12,96 @@ has on the others, and two trials that wait so may wait for each other.
 
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from ray import tune
 
-from ucluster_tune.config.objective import ObjectiveConfig
-from ucluster_tune.config.study import FailuresConfig, ResourcesConfig
-from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.trial.failures import NodeLostError, kind_of
+from ucluster_tune.config.study import ResourcesConfig
+from ucluster_tune.training.record import EpochRecord
+from ucluster_tune.trial.failures import NodeLostError, TrialFailure, kind_of
 from ucluster_tune.trial.processes.workers import HorovodWorkers
+from ucluster_tune.trial.training_task import TrainingTask
 
-FAILURE = "failure"  # of a result: why the trial ends with it
-FAILURE_KIND = "failure_kind"  # beside it, as `trial.failures` names the kind
+EPOCH = "epoch_record"  # of a result: the record of the epoch that ended, None with a failure
+NOTE = "note"  # of a result: what else there is to tell
 N_RETRIES = "n_retries"  # of the configuration
-RETRIES = "retries"  # of a result: why workers were started again since the result before
-RESTORED_EPOCH = "restored_epoch"  # of the first result after a start of workers
-EARLIER = "earlier"  # beside it: records of epochs before it, which the driver may not know
 _BACK_OFF_S = 5.0
 
 _LOGGER = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class ResultNote:
+    """What a result tells beside its epoch.
+
+    Attributes:
+        retries: why workers were started again since the result before.
+        restored_epoch: the epoch whose checkpoint workers went on from, 0 for none; None where
+            none were started.
+        earlier: records of epochs before it, which the driver may not know.
+        failure: why the trial ends with this result, without an epoch.
+    """
+
+    retries: tuple[str, ...] = ()
+    restored_epoch: int | None = None
+    earlier: tuple[EpochRecord, ...] = ()
+    failure: TrialFailure | None = None
+
+
 class UClusterTrainable(tune.Trainable):
     """Trains one configuration with Horovod workers in the trial's own placement group.
 
-    Tune's configuration of it holds `trial_id`, `trial_config` (of `TrialConfig`), `trial_folder`,
-    `resources` (of `ResourcesConfig`), `objective` (of `ObjectiveConfig`), `failures` (of
-    `FailuresConfig`) and, where the trial goes on, `n_retries`: how often it was tried again.
+    Tune's configuration of it holds `trial_id`, `task` (a `TrainingTask`), `resources` (a
+    `ResourcesConfig`), `max_retries` and, where the trial goes on, `n_retries`: how often it was
+    tried again. The driver builds all of it once, and it is sent as it is.
     """
 
     _workers: HorovodWorkers | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take in the configuration; the workers are started by the first step."""
-        self._trial_config = TrialConfig(**config["trial_config"])
-        self._trial_folder = config["trial_folder"]
-        self._resources = ResourcesConfig(**config["resources"])
-        self._objective = ObjectiveConfig(**config["objective"])
-        max_retries = FailuresConfig(**config["failures"]).max_retries
-        self._max_retries = max_retries - config.get(N_RETRIES, 0)
+        self._task: TrainingTask = config["task"]
+        self._resources: ResourcesConfig = config["resources"]
+        self._max_retries = config["max_retries"] - config.get(N_RETRIES, 0)
         self._retries: list[str] = []
         self._n_told = 0
 
     def step(self) -> dict[str, Any]:
-        """Return rank 0's record of an epoch: the next one, run on all workers.
+        """Return rank 0's record of an epoch, the next one, run on all workers, and a note.
 
         After workers were started it is the record of the epoch whose checkpoint they went on
         from: the process that was to pass it on may have been killed before it did.
         """
         while True:
             try:
-                return self._record()
+                return self._epoch()
             except Exception as error:  # told as this trial's end
                 self.cleanup()
                 if isinstance(error, NodeLostError):
                     raise
                 kind = kind_of(error)
                 if not kind.is_retried or len(self._retries) >= self._max_retries:
-                    return self._told({FAILURE: str(error), FAILURE_KIND: kind.name}, True)
+                    return self._result(None, failure=TrialFailure(str(error), kind))
                 self._retries.append(str(error))
                 _LOGGER.warning("retry %d: %s", len(self._retries), error)
                 time.sleep(_BACK_OFF_S * len(self._retries))
 
-    def _record(self) -> dict[str, Any]:
-        extra: dict[str, Any] = {}
-        record: dict[str, Any] | None = None
-        if self._workers is None:
-            workers = HorovodWorkers(
-                self._trial_config, self._trial_folder, self._resources, self._objective
-            )
-            workers.start()
-            self._workers = workers
-            restored = workers.restored()
-            record = restored[-1] if restored else None
-            extra = {
-                RESTORED_EPOCH: record["epoch"] if record else 0,
-                EARLIER: restored[:-1],
-            }
-        if record is None:
-            record = self._workers.run_epoch()
-        is_last = record["epoch"] >= self._trial_config.training.n_epochs
-        return self._told({**record, **extra}, is_last)
+    def _epoch(self) -> dict[str, Any]:
+        if self._workers is not None:
+            return self._result(self._workers.run_epoch())
+        self._workers = HorovodWorkers(self._resources, self._task.folder)
+        self._workers.start()
+        restored = self._workers.begin(self._task)
+        if not restored:
+            return self._result(self._workers.run_epoch(), restored_epoch=0)
+        *earlier, last = restored
+        return self._result(last, restored_epoch=last.epoch, earlier=tuple(earlier))
 
-    def _told(self, result: dict[str, Any], is_last: bool) -> dict[str, Any]:
+    def _result(self, epoch: EpochRecord | None, **told: Any) -> dict[str, Any]:
         retries, self._n_told = self._retries[self._n_told :], len(self._retries)
-        return {**result, RETRIES: retries, "done": is_last}
+        is_last = epoch is None or epoch.epoch >= self._task.config.training.n_epochs
+        return {EPOCH: epoch, NOTE: ResultNote(tuple(retries), **told), "done": is_last}
 
     def cleanup(self) -> None:
         """End the workers; none outlives its trial."""

@@ -12,10 +12,10 @@ from ucluster_tune.cli.data.jet_options import (
     ClassList,
     FiniteRange,
     Fractions,
+    LocalPath,
     new_dataset_option,
     progress_bar,
 )
-from ucluster_tune.cli.data.local_path import LocalPath
 
 
 @click.command(
@@ -107,7 +107,8 @@ def convert(
             f"{low:g} must be below --mass-max, {high:g}", param_hint="'--mass-min'"
         )
 
-    from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+    from ucluster_tune.data.hls4ml.conversion import ConversionSettings, convert_dataset
+    from ucluster_tune.data.reading.selection import Selection
     from ucluster_tune.report.cells import program
 
     command = [
@@ -130,7 +131,7 @@ def convert(
         conversion = convert_dataset(
             source,
             out,
-            Selection(classes, low, high, fractions, seed, max_bad_jets),
+            ConversionSettings(Selection(low, high, classes), fractions, seed, max_bad_jets),
             command=shlex.join(command),
             row_group_size=row_group_size,
             on_size=begin,

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.data.local_path import LocalPath
-from ucluster_tune.cli.models.predicting import (
+from ucluster_tune.cli.data.jet_options import LocalPath
+from ucluster_tune.cli.models.arguments import (
     DEFAULT_BATCH,
     SPLITS,
     data_argument,
@@ -20,7 +20,7 @@ from ucluster_tune.cli.models.predicting import (
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
-    from ucluster_tune.data.reading.jet_stream import JetSource
+    from ucluster_tune.data.reading.jet_source import JetSource
     from ucluster_tune.models.saved import SavedModel
 
 
@@ -86,7 +86,7 @@ def _write(
 
     from ucluster_tune import __version__
     from ucluster_tune.data.making.predictions import PredictionWriter, prediction_schema
-    from ucluster_tune.report.jet_progress import JetProgress
+    from ucluster_tune.report.progress import JetProgress
 
     n_clusters, n_jets = model.config.n_clusters, sum(source.block_sizes)
     about = {

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.cli.studies.study_options import search_space_file, set_option, set_words
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
@@ -49,11 +49,11 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         document = plan_document(study, plan)
         document["data"]["jets"] = jets or None
-        document["data"]["to_do"] = None if preparation.is_ready else preparation.told()
+        document["data"]["to_do"] = None if preparation.is_ready else preparation.in_words()
         click.echo(json.dumps(document, indent=2, allow_nan=False))
         return
     console = Console()
-    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.told()))
+    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.in_words()))
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
@@ -88,10 +88,8 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         + (f", {sampler.n_startup_trials} random trials first" if sampler.name == "tpe" else "")
         + ("; the first trial is the published recipe" if sampler.published_first else ""),
         "Scheduler": _scheduler(plan),
-        "Trials": f"{plan.n_trials}, of {plan.epochs_per_trial} epochs at most",
-        "Epochs": f"{plan.epochs_at_least} to {plan.epochs_at_most} in all"
-        if plan.epochs_at_least < plan.epochs_at_most
-        else f"{plan.epochs_at_most} in all",
+        "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
+        "Epochs": _epochs(plan),
         "A trial": _workers(plan),
         "This machine": _machine(plan),
         "Tracking": _tracking(study),
@@ -99,6 +97,18 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
     for name, text in rows.items():
         table.add_row(name, Text(text))
     return table
+
+
+def _trials(plan: Plan) -> str:
+    number = "any number" if plan.n_trials is None else str(plan.n_trials)
+    return number if plan.until is None else f"{number}, begun until {plan.until}"
+
+
+def _epochs(plan: Plan) -> str:
+    least, most = plan.epochs_at_least, plan.epochs_at_most
+    if least is None or most is None:
+        return "as many as the time is enough for"
+    return f"{least} to {most} in all" if least < most else f"{most} in all"
 
 
 def _scheduler(plan: Plan) -> str:

@@ -22,7 +22,7 @@ from ucluster_tune.data.format.schema import (
     FORMAT_VERSION,
     JET_CLASS,
     MASS_GEV,
-    MAX_ROW_GROUP_SIZE,
+    MEND,
     jets_schema,
 )
 from ucluster_tune.errors import DataError, MissingError
@@ -33,9 +33,8 @@ LABELS: Final = [JET_CLASS, MASS_GEV]
 ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
 
 _BUFFER_BYTES: Final = 1 << 18  # of a column; without, all columns of a row group are read whole
-_MAX_CLASS_BYTES: Final = 64  # of a jet; the names that there are take 5
 _MAX_SHOWN: Final = 40
-_MEND: Final = "copy the data set again from where it came, or make it again"
+_JETS_AT_A_TIME: Final = 4096  # a row group may hold a million
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class JetFile:
             if stream.size() != self.n_bytes:
                 raise DataError(
                     f"{self.place}: has {stream.size()} bytes, the manifest says {self.n_bytes}:"
-                    f" it was cut short or changed; {_MEND}"
+                    f" it was cut short or changed; {MEND}"
                 )
             # Of a remote file all columns of a row group come with few requests at a time.
             with pq.ParquetFile(
@@ -76,10 +75,9 @@ class JetFile:
                 metadata=known,
                 pre_buffer=not self.place.is_local,
                 buffer_size=_BUFFER_BYTES if self.place.is_local else 0,
-                read_dictionary=[JET_CLASS],  # a long name that repeats takes its room once
             ) as file:
                 if known is None:
-                    _check_parquet(self.place, file)
+                    _check_columns(self.place, file.schema_arrow)
                 yield file
 
 
@@ -97,11 +95,11 @@ def check_masses(mass_gev: FloatArray, where: str, first_jet: int = 0) -> None:
     if MASS_BOUNDS_GEV.hold(mass_gev):
         return
     if not np.isfinite(mass_gev).all():
-        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {MEND}")
     first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
     raise DataError(
         f"{where}, column {MASS_GEV}: jet {first_jet + first} has a mass"
-        f" {mass_fault(float(mass_gev[first]))}; {_MEND}"
+        f" {mass_fault(float(mass_gev[first]))}; {MEND}"
     )
 
 
@@ -119,31 +117,39 @@ def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> No
     counts = pc.list_value_length(table[FEATURE_NAMES[0]])
     n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
     if n_without:
-        raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
+        raise DataError(f"{where}: {n_without} jets have no constituents; {MEND}")
     longest = pc.max(counts).as_py() or 0
     if longest > MAX_CONSTITUENTS:
         raise DataError(
             f"{where}: a jet has {longest} constituents, the format allows"
-            f" {MAX_CONSTITUENTS}; {_MEND}"
+            f" {MAX_CONSTITUENTS}; {MEND}"
         )
     for name in FEATURE_NAMES:
         if pc.list_value_length(table[name]) != counts:
             raise DataError(
                 f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
-                f" constituents for a jet; {_MEND}"
+                f" constituents for a jet; {MEND}"
             )
         values, bounds = flat(table[name]), FEATURE_BOUNDS[name]
         if bounds.hold(values):
             continue
         n_bad = int(np.count_nonzero(~np.isfinite(values)))
         if n_bad:
-            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {MEND}")
         first = int(np.flatnonzero(bounds.outside(values))[0])
         jet = int(np.searchsorted(np.cumsum(counts.to_numpy()), first, side="right"))
         raise DataError(
             f"{where}, column {name}: jet {jet if jets is None else jets[jet]} has a constituent"
-            f" with {values[first]:g}, outside of {bounds}; {_MEND}"
+            f" with {values[first]:g}, outside of {bounds}; {MEND}"
         )
+
+
+def tables_of(file: pq.ParquetFile, row_group: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yield a row group some thousand jets at a time, each time with the number of the first."""
+    start = 0
+    for batch in file.iter_batches(_JETS_AT_A_TIME, row_groups=[row_group], columns=ALL_COLUMNS):
+        yield start, pa.Table.from_batches([batch])
+        start += len(batch)
 
 
 def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
@@ -159,66 +165,23 @@ def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
 
 def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
     """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
-    parts = [np.zeros(0, np.int64)]
-    for chunk in _dictionaries(table):
-        of_name = pc.index_in(chunk.dictionary, pa.array(class_names, chunk.dictionary.type))
-        # one more, for a class that is missing
-        by_code = np.append(of_name.fill_null(-1).to_numpy().astype(np.int64), -1)
-        parts.append(by_code[chunk.indices.fill_null(len(by_code) - 1).to_numpy()])
-    return np.concatenate(parts)
+    found = pc.index_in(table[JET_CLASS], pa.array(class_names, pa.string()))
+    return np.asarray(found.fill_null(-1).to_numpy(), np.int64)
 
 
 def refuse_unknown_classes(table: pa.Table, where: str) -> None:
     """Raise DataError for a class that is none of CLASS_NAMES; a jet may have none."""
-    for chunk in _dictionaries(table):
-        used = chunk.dictionary.take(pc.unique(chunk.indices.drop_null()))
-        is_known = pc.is_in(used, pa.array([*CLASS_NAMES, None], used.type))
-        unknown = used.filter(pc.invert(is_known)).slice(0, 1).to_pylist()
-        if unknown:
-            raise DataError(
-                f"{where}, column {JET_CLASS}: unknown class {_shortened(unknown[0])};"
-                f" classes are {', '.join(CLASS_NAMES)}; {_MEND}"
-            )
-
-
-def _dictionaries(table: pa.Table) -> Iterator[pa.DictionaryArray]:
-    """Yield the classes of jets as codes and names, with which names are not repeated."""
-    for chunk in table[JET_CLASS].chunks:
-        is_dictionary = pa.types.is_dictionary(chunk.type)
-        yield chunk if is_dictionary else chunk.dictionary_encode()
-
-
-def _shortened(name: str) -> str:
-    return repr(name) if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]!r}..."
+    unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - {*CLASS_NAMES, None}
+    if unknown:
+        raise DataError(
+            f"{where}, column {JET_CLASS}: unknown class {min(unknown)[:_MAX_SHOWN]!r};"
+            f" classes are {', '.join(CLASS_NAMES)}; {MEND}"
+        )
 
 
 def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """Return all constituents of all jets, one after the other; NaN for a missing value."""
     return np.asarray(pc.list_flatten(column).to_numpy())
-
-
-def _check_parquet(path: Location, file: pq.ParquetFile) -> None:
-    """Refuse a file of which nothing should be read.
-
-    A row group may declare more values than it may have: repeated ones take next to no bytes in a
-    file, and all their room in memory.
-    """
-    _check_columns(path, file.schema_arrow)
-    for index in range(file.num_row_groups):
-        group = file.metadata.row_group(index)
-        most = max(group.column(column).num_values for column in range(group.num_columns))
-        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
-            raise DataError(
-                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
-                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
-                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
-            )
-        names = group.column(file.metadata.schema.names.index(JET_CLASS)).total_uncompressed_size
-        if names > _MAX_CLASS_BYTES * (group.num_rows + 1000):
-            raise DataError(
-                f"{path}, row group {index}: column {JET_CLASS} takes {names} bytes for"
-                f" {group.num_rows} jets; classes are {', '.join(CLASS_NAMES)}; {_MEND}"
-            )
 
 
 def _check_columns(path: Location, schema: pa.Schema) -> None:
@@ -233,12 +196,12 @@ def _check_columns(path: Location, schema: pa.Schema) -> None:
         index = schema.get_field_index(field.name)
         if index < 0:
             raise DataError(
-                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {_MEND}"
+                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {MEND}"
             )
         found = schema.field(index).type
         if not _same_kind(found, field.type):
             raise DataError(
-                f"{path}: column {field.name} holds {found}, the format says {field.type}; {_MEND}"
+                f"{path}: column {field.name} holds {found}, the format says {field.type}; {MEND}"
             )
 
 
@@ -256,13 +219,13 @@ def _reading(place: Location) -> Iterator[None]:
     try:
         yield
     except MissingError as error:
-        raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+        raise DataError(f"{place}: missing, though the manifest lists it; {MEND}") from error
     except (pa.ArrowException, OSError) as error:
         found = storage_error(error, place.text)
         if isinstance(found, MissingError):
-            raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+            raise DataError(f"{place}: missing, though the manifest lists it; {MEND}") from error
         if found is not None:
             raise found from error
         # Arrow has an OSError of its own for contents that it cannot make out.
         reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{place}: not a readable parquet file: {reason}; {_MEND}") from error
+        raise DataError(f"{place}: not a readable parquet file: {reason}; {MEND}") from error

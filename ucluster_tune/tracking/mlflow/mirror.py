@@ -7,48 +7,42 @@ nothing is sent twice, and metrics that the record does not know are told from t
 """
 
 import logging
-import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from ucluster_tune.errors import CheckpointError, StudyError
-from ucluster_tune.study.events import Event, FinalState, StudyTracked, TrialTracked, Value
+from ucluster_tune.storage.patience import Follower
+from ucluster_tune.study.events import (
+    EpochEnded,
+    Event,
+    FinalState,
+    StudyTracked,
+    TrialEnded,
+    TrialRestored,
+    TrialResumed,
+    TrialStarted,
+    TrialTracked,
+)
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import StudyRecord, TrialState
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState, Value
 from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 5.0, 60.0
-_LAST_TRIES = 3
-
-
-@dataclass(frozen=True)
-class Bookkeeping:
-    """The books of a study, as several threads keep them.
-
-    Attributes:
-        record: changed and read under `lock` alone.
-        paths: of the study.
-        lock: of the record.
-        note: takes an event into journal and record; safe to call in any thread.
-        before_end: called once for a trial that ended, before its files are sent.
-    """
-
-    record: StudyRecord
-    paths: StudyPaths
-    lock: threading.RLock
-    note: Callable[[Event], None]
-    before_end: Callable[[TrialState], None]
+_OF_A_TRIAL = (TrialStarted, TrialResumed, TrialRestored, EpochEnded, TrialEnded)
 
 
 class MlflowMirror:
-    """Sends what the record has and MLflow has not.
+    """Sends what the record has and MLflow has not; an observer of the record.
 
     Args:
-        books: of the study.
+        keeper: of the study's record.
+        paths: of the study.
         open_tracker: opens the store; StudyError while it is away.
         begin_study: makes the study's run in a store that has none, and returns its id.
+        before_end: called once for a trial that ended, before its files are sent.
 
     Attributes:
         changes: what MLflow said otherwise than the record, one line each.
@@ -57,40 +51,45 @@ class MlflowMirror:
 
     def __init__(
         self,
-        books: Bookkeeping,
+        keeper: RecordKeeper,
+        paths: StudyPaths,
         open_tracker: Callable[[], Tracker],
         begin_study: Callable[[Tracker], str],
+        before_end: Callable[[TrialState], None] = lambda _trial: None,
     ) -> None:
         self.changes: list[str] = []
         self.last_failure = ""
-        self._books = books
+        self._keeper, self._paths = keeper, paths
         self._open_tracker, self._begin_study = open_tracker, begin_study
+        self._before_end = before_end
         self._tracker: Tracker | None = None
         self._runs: dict[str, TrialRun] = {}  # as they were when the store was opened
         self._sent: dict[str, dict[int, int]] = {}  # of each trial: when an epoch ended, by epoch
         self._prepared: set[str] = set()
         self._changed: dict[str, None] = {}  # trials, in the order in which they changed
-        self._condition = threading.Condition()
-        self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+        self._follower = Follower(
+            "mlflow-mirror",
+            self._send_next,
+            lambda: self._tracker is None or bool(self._changed),
+            self._failed,
+            pause_s=_FIRST_BACK_OFF_S,
+            longest_pause_s=_LONGEST_BACK_OFF_S,
+        )
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        self._follower.wake()
 
-    def trial_changed(self, trial_id: str) -> None:
-        """Have a trial brought up to date, some time."""
-        with self._condition:
-            self._changed[trial_id] = None
-            self._condition.notify()
+    def on_event(self, event: Event, record: StudyRecord) -> None:
+        """Have the trial of an event brought up to date, some time."""
+        if isinstance(event, _OF_A_TRIAL) and record.is_searched(event):
+            with self._follower.condition:
+                self._changed[event.trial] = None
+            self._follower.wake()
 
     def close(self, timeout_s: float) -> bool:
         """Send what is left, and return whether MLflow has all; one that is away is tried anew."""
-        with self._condition:
-            self._is_closing = True
-            self._condition.notify()
-        self._thread.join(timeout_s)
-        return self._is_up_to_date and not self._thread.is_alive()
+        return self._follower.close(timeout_s)
 
     def end_study(self, state: FinalState, metrics: dict[str, float]) -> None:
         """Close the study's run, after `close` has said that MLflow has all; else StudyError."""
@@ -103,45 +102,25 @@ class MlflowMirror:
         return tracker.study_says(run_id, state)
 
     def _closed(self) -> tuple[Tracker, str]:
-        run_id = self._books.record.run_id
+        run_id = self._keeper.record.run_id
         assert self._tracker is not None, "close found no store"
         assert run_id is not None, "told when the store was opened"
         return self._tracker, run_id
 
-    @property
-    def _is_up_to_date(self) -> bool:
-        return self._tracker is not None and not self._changed
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StudyError):
+            self.last_failure = str(error)
+            _LOGGER.warning("MLflow is behind the record: %s", error)
+        else:
+            self.last_failure = repr(error)
+            _LOGGER.error("MLflow is behind the record", exc_info=error)
+        # What a store took before it failed is not known: it is compared again.
+        self._tracker = None
 
-    def _work(self) -> None:
-        back_off_s, n_last_failures = _FIRST_BACK_OFF_S, 0
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._is_closing or not self._is_up_to_date)
-                if self._is_up_to_date:
-                    return
-            try:
-                self._work_once()
-                back_off_s, n_last_failures = _FIRST_BACK_OFF_S, 0
-                continue
-            except StudyError as error:
-                self.last_failure = str(error)
-                _LOGGER.warning("MLflow is behind the record: %s", error)
-            except Exception as error:
-                self.last_failure = repr(error)
-                _LOGGER.exception("MLflow is behind the record")
-            # What a store took before it failed is not known: it is compared again.
-            self._tracker = None
-            with self._condition:
-                n_last_failures += self._is_closing
-                if n_last_failures >= _LAST_TRIES:
-                    return
-                if not self._condition.wait_for(lambda: self._is_closing, back_off_s):
-                    back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
-
-    def _work_once(self) -> None:
+    def _send_next(self) -> None:
         if self._tracker is None:
             self._tracker = self._connect()
-        with self._condition:
+        with self._follower.condition:
             trial_id = next(iter(self._changed), None)
             if trial_id is None:
                 return
@@ -149,25 +128,25 @@ class MlflowMirror:
         try:
             self._send(self._tracker, trial_id)
         except BaseException:
-            with self._condition:
+            with self._follower.condition:
                 self._changed = {trial_id: None, **self._changed}
             raise
 
     def _connect(self) -> Tracker:
         """Open the store, and find out what it lacks."""
         tracker = self._open_tracker()
-        record, lock = self._books.record, self._books.lock
+        record, lock = self._keeper.record, self._keeper.lock
         run_id = self._run_of_study(tracker)
         self._sent = {}
         self._runs = self._one_run_a_trial(tracker, run_id)
         with lock:
             lacking = [trial.id for trial in record.trials.values() if not self._is_whole(trial)]
-        with self._condition:
+        with self._follower.condition:
             self._changed = {**dict.fromkeys(lacking), **self._changed}
         return tracker
 
     def _run_of_study(self, tracker: Tracker) -> str:
-        record = self._books.record
+        record = self._keeper.record
         if record.run_id is not None and tracker.study_exists(record.run_id):
             if record.state == "running":
                 tracker.resume_study(record.run_id)
@@ -175,7 +154,7 @@ class MlflowMirror:
         if record.run_id is not None:
             self._change("MLflow had no run of the study: made anew")
         run_id = tracker.find_study(record.study_id) or self._begin_study(tracker)
-        self._books.note(
+        self._keeper.note(
             StudyTracked(
                 tracking_uri=tracker.uri, experiment_id=tracker.experiment_id, run_id=run_id
             )
@@ -191,8 +170,8 @@ class MlflowMirror:
     def _one_run_a_trial(self, tracker: Tracker, study_run_id: str) -> dict[str, TrialRun]:
         """Return the run of each trial; further ones are deleted."""
         kept: dict[str, TrialRun] = {}
-        with self._books.lock:
-            own = {trial.id: trial.run_id for trial in self._books.record.trials.values()}
+        with self._keeper.lock:
+            own = {trial.id: trial.run_id for trial in self._keeper.record.trials.values()}
         for run in tracker.trials(study_run_id):
             unwanted: TrialRun | None = None
             if run.trial_id not in own:
@@ -209,25 +188,22 @@ class MlflowMirror:
         return kept
 
     def _send(self, tracker: Tracker, trial_id: str) -> None:
-        with self._books.lock:
-            state = self._books.record.trials[trial_id]
-            trial = replace(state, records=list(state.records), times=dict(state.times))
+        with self._keeper.lock:
+            trial = self._keeper.record.trials[trial_id].snapshot()
         has_ended = trial.outcome != "running"
         if has_ended and trial.id not in self._prepared:
-            self._books.before_end(trial)
+            self._before_end(trial)
             self._prepared.add(trial.id)
         run_id = self._run_with_epochs(tracker, trial)
         if has_ended:
-            pictures = self._books.paths.trial(trial.id).pictures
+            pictures = self._paths.trial(trial.id, trial.best_training.plan.id).pictures
             if pictures.is_dir():
                 tracker.log_artifacts(run_id, pictures, artifact_path="best_epoch")
             tracker.end_trial(run_id, trial.outcome, trial.cause, trial.epochs)
 
     def _run_with_epochs(self, tracker: Tracker, trial: TrialState) -> str:
         """Return the trial's run, once it has all epochs of the record and no others."""
-        times = {
-            record["epoch"]: unix_ms(trial.times[record["epoch"]]) for record in trial.records
-        }
+        times = {record.epoch: unix_ms(trial.times[record.epoch]) for record in trial.records}
         run_id = self._run_of(tracker, trial)
         sent = self._sent[trial.id]
         if any(times.get(epoch) != time_ms for epoch, time_ms in sent.items()):
@@ -235,14 +211,14 @@ class MlflowMirror:
             self._change(f"trial {trial.id}: MLflow had epochs that were run again, sent anew")
             run_id = self._new_run(tracker, trial)
             sent = self._sent[trial.id]
-        lacking = [record for record in trial.records if record["epoch"] not in sent]
+        lacking = [record for record in trial.records if record.epoch not in sent]
         if lacking:
             tracker.log_epochs(
                 run_id,
-                [(record, times[record["epoch"]]) for record in lacking],
-                self._books.record.reference_accuracy,
+                [(record, times[record.epoch]) for record in lacking],
+                self._keeper.record.reference_accuracy,
             )
-            sent.update((record["epoch"], times[record["epoch"]]) for record in lacking)
+            sent.update((record.epoch, times[record.epoch]) for record in lacking)
         return run_id
 
     def _run_of(self, tracker: Tracker, trial: TrialState) -> str:
@@ -270,21 +246,21 @@ class MlflowMirror:
         if trial.outcome == "running" and run.status != "RUNNING":
             tracker.resume_trial(run.run_id)
         if run.run_id != trial.run_id:
-            self._books.note(TrialTracked(trial=trial.id, run_id=run.run_id))
+            self._keeper.note(TrialTracked(trial=trial.id, run_id=run.run_id))
         self._sent[trial.id] = _by_epoch(logged)
         return run.run_id
 
     def _new_run(self, tracker: Tracker, trial: TrialState) -> str:
-        study_run_id = self._books.record.run_id
+        study_run_id = self._keeper.record.run_id
         assert study_run_id is not None, "told when the store was opened"
         run_id = tracker.start_trial(study_run_id, trial.id, trial.hyperparameters)
         try:
-            config = self._books.paths.trial(trial.id).fetched_config()
+            config = self._paths.trial(trial.id).fetched_config()
         except CheckpointError as error:
             raise StudyError(str(error)) from error
         if config.exists():
             tracker.log_artifacts(run_id, config)
-        self._books.note(TrialTracked(trial=trial.id, run_id=run_id))
+        self._keeper.note(TrialTracked(trial=trial.id, run_id=run_id))
         self._sent[trial.id] = {}
         return run_id
 

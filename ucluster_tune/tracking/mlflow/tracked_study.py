@@ -6,9 +6,11 @@ from pathlib import Path
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import UClusterTuneError
+from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
-from ucluster_tune.study.record import StudyRecord, TrialState
-from ucluster_tune.tracking.mlflow.mirror import Bookkeeping, MlflowMirror
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.tracking.mlflow.mirror import MlflowMirror
 from ucluster_tune.tracking.mlflow.store import uri_of_study
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 
@@ -24,7 +26,7 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
         params={
             "sampler": config.sampler.name,
             "scheduler": config.scheduler.name,
-            "n_trials": config.budget.n_trials,
+            "n_trials": config.budget.n_trials or config.budget.in_words(),
             "n_epochs": config.training.n_epochs,
             "workers_per_trial": config.resources.workers_per_trial,
             "objective": config.objective.metric,
@@ -40,28 +42,32 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
 
 def study_mirror(
     config: StudyConfig,
-    books: Bookkeeping,
+    keeper: RecordKeeper,
+    paths: StudyPaths,
     folder: StudiesFolder,
+    before_end: Callable[[TrialState], None],
     tracker: Tracker | None,
 ) -> MlflowMirror:
     """Return the mirror of a study, not yet started.
 
     Args:
         config: of the study.
-        books: of the study.
+        keeper: of its record.
+        paths: of the study.
         folder: of all studies.
+        before_end: called once for a trial that ended, before its files are sent.
         tracker: open already; None has the mirror open it.
     """
 
     def begin(opened: Tracker) -> str:
-        run_id = begin_in_mlflow(opened, config, books.record)
-        opened.log_artifacts(run_id, books.paths.study_yaml)
+        run_id = begin_in_mlflow(opened, config, keeper.record)
+        opened.log_artifacts(run_id, paths.study_yaml)
         return run_id
 
     def open_store() -> Tracker:
-        return tracker or open_store_of(config, books.record, folder)
+        return tracker or open_store_of(config, keeper.record, folder)
 
-    return MlflowMirror(books, open_store, begin)
+    return MlflowMirror(keeper, paths, open_store, begin, before_end)
 
 
 def open_store_of(config: StudyConfig, record: StudyRecord, folder: StudiesFolder) -> Tracker:
@@ -76,7 +82,7 @@ def draw_best_epoch(paths: StudyPaths, draw: DrawPictures) -> Callable[[TrialSta
     def draw_trial(trial: TrialState) -> None:
         if trial.best_epoch is None:
             return
-        files = paths.trial(trial.id)
+        files = paths.trial(trial.id, trial.best_training.plan.id)
         try:
             draw(files.evaluation(trial.best_epoch), files.pictures)
         except (UClusterTuneError, OSError) as error:
@@ -89,7 +95,7 @@ def study_metrics(record: StudyRecord) -> dict[str, float]:
     """Return what the study reached, as metrics of its run."""
     metrics = {"reference_accuracy": record.reference_accuracy}
     if record.best is not None and record.best.best is not None:
-        metrics["best_validation_clustering_accuracy"] = record.best.best["clustering_accuracy"]
+        metrics["best_validation_clustering_accuracy"] = record.best.best.clustering_accuracy
     if record.best_test is not None:
         metrics["best_test_clustering_accuracy"] = record.best_test["clustering_accuracy"]
     return metrics

@@ -6,7 +6,6 @@ Only the driver holds a `Tracker`; workers never write to the store.
 
 import math
 import numbers
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.tracking.databases import one_at_a_time, with_password
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
@@ -27,6 +27,7 @@ from ucluster_tune.tracking.mlflow.store import (
     store_errors,
     user_name,
 )
+from ucluster_tune.training.record import EpochRecord
 
 OPEN_TIMEOUT_S = 120.0  # a new SQLite store takes 3 s on an idle core, a dead server is given up
 
@@ -118,25 +119,13 @@ class Tracker:
         uri = with_password(resolve_tracking_uri(tracking.uri, studies_dir))
         shown = uri_without_password(uri)
         refuse_unusable_store(uri)
-        answer: list[Tracker | BaseException] = []
-
-        def work() -> None:
-            try:
-                answer.append(cls._open(uri, tracking.experiment, studies_dir))
-            except BaseException as error:  # noqa: BLE001 raised again in the calling thread
-                answer.append(error)
-
-        thread = threading.Thread(target=work, name="open-mlflow", daemon=True)
-        thread.start()
-        thread.join(timeout_s)
-        if not answer:
+        opening = begin(lambda: cls._open(uri, tracking.experiment, studies_dir), "open-mlflow")
+        if not is_done(opening, timeout_s):
             raise StudyError(
                 f"MLflow store {shown} did not answer within {timeout_s:g} s;"
                 " check that it runs, or set tracking.uri"
             )
-        if isinstance(answer[0], BaseException):
-            raise answer[0]
-        return answer[0]
+        return opening.result()
 
     @classmethod
     def _open(cls, uri: str, experiment: str, studies_dir: Path) -> "Tracker":
@@ -184,7 +173,7 @@ class Tracker:
         return self._start_run(name, hyperparameters, {**inherited, **own})
 
     def log_epochs(
-        self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
+        self, run_id: str, epochs: Sequence[tuple[EpochRecord, int]], reference: float
     ) -> None:
         """Send the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
 
@@ -198,18 +187,18 @@ class Tracker:
 
         Args:
             run_id: of the trial.
-            epochs: EpochRecords as dicts, and when each epoch ended, in Unix milliseconds. The
+            epochs: their records, and when each epoch ended, in Unix milliseconds. The
                 same record sent again with the same time is stored once.
             reference: accuracy, in (0, 1].
         """
         values: list[_Values] = []
         for record, time_ms in epochs:
-            metrics = {name: record[name] for name in TRACKED_METRICS if name in record}
+            metrics = {name: getattr(record, name) for name in TRACKED_METRICS}
             metrics[_REFERENCE] = reference
-            batched = record.get("clustering_accuracy_batched")
+            batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
-            values.append((int(record["epoch"]), time_ms, metrics))
+            values.append((record.epoch, time_ms, metrics))
         for start in range(0, len(values), _EPOCHS_A_CALL):
             self._log_metrics(run_id, values[start : start + _EPOCHS_A_CALL])
 

@@ -1,0 +1,310 @@
+import logging
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import StorageInternalError
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from tests.study_events import study_config
+from tests.told_study import ToldStudy
+from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.study import SamplerConfig, StudyConfig
+from ucluster_tune.search import samplers
+from ucluster_tune.study.events import StudyEnded, StudyResumed, TrialStarted, parse_event
+from ucluster_tune.tracking.dashboards import stores as dashboard_stores
+from ucluster_tune.tracking.dashboards.optuna_trials import build_distributions
+from ucluster_tune.tracking.dashboards.stores import DashboardFile
+
+SPACE = {
+    "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
+    "model.n_neighbors": {"type": "int", "low": 4, "high": 21, "step": 4},
+    "loss.clustering_weight": {"type": "float", "low": 0.1, "high": 1.0, "step": 0.2},
+    "training.global_batch_size": {"type": "categorical", "choices": [64, 128]},
+}
+
+
+def searched(**sampler: Any) -> StudyConfig:
+    return study_config(search_space=SPACE, sampler=sampler)
+
+
+def run(study: ToldStudy, n_trials: int) -> list[dict[str, Any]]:
+    asked = []
+    for number in range(1, n_trials + 1):
+        trial = f"{number:04d}"
+        point = study.ask(trial)
+        for epoch in (1, 2):
+            study.report(trial, epoch, float(point["training.learning_rate"]) * epoch)
+        study.tell(trial, "complete" if number % 3 else "stopped_early")
+        asked.append(point)
+    return asked
+
+
+def wait_for(happens: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            if happens():
+                return
+        except (KeyError, SQLAlchemyError, StorageInternalError):  # half made
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def stored(path: Path) -> list[optuna.trial.FrozenTrial]:
+    return optuna.load_study(study_name="jets", storage=f"sqlite:///{path}").trials
+
+
+def test_distributions_say_what_the_space_says() -> None:
+    assert build_distributions(searched().search_space) == {
+        "training.learning_rate": FloatDistribution(1e-4, 1e-2, log=True),
+        "model.n_neighbors": IntDistribution(4, 20, step=4),
+        "loss.clustering_weight": FloatDistribution(0.1, 0.9, step=0.2),
+        "training.global_batch_size": CategoricalDistribution((64, 128)),
+    }
+
+
+@pytest.mark.parametrize("name", ["tpe", "random"])
+def test_suggestions_lie_in_the_space_and_follow_the_seed(name: str) -> None:
+    points = run(ToldStudy(searched(name=name)), 12)
+    for point in points:
+        assert 1e-4 <= point["training.learning_rate"] <= 1e-2
+        assert point["model.n_neighbors"] in range(4, 21, 4)
+        assert point["training.global_batch_size"] in (64, 128)
+    assert points == run(ToldStudy(searched(name=name)), 12)
+    assert points[1:] != run(ToldStudy(searched(name=name, seed=2)), 12)[1:]
+    assert len({point["training.learning_rate"] for point in points}) == 12
+
+
+def test_tpe_learns_where_random_does_not() -> None:
+    def mean_of_last_20(name: str) -> float:
+        rates = [p["training.learning_rate"] for p in run(ToldStudy(searched(name=name)), 40)]
+        return float(sum(rates[20:]) / 20)
+
+    assert mean_of_last_20("tpe") > 1.5 * mean_of_last_20("random")
+
+
+def test_published_point_comes_first_unless_switched_off() -> None:
+    study = searched()
+    assert ToldStudy(study).ask("0001") == published_point(study)
+    without = searched(published_first=False)
+    assert ToldStudy(without).ask("0001") != published_point(without)
+
+
+def test_trials_at_the_same_time_get_different_points() -> None:
+    sampler = ToldStudy(searched())
+    points = [sampler.ask(f"{number:04d}") for number in range(8)]
+    assert len({point["training.learning_rate"] for point in points}) == 8
+
+
+def test_space_of_one_fixed_point_can_be_asked_again_and_again(tmp_path: Path) -> None:
+    sampler = ToldStudy(study_config(), None, DashboardFile(tmp_path / "optuna.db", "jets"))
+    for number in range(6):
+        assert sampler.ask(str(number)) == {}
+        sampler.report(str(number), 1, 0.5)
+        sampler.tell(str(number), "complete")
+    sampler.close()
+    assert [trial.value for trial in stored(tmp_path / "optuna.db")] == [0.5] * 6
+
+
+def test_dashboard_file_shows_every_trial_as_it_stands(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    sampler = ToldStudy(searched(), None, DashboardFile(path, "jets"))
+    run(sampler, 3)
+    sampler.ask("0004")
+    sampler.report("0004", 1, 0.3)
+    sampler.report("0004", 2, float("nan"))
+    for trial, outcome in {"0005": "failed", "0006": "interrupted"}.items():
+        sampler.ask(trial)
+        sampler.tell(trial, outcome)  # type: ignore[arg-type]
+    sampler.note(StudyEnded(state="interrupted"))
+    sampler.close()
+    trials = stored(path)
+    assert [trial.state.name for trial in trials] == [
+        *("COMPLETE", "COMPLETE", "PRUNED", "RUNNING", "FAIL", "FAIL")
+    ]
+    assert [trial.user_attrs["trial"] for trial in trials] == [f"000{n}" for n in range(1, 7)]
+    rate = trials[2].params["training.learning_rate"]
+    assert trials[2].intermediate_values == {1: rate, 2: 2 * rate}
+    assert trials[3].intermediate_values == {1: 0.3}
+    assert trials[0].value == 2 * trials[0].params["training.learning_rate"]
+    assert set(trials[3].params) == set(SPACE)
+
+
+def test_complete_trial_without_a_score_counts_as_failed(tmp_path: Path) -> None:
+    sampler = ToldStudy(searched(), None, DashboardFile(tmp_path / "optuna.db", "jets"))
+    sampler.ask("0001")
+    sampler.report("0001", 1, float("nan"))
+    sampler.tell("0001", "complete")
+    sampler.close()
+    assert stored(tmp_path / "optuna.db")[0].state == TrialState.FAIL
+    assert sampler.sampler.what_it_knows()[0].state == TrialState.FAIL
+
+
+def test_file_held_by_another_process_is_caught_up_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(dashboard_stores, "_BUSY_TIMEOUT_S", 0.2)
+    path = tmp_path / "optuna.db"
+    sampler = ToldStudy(searched(), None, DashboardFile(path, "jets"))
+    sampler.ask("0001")
+    wait_for(lambda: path.exists() and stored(path))
+    holder = sqlite3.connect(path)
+    holder.execute("BEGIN EXCLUSIVE")
+    with caplog.at_level(logging.WARNING):
+        sampler.report("0001", 1, 0.4)
+        sampler.tell("0001", "complete")
+        sampler.ask("0002")
+        wait_for(lambda: caplog.records)
+    assert len(caplog.records) == 1
+    assert "database is locked" in caplog.text
+    holder.rollback()
+    holder.close()
+    sampler.close()
+    assert [trial.state.name for trial in stored(path)] == ["COMPLETE", "RUNNING"]
+    assert stored(path)[0].intermediate_values == {1: 0.4}
+
+
+def test_search_goes_on_where_the_file_cannot_be_made(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = DashboardFile(tmp_path / "missing" / "optuna.db", "jets")
+    sampler = ToldStudy(searched(), None, store)
+    run(sampler, 2)
+    sampler.close()
+    assert "unable to open database file" in caplog.text
+
+
+def test_sampler_built_again_from_its_record_suggests_as_if_it_never_stopped() -> None:
+    config = searched(n_startup_trials=3)
+    whole = run(ToldStudy(config), 9)
+    before = ToldStudy(config)
+    run(before, 8)
+    again = ToldStudy(config, before.record)
+    assert again.sampler.describe() == "tpe sampler, 8 trials known"
+    assert again.ask("0009") == whole[8]
+
+
+def test_what_the_sampler_keeps_with_a_trial_is_there_again_after_a_restart() -> None:
+    before = ToldStudy(searched())
+    before.ask("0001")
+    kept = {"grid_id": 3, "search_space": {"a": [1, 2]}}
+    suggested = TrialStarted(
+        trial="0002",
+        hyperparameters=before.record.trials["0001"].hyperparameters,
+        sampler_attributes=kept,
+    )
+    line = suggested.line()
+    event = parse_event(line.encode())
+    before.record.apply(event)
+    _, again = ToldStudy(searched(), before.record).sampler.what_it_knows()
+    assert again.system_attrs == kept
+
+
+def test_attributes_that_a_sampler_sets_are_part_of_its_suggestion(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Remembering(RandomSampler):
+        def before_trial(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            n_so_far = sum("place" in t.system_attrs for t in study.get_trials(deepcopy=False))
+            study._storage.set_trial_system_attr(trial._trial_id, "place", n_so_far)
+
+    monkeypatch.setitem(samplers.SAMPLERS, "random", lambda _config, seed: Remembering(seed))
+    before = ToldStudy(searched(name="random"))
+    before.ask("0001")
+    before.ask("0002")
+    again = ToldStudy(searched(name="random"), before.record)
+    again.ask("0003")
+    kept = [trial.sampler_attributes for trial in again.record.trials.values()]
+    assert kept == [{"place": 0}, {"place": 1}, {"place": 2}]
+
+
+def test_every_sampler_that_a_file_may_name_is_there() -> None:
+    names = get_args(SamplerConfig.model_fields["name"].annotation)
+    assert set(names) == set(samplers.SAMPLERS)
+
+
+def test_trial_that_goes_on_is_told_later(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    first = ToldStudy(searched(), None, DashboardFile(path, "jets"))
+    first.ask("0001")
+    first.report("0001", 1, 0.1)
+    first.end()
+    assert stored(path)[0].state == TrialState.FAIL
+    second = ToldStudy(searched(), first.record, DashboardFile(path, "jets"))
+    second.note(StudyResumed(code_version="0", host="here"))
+    second.resume("0001")
+    second.report("0001", 2, 0.2)
+    second.tell("0001", "complete")
+    second.close()
+    (trial,) = stored(path)
+    assert (trial.state.name, trial.value) == ("COMPLETE", 0.2)
+    assert trial.intermediate_values == {1: 0.1, 2: 0.2}
+
+
+def test_epoch_that_was_run_again_with_another_result_replaces_the_old_one(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "optuna.db"
+    study = ToldStudy(searched(), None, DashboardFile(path, "jets"))
+    study.ask("0001")
+    for number in (1, 2, 3):
+        study.report("0001", number, 0.1 * number)
+    wait_for(lambda: len(stored(path)[0].intermediate_values) == 3)
+    study.report("0001", 2, 0.7)
+    study.tell("0001", "stopped_early")
+    study.close()
+    (trial,) = stored(path)
+    (known,) = study.sampler.what_it_knows()
+    assert trial.intermediate_values == known.intermediate_values == {1: 0.1, 2: 0.7}
+    assert trial.state == known.state == TrialState.PRUNED
+
+
+def test_value_outside_a_narrowed_space_is_kept_and_the_others_teach(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    before = ToldStudy(searched())
+    points = run(before, 6)
+    narrow = SPACE | {"training.global_batch_size": {"type": "categorical", "choices": [64]}}
+    study = study_config(search_space=narrow)
+    sampler = ToldStudy(study, before.record, DashboardFile(path, "jets"))
+    assert sampler.ask("0007")["training.global_batch_size"] == 64
+    sampler.close()
+    for trial, point in zip(stored(path), points, strict=False):
+        outside = trial.user_attrs.get("outside_search_space", {})
+        assert {**trial.params, **outside} == point
+        assert (point["training.global_batch_size"] == 128) == bool(outside)
+
+
+def test_file_of_an_earlier_driver_is_kept_where_it_says_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    first = ToldStudy(searched(), None, DashboardFile(path, "jets"))
+    run(first, 3)
+    first.close()
+    inode = path.stat().st_ino
+    second = ToldStudy(searched(), first.record, DashboardFile(path, "jets"))
+    second.ask("0004")
+    second.close()
+    assert path.stat().st_ino == inode
+    assert [t.state.name for t in stored(path)] == ["COMPLETE", "COMPLETE", "PRUNED", "RUNNING"]
+    fewer = ToldStudy(searched())
+    run(fewer, 2)
+    ToldStudy(searched(), fewer.record, DashboardFile(path, "jets")).close()
+    assert path.stat().st_ino != inode
+    assert len(stored(path)) == 2
+
+
+def test_file_that_is_no_database_is_written_anew(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    path.write_bytes(b"not a database")
+    before = ToldStudy(searched())
+    run(before, 2)
+    ToldStudy(searched(), before.record, DashboardFile(path, "jets")).close()
+    assert len(stored(path)) == 2

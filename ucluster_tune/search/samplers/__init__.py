@@ -1,0 +1,27 @@
+"""How hyperparameters are suggested: a sampler a module, and the registry of them.
+
+To add one, write a module with a function that builds Optuna's sampler, and name it here and in
+`config.study.SamplerConfig`. What a sampler keeps with a trial is in the study's record, so that
+one with a state goes on where it was: see `asking`.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+from optuna.samplers import BaseSampler
+
+from ucluster_tune.config.study import SamplerConfig
+from ucluster_tune.search.samplers.random import random_sampler
+from ucluster_tune.search.samplers.tpe import tpe_sampler
+
+SAMPLERS: Final[dict[str, Callable[[SamplerConfig, int], BaseSampler]]] = {
+    "tpe": tpe_sampler,
+    "random": random_sampler,
+}
+
+
+def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
+    """Return the sampler of one suggestion, seeded by the study's seed and the trial's number."""
+    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
+    return SAMPLERS[config.name](config, seed)

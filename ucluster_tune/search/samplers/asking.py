@@ -1,0 +1,141 @@
+"""Suggestions by Optuna, which learns by following the study's record; knows nothing of Ray.
+
+The study that Optuna works on is in memory. It holds nothing that the record does not, and is
+built anew from it where an epoch was run again with another result.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.samplers import build_sampler
+from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
+from ucluster_tune.study.knowledge import known_trials
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import Value
+from ucluster_tune.tracking.dashboards.optuna_trials import (
+    OF_ANOTHER_STUDY,
+    TRIAL,
+    build_distributions,
+    optuna_trial,
+)
+
+_TEACHING = ("complete", "stopped_early")
+_FIXED = "fixed_params"  # Optuna's own word for a suggestion that was given to it
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """A new trial's hyperparameters, and what the sampler wants to be kept with them.
+
+    Attributes:
+        hyperparameters: by dotted name.
+        attributes: of Optuna; plain values.
+    """
+
+    hyperparameters: dict[str, Value]
+    attributes: dict[str, Any]
+
+
+class StudySampler:
+    """Suggests hyperparameters, knowing every trial of the record; an observer of it.
+
+    A suggestion depends on the seed, the trial's number and the trials told before it, not on
+    how often the program was started.
+
+    Args:
+        study: the configuration: search space, objective, sampler.
+        record: the trials so far.
+        published_point: the first suggestion, when the configuration asks for it.
+    """
+
+    def __init__(
+        self,
+        study: StudyConfig,
+        record: StudyRecord,
+        published_point: Mapping[str, Value] | None = None,
+    ) -> None:
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._config = study
+        self._distributions = build_distributions(study.search_space)
+        self._learn_anew(record)
+        if study.sampler.published_first and published_point is not None and not record.trials:
+            self._study.enqueue_trial(dict(published_point))
+
+    def _learn_anew(self, record: StudyRecord) -> None:
+        self._memory = InMemoryStorage()
+        self._study = optuna.create_study(
+            storage=self._memory, direction=self._config.objective.direction
+        )
+        self._trials: dict[str, optuna.Trial] = {}
+        self._n_asked = self._n_told = 0
+        for trial in record.warm_start.trials if record.warm_start else ():
+            self._add(optuna_trial(trial, self._distributions, {OF_ANOTHER_STUDY: True}))
+        for trial in known_trials(record, self._config.objective):
+            number = self._add(optuna_trial(trial, self._distributions))
+            self._n_asked += 1
+            if trial.outcome == "running":
+                self._trials[trial.id] = optuna.Trial(self._study, number)
+
+    def _add(self, frozen: optuna.trial.FrozenTrial) -> int:
+        self._n_told += frozen.state in (TrialState.COMPLETE, TrialState.PRUNED)
+        return self._memory.create_new_trial(self._study._study_id, frozen)
+
+    def describe(self) -> str:
+        """Return which sampler suggests and from how many trials it has learnt.
+
+        Complete trials and those stopped early count.
+        """
+        return f"{self._config.sampler.name} sampler, {self._n_told} trials known"
+
+    def ask(self, trial_id: str) -> Suggestion:
+        """Return the hyperparameters of a new trial."""
+        self._study.sampler = build_sampler(self._config.sampler, self._n_asked)
+        self._n_asked += 1
+        trial = self._study.ask(self._distributions)
+        trial.set_user_attr(TRIAL, trial_id)
+        self._trials[trial_id] = trial
+        kept = self._memory.get_trial(trial._trial_id).system_attrs
+        attributes = {name: value for name, value in kept.items() if name != _FIXED}
+        return Suggestion(dict(trial.params), attributes)
+
+    def on_event(self, event: Event, record: StudyRecord) -> None:
+        """Learn from what happened to a trial; only its trainings of the search teach."""
+        if not record.is_searched(event):
+            return
+        if isinstance(event, EpochEnded):
+            self._learn_epoch(event, record)
+        elif isinstance(event, TrialEnded) and event.trial in self._trials:
+            trial = record.trials[event.trial]
+            self._learn_end(event.trial, event.outcome, trial.score(record.objective))
+
+    def _learn_epoch(self, event: EpochEnded, record: StudyRecord) -> None:
+        trial = self._trials.get(event.trial)
+        if trial is None:
+            return
+        known = self._memory.get_trial(trial._trial_id).intermediate_values
+        if known and event.record.epoch <= max(known):
+            self._learn_anew(record)
+            return
+        value = event.record.value(record.objective.metric)
+        if value is not None:
+            self._memory.set_trial_intermediate_value(trial._trial_id, event.record.epoch, value)
+
+    def _learn_end(self, trial_id: str, outcome: FinalOutcome, score: float | None) -> None:
+        trial = self._trials.pop(trial_id)
+        self._n_told += outcome in _TEACHING
+        if outcome == "complete" and score is not None:
+            self._study.tell(trial, score)
+        elif outcome == "stopped_early":
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def what_it_knows(self) -> list[optuna.trial.FrozenTrial]:
+        """Return the trials as Optuna has them."""
+        return self._study.get_trials(deepcopy=False)

@@ -1,0 +1,23 @@
+"""Which running trials are stopped early: a judge a module, and the registry of them.
+
+A judge is a pure function of the record, tested without Ray. To add one, write a module with a
+class that has `decide`, and name it here and in `config.study.SchedulerConfig`.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.schedulers.asha import asha_of
+from ucluster_tune.search.schedulers.decision import Judge
+from ucluster_tune.search.schedulers.none import StopNone
+
+JUDGES: Final[dict[str, Callable[[StudyConfig], Judge]]] = {
+    "asha": asha_of,
+    "none": lambda _study: StopNone(),
+}
+
+
+def build_judge(study: StudyConfig) -> Judge:
+    """Return the judge that a study's configuration names."""
+    return JUDGES[study.scheduler.name](study)

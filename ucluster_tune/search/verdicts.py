@@ -1,0 +1,62 @@
+"""Ray Tune's scheduler of a study: it looks up what the judge decided, and decides nothing."""
+
+from typing import Any, Final
+
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.search.schedulers.decision import Decision
+
+_WAITING: Final = (Trial.PENDING, Trial.PAUSED)
+_IN_TUNES_WORDS: Final = {
+    Decision.GO_ON: TrialScheduler.CONTINUE,
+    Decision.PAUSE: TrialScheduler.PAUSE,
+    Decision.STOP: TrialScheduler.STOP,
+}
+
+
+class Verdicts(FIFOScheduler):
+    """Tells Tune which trials go on.
+
+    What Tune does at every report with all trials that there ever were is done here with those
+    that matter, so that a report costs the same after thousands of trials.
+
+    Args:
+        driver: keeps the verdicts.
+    """
+
+    def __init__(self, driver: StudyDriver) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray's, partly typed
+        self._driver = driver
+        self._controller: Any = None
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """Return the oldest trial that waits to run, None where none does."""
+        # Tune's own looks at all trials that ever were, several times a second.
+        waiting = [t for t in tune_controller.get_live_trials() if t.status in _WAITING]
+        return min(waiting, key=_age, default=None)
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """Take in who runs the trials."""
+        del trial
+        self._controller = tune_controller
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return what becomes of a trial, whose result the driver has heard before."""
+        del tune_controller, result
+        return _IN_TUNES_WORDS[self._driver.verdict(trial.config["trial_id"])]
+
+    def end_trial(self, trial: Any) -> None:
+        """Have Tune end a trial that it was about to start again."""
+        self._controller.stop_trial(trial)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return nothing: Tune pickles a search's settings, of which this is no part."""
+        return {}
+
+
+def _age(trial: Any) -> tuple[int, str]:
+    """Return what orders trials by their ids, of which those after 9999 are longer."""
+    trial_id = trial.config["trial_id"]
+    return len(trial_id), trial_id

@@ -1,0 +1,263 @@
+"""A trial is hyperparameters and one or more trainings of them; pure data.
+
+A training has a seed, a number of workers, a role, and may begin from the checkpoint of another
+one, with other hyperparameters or another number of workers. Those of the role `search` are what
+the search is about: they alone teach the sampler, count as trials, and may be its best. Further
+ones of the best trials (`final`), or of a recipe to compare with (`baseline`), stand beside them.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.training.record import EpochRecord, Rank, epoch_rank
+
+Value = bool | int | float | str
+Outcome = Literal["running", "complete", "stopped_early", "failed", "interrupted"]
+Role = Literal["search", "final", "baseline"]
+FIRST: Final = "first"  # the training that a trial begins with
+
+
+class ParentCheckpoint(BaseModel):
+    """The checkpoint of another training, from which a training begins."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trial: str
+    training: str = FIRST
+    epoch: int
+
+
+class TrainingPlan(BaseModel):
+    """What a training is from its begin on.
+
+    Attributes:
+        id: unlike that of another training of its trial.
+        seed: None in a journal that does not tell: that of the study's configuration.
+        world_size: number of workers; None as for the seed.
+        parent: None for a training from new weights.
+        hyperparameters: those that differ from the trial's own.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = FIRST
+    role: Role = "search"
+    seed: int | None = None
+    world_size: int | None = None
+    parent: ParentCheckpoint | None = None
+    hyperparameters: dict[str, Value] = {}
+
+
+@dataclass
+class TrainingState:
+    """All that is known of one training.
+
+    Attributes:
+        kind: of its failure, as `trial.failures` names it.
+        run_id: of MLflow, None until MLflow has told it.
+        records: one an epoch, in order; those of its parent are not among them.
+        times: when each epoch ended, ISO 8601, by epoch.
+        retry_causes: why its workers were lost and started again.
+        n_lost_nodes: how often it goes on because its node was lost.
+        waiting_since: it runs, but not yet: its CPUs and GPUs are not free or not there yet.
+        restored_epochs: the checkpoints that it went on from.
+        n_epochs_again: epochs run a second time, since no checkpoint of them was left.
+    """
+
+    plan: TrainingPlan
+    n_epochs: int
+    started: str
+    outcome: Outcome = "running"
+    cause: str | None = None
+    kind: str | None = None
+    run_id: str | None = None
+    ended: str | None = None
+    records: list[EpochRecord] = field(default_factory=list)
+    times: dict[int, str] = field(default_factory=dict)
+    retry_causes: list[str] = field(default_factory=list)
+    n_lost_nodes: int = 0
+    waiting_since: str | None = None
+    restored_epochs: list[int] = field(default_factory=list)
+    n_epochs_again: int = 0
+    best: EpochRecord | None = None
+    rank: Rank | None = None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs finished, those of its parent included."""
+        if self.records:
+            return self.records[-1].epoch
+        return self.plan.parent.epoch if self.plan.parent else 0
+
+    def add(self, epoch: EpochRecord, objective: ObjectiveConfig) -> None:
+        """Add an epoch; one that was run again replaces the old one and all after it."""
+        if self.records and epoch.epoch <= self.epochs:
+            kept = [old for old in self.records if old.epoch < epoch.epoch]
+            self.records, self.best, self.rank = [], None, None
+            for old in kept:
+                self.add(old, objective)
+        self.records.append(epoch)
+        rank = epoch_rank(epoch, objective)
+        if rank is not None and (self.rank is None or rank > self.rank):
+            self.best, self.rank = epoch, rank
+
+
+@dataclass
+class TrialState:
+    """All that is known of one trial: its hyperparameters and its trainings.
+
+    What it tells of itself is what its newest training of the search tells, but for its best
+    epoch, which may be one of an earlier such training.
+
+    Attributes:
+        sampler_attributes: what Optuna's sampler keeps with it.
+        trainings: by id, in the order in which they began.
+    """
+
+    id: str
+    hyperparameters: dict[str, Value]
+    sampler_attributes: dict[str, Any]
+    trainings: dict[str, TrainingState]
+
+    @property
+    def searched(self) -> list[TrainingState]:
+        """Its trainings of the search."""
+        return [t for t in self.trainings.values() if t.plan.role == "search"]
+
+    @property
+    def shown(self) -> TrainingState:
+        """The training that it tells of: the newest one of the search, else its first."""
+        found = self.searched
+        return found[-1] if found else next(iter(self.trainings.values()))
+
+    @property
+    def best_training(self) -> TrainingState:
+        """The training whose epoch gives the trial its score: the first of equal ones."""
+        ranked = [t for t in self.searched if t.rank is not None]
+        return max(ranked, key=lambda t: t.rank or (False, 0.0)) if ranked else self.shown
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """Its best epoch, None where none gave a number."""
+        return self.best_training.best
+
+    @property
+    def rank(self) -> Rank | None:
+        """What orders trials, the best one last; None as for the best epoch."""
+        return self.best_training.rank
+
+    @property
+    def best_epoch(self) -> int | None:
+        """The epoch that gives the trial its score."""
+        return self.best.epoch if self.best else None
+
+    @property
+    def outcome(self) -> Outcome:
+        """How it ended, or that it runs."""
+        return self.shown.outcome
+
+    @property
+    def cause(self) -> str | None:
+        """Why it ended so."""
+        return self.shown.cause
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of its failure, as `trial.failures` names it."""
+        return self.shown.kind
+
+    @property
+    def run_id(self) -> str | None:
+        """Its run in MLflow."""
+        return self.shown.run_id
+
+    @property
+    def n_epochs(self) -> int:
+        """Epochs that it is to run."""
+        return self.shown.n_epochs
+
+    @property
+    def started(self) -> str:
+        """When it began, ISO 8601."""
+        return next(iter(self.trainings.values())).started
+
+    @property
+    def ended(self) -> str | None:
+        """When it ended, ISO 8601."""
+        return self.shown.ended
+
+    @property
+    def records(self) -> list[EpochRecord]:
+        """Its epochs, in order."""
+        return self.shown.records
+
+    @property
+    def times(self) -> dict[int, str]:
+        """When each epoch ended, ISO 8601, by epoch."""
+        return self.shown.times
+
+    @property
+    def retry_causes(self) -> list[str]:
+        """Why its workers were lost and started again."""
+        return self.shown.retry_causes
+
+    @property
+    def n_lost_nodes(self) -> int:
+        """How often it goes on because its node was lost."""
+        return self.shown.n_lost_nodes
+
+    @property
+    def waiting_since(self) -> str | None:
+        """Since when it waits for CPUs and GPUs; None where it does not."""
+        return self.shown.waiting_since
+
+    @property
+    def restored_epochs(self) -> list[int]:
+        """The checkpoints that it went on from."""
+        return self.shown.restored_epochs
+
+    @property
+    def n_epochs_again(self) -> int:
+        """Epochs run a second time, since no checkpoint of them was left."""
+        return self.shown.n_epochs_again
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it waits for CPUs and GPUs, at its start or in place of those it lost."""
+        return self.waiting_since is not None
+
+    @property
+    def epochs(self) -> int:
+        """Epochs finished."""
+        return self.shown.epochs
+
+    @property
+    def warnings(self) -> list[str]:
+        """Signs, in the last epoch, that the training goes wrong: see `training.health`."""
+        return self.records[-1].warnings if self.records else []
+
+    def score(self, objective: ObjectiveConfig) -> float | None:
+        """Return the objective at the best epoch."""
+        return self.best.value(objective.metric) if self.best else None
+
+    def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
+        """Return the finite values of the objective, by epoch."""
+        values = {epoch.epoch: epoch.value(objective.metric) for epoch in self.records}
+        return {number: value for number, value in values.items() if value is not None}
+
+    def has(self, epoch: EpochRecord) -> bool:
+        """Return whether it has the epoch with this result, at whatever speed it was run."""
+        if epoch.epoch > self.epochs:
+            return False
+        return any(known.is_same_training(epoch) for known in self.records)
+
+    def snapshot(self) -> "TrialState":
+        """Return the trial as it is now, which later events do not change."""
+        copies = {
+            name: replace(t, records=list(t.records), times=dict(t.times))
+            for name, t in self.trainings.items()
+        }
+        return replace(self, trainings=copies)

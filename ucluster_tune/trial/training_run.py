@@ -1,0 +1,122 @@
+"""One training in a process: it keeps a checkpoint of each epoch and goes on from the last one.
+
+The same for a worker of a trial and for `ucluster-tune train`. What outlives it is the process
+(`trial.processes`). Loads TensorFlow.
+"""
+
+import logging
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.data.reading.dataset import open_dataset
+from ucluster_tune.storage.folders import PATIENCE_S
+from ucluster_tune.training.checkpoint import Checkpoint
+from ucluster_tune.training.group import Group, OneWorker
+from ucluster_tune.training.record import EpochRecord, best_record
+from ucluster_tune.training.trainer import OnStep, Trainer
+from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
+from ucluster_tune.trial.training_task import TrainingTask
+
+_LOGGER = logging.getLogger(__name__)
+# Seconds may pass until what a driver knows lies in a bucket, and epochs may be short.
+_N_EARLIER = 20
+_SPLITS = ("train", "validation")  # test jets are measured once a study
+
+
+class TrainingRun:
+    """One rank's share in a training.
+
+    Keeps the files of the last two epochs and of the best one so far.
+
+    Args:
+        task: what is trained; the same for all ranks.
+        group: the workers.
+
+    Attributes:
+        files: where all of it is kept.
+        restored: the records of the epoch whose checkpoint training went on from, and of some
+            epochs before it, in order; none where training began.
+    """
+
+    def __init__(self, task: TrainingTask, group: Group) -> None:
+        self.files = TrialFiles.at(task.folder, PATIENCE_S)
+        self._objective, self._group = task.objective, group
+        self._trainer = Trainer(task.config, open_dataset(task.config.data, _SPLITS), group)
+        self._best: EpochRecord | None = None
+        self.restored: list[EpochRecord] = []
+        checkpoint = self._agreed_checkpoint()
+        if checkpoint is not None:
+            self._trainer.restore(checkpoint)
+            self._best = checkpoint.best
+            own = () if checkpoint.record is None else (checkpoint.record,)
+            self.restored = [*checkpoint.earlier, *own]
+            _LOGGER.info("went on from the checkpoint of epoch %d", checkpoint.epoch)
+        self._earlier = self.restored
+
+    def _agreed_checkpoint(self) -> Checkpoint | None:
+        """Return the checkpoint that rank 0 chose: two readings of a folder may differ."""
+        checkpoint: Checkpoint | None = None
+        if self._group.rank == 0:
+            checkpoint, faults = self.files.newest_checkpoint()
+            for fault in faults:
+                _LOGGER.warning("%s", fault)
+        epoch = np.array([checkpoint.epoch if checkpoint else 0])
+        (epoch,) = self._group.broadcast(epoch, "epoch_of_checkpoint")
+        if checkpoint is None and epoch:
+            checkpoint = self.files.read_checkpoint(int(epoch))
+        return checkpoint
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return self._trainer.epoch
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all epochs were run."""
+        return self._trainer.is_done
+
+    def run_epoch(self, on_step: OnStep | None = None) -> EpochRecord:
+        """Return the record of the next epoch, once its checkpoint is where all nodes find it."""
+        record = self._trainer.run_epoch(on_step)
+        if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
+            self._write(record)
+        _LOGGER.info("epoch %d: %s", record.epoch, _brief(record))
+        for warning in record.warnings:
+            _LOGGER.info("epoch %d: warning: %s", record.epoch, warning)
+        return record
+
+    def _write(self, record: EpochRecord) -> None:
+        epoch = record.epoch
+        self._best = best_record(self._best, record, self._objective)
+        evaluation = self._trainer.last_evaluation
+        checkpoint = replace(
+            self._trainer.checkpoint(),
+            best=self._best,
+            record=record,
+            earlier=tuple(self._earlier[-_N_EARLIER:]),
+        )
+        self.files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
+        best_epoch = self._best.epoch if self._best else epoch
+        self.files.keep_only({epoch - 1, epoch, best_epoch})
+        self._earlier = [*checkpoint.earlier, record]
+
+
+def measure(config: TrialConfig, checkpoint: str, split: str) -> dict[str, Any]:
+    """Return the quality of the clusters of a checkpoint, at a path or URI, as plain values."""
+    trainer = Trainer(config, open_dataset(config.data), OneWorker())
+    trainer.restore(read_checkpoint_at(checkpoint, PATIENCE_S))
+    evaluation = trainer.evaluate_split(split)
+    return {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
+
+
+def _brief(record: EpochRecord) -> str:
+    return (
+        f"{record.phase}, focal loss {record.focal_loss:.4g},"
+        f" clustering loss {record.clustering_loss:.4g},"
+        f" accuracy {record.clustering_accuracy:.4f},"
+        f" {record.jets_per_second:.0f} jets/s"
+    )
