@@ -110,7 +110,7 @@ class Predictor:
             raise DataError(
                 f"{place_of(n_done + int(jet))}: the network gives no finite number"
                 f" for it; its largest feature is {largest:.3g}. Look at that jet: features are"
-                " angles, logarithms and cosines, of the order of 1 to 10"
+                " angles, logarithms and a tanh, of the order of 1 to 10"
             )
         return Prediction(
             cluster=np.argmin(distances, axis=1).astype(np.int64),

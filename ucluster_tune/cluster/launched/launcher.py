@@ -17,6 +17,7 @@ import yaml
 
 from ucluster_tune.cluster.launched.head import Head, in_brief
 from ucluster_tune.errors import ConfigurationError, MachineError
+from ucluster_tune.trial.processes.ray_internals import HEAD_PROCESS
 
 CLUSTER_FILE = "ray_cluster.yaml"  # looked for in the working directory
 _CONNECT_TIMEOUT_S = 15
@@ -222,7 +223,11 @@ def _refuse_without_ray(head: Head) -> None:
     """Raise NotUpError where the machine cannot be asked, or no Ray runs on it."""
     try:
         answer = head.output(
-            ["sh", "-c", "grep -qsx gcs_server /proc/[0-9]*/comm && echo runs || echo is down"]
+            [
+                "sh",
+                "-c",
+                f"grep -qsx {HEAD_PROCESS} /proc/[0-9]*/comm && echo runs || echo is down",
+            ]
         )
     except MachineError as error:
         raise NotUpError(f"{head.file}: {error}") from error
