@@ -144,7 +144,7 @@ def predict_with_workers(
         DataError: as `predict_here`.
         MachineError: a worker died, did not start or gave no answer.
     """
-    import ray  # noqa: PLC0415  # one process alone must not load it
+    import ray  # one process alone must not load it
 
     chunks = chunks_of(source)
     model_reference, source_reference = ray.put(model), ray.put(source)
@@ -173,7 +173,7 @@ def _in_order(workers: Sequence[Any], chunks: Sequence[Chunk]) -> Iterator[Predi
 
 
 def _result(reference: Any) -> Prediction:
-    import ray  # noqa: PLC0415  # see `predict_with_workers`
+    import ray  # see `predict_with_workers`
 
     try:
         result: Prediction = ray.get(reference, timeout=_CHUNK_TIMEOUT_S)
@@ -200,7 +200,7 @@ class _PredictionWorker:
         self, model: SavedModel, source: JetSource, batch_size: int, n_threads: int
     ) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
+        from ucluster_tune.training.device import use_devices  # TensorFlow
 
         use_devices(n_threads)
         self._source = source

@@ -31,8 +31,8 @@ def draw_spectra(description: DatasetDescription, path: Path) -> None:
     Raises:
         MachineError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 slow to load
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 6.4), layout="constrained")
     FigureCanvasAgg(figure)
