@@ -23,6 +23,7 @@ from ucluster_tune.models.prediction import Predictor
 from ucluster_tune.models.published import read_published
 from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report.fingerprint_view import fingerprint_document, is_near
+from ucluster_tune.training.metrics import batched_accuracies
 
 SAMPLE = Path(__file__).parents[2] / "search_spaces" / "data" / "wzt_sample"
 WIDE = Selection(0.0, 1000.0)
