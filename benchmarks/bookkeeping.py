@@ -45,7 +45,7 @@ class Trivial(tune.Trainable):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Become another trial: a process for each would take longer than all else."""
-        n_epochs = new_config["trial_config"]["training"]["n_epochs"]
+        n_epochs = new_config["task"].config.training.n_epochs
         self._left = trivial_epochs(new_config["trial_id"], n_epochs)
         return True
 

@@ -30,7 +30,6 @@ from rich.table import Table
 from ucluster_tune import __version__
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
-from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.report.pictures import draw_trial_pictures
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import TuneListener
@@ -49,9 +48,8 @@ from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_m
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.trial.checkpointed import CheckpointedTraining
-from ucluster_tune.trial.files import TrialFiles
 from ucluster_tune.trial.trainable import EPOCH
+from ucluster_tune.trial.training_run import TrainingRun
 
 QUICKSTART = Path(__file__).parents[1] / "search_spaces" / "quickstart.yaml"
 _MLFLOW_TIMEOUT_S = 60.0
@@ -140,12 +138,7 @@ class Trial:
         assert isinstance(config, dict)
         self._trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
         books.listener.on_trial_start(0, [], self._trial)
-        self._training = CheckpointedTraining(
-            TrialConfig(**config["trial_config"]),
-            TrialFiles.at(config["trial_folder"]),
-            books.driver.config.objective,
-            OneWorker(),
-        )
+        self._training = TrainingRun(config["task"], OneWorker())
         self._n_kept = 0
 
     def bare_s(self, n_epochs: int) -> float:

@@ -4,11 +4,12 @@
 
 The code is this checkout's for both; only the installed packages differ. Each figure of a round
 comes from a process of its own, one environment after the other, who goes first changing with
-each round, so that a machine whose speed drifts gives a steady ratio.
+each round. Times are processor time, so that a machine that others use too gives a steady ratio.
 """
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -48,13 +49,16 @@ def main(before: str | None, rounds: int, steps: int, measure: bool) -> None:
 
 
 def figures(python: str, steps: int) -> dict[str, float]:
-    """Return all times of one environment, in seconds."""
+    """Return all times of one environment, in seconds of a processor."""
     command = [python, "-m", "benchmarks.stacks", "--measure", "--steps", str(steps)]
     found: dict[str, float] = json.loads(_output(command))
     for module in MODULES:
-        started = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         _output([python, "-c", f"import {module}"])
-        found[f"import {module}"] = time.perf_counter() - started
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        found[f"import {module}"] = (
+            after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        )
     return found
 
 
@@ -82,9 +86,9 @@ def step_times_s(steps: int) -> dict[str, float]:
 def _median_s(call: Callable[[], object], repeats: int) -> float:
     times = []
     for _ in range(repeats):
-        started = time.perf_counter()
+        started = time.process_time()
         call()
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     return statistics.median(times)
 
 

@@ -18,6 +18,9 @@ __all__ = ["postgresql_server", "postgresql_service", "s3_server", "s3_service"]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
 # The cluster file that ships lies in the working directory, and other tests start Rays.
 os.environ["UCLUSTER_TUNE_LOCAL"] = "1"
+# Ray reads it once a process: what a test of tokens leaves behind would be half of the truth for
+# all Rays that later ones start. What tests type runs in processes that do not get it.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 prepare_environment()  # read by Ray when it is imported
 
 # A shell that starts the tests in the background has SIGINT ignored, and so would their children.

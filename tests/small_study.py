@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
-from ucluster_tune.data.format.schema import JET_CLASS, SPLITS
+from ucluster_tune.data.format.schema import JET_CLASS, SPLITS, jets_schema
 from ucluster_tune.data.making.writer import write_dataset
 
 SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
@@ -36,7 +36,7 @@ def write_small_dataset(folder: Path, first: int = 0) -> Path:
         ]
         mixed = pa.concat_tables(of_class)
         order = [i + j * N_JETS[split] for i in range(N_JETS[split]) for j in range(3)]
-        tables[split] = mixed.take(order)
+        tables[split] = mixed.take(order).replace_schema_metadata(jets_schema().metadata)
     write_dataset(
         folder,
         tables,

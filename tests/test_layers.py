@@ -1,6 +1,7 @@
 """The layers import in one direction, read from the sources."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,6 @@ OWNERS = {
     "pyarrow": ("storage", "data"),
     "h5py": ("data.hls4ml",),
     "requests": ("storage.download", "cluster.launched.jobs_client"),
-    "tenacity": ("storage.download",),
     "fastjet": ("data.simulation",),
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),
@@ -55,8 +55,13 @@ def module_of(file):
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
+@cache
 def imported_by(file):
     """All modules that a file imports, wherever in it, with their lines."""
+    return tuple(_imports(file))
+
+
+def _imports(file):
     for node in ast.walk(ast.parse(file.read_text(), filename=str(file))):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def project():
 @pytest.fixture(scope="module")
 def locked():
     """The packages of uv.lock by name; some have a version for each of several Pythons."""
-    packages: dict[str, list[dict]] = {}
+    packages: dict[str, list[dict[str, Any]]] = {}
     for package in tomllib.loads((ROOT / "uv.lock").read_text())["package"]:
         packages.setdefault(package["name"], []).append(package)
     return packages
@@ -36,6 +37,8 @@ def test_one_tensorflow_is_installed_and_compiled_against(project, locked):
     for name in ("tensorflow", "tensorflow-cpu"):
         (package,) = locked[name]
         assert cpu == f"tensorflow-cpu=={package['version']}"
+    settings = project["tool"]["uv"]["config-settings-package"]["horovod"]["--build-option"]
+    assert settings == ["build", f"--build-base=build/{cpu.replace('-cpu==', '-')}"]
 
 
 def test_horovod_is_the_published_source_and_nothing_else(locked, project):

@@ -11,10 +11,11 @@ import pytest
 
 from tests import small_study
 from tests.agreement import assert_all_agrees
+from tests.gate import Gate
 
 pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
-N_EPOCHS = 40
+N_EPOCHS = 8
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
 
 
@@ -30,11 +31,14 @@ def carried_on(jets_parquet, tmp_path_factory):
         training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
         search_space=SPACE,
     )
-    search = small_study.RunningCommand(folder, "run", file, "--studies-dir", studies)
+    gate = Gate(folder / "gate")
+    gate.hold_after(3)  # the study must not end meanwhile
+    search = small_study.RunningCommand(
+        folder, "run", file, "--studies-dir", studies, **gate.variables
+    )
     started = [search]
     try:
         search.wait_for("trial 0001 epoch 3/")
-        search.signal_workers(signal.SIGSTOP)  # the study must not end meanwhile
         second_driver, again = small_study.call_together(
             ("resume", "first", "--studies-dir", studies),
             ("run", file, "--studies-dir", studies),
@@ -44,7 +48,7 @@ def carried_on(jets_parquet, tmp_path_factory):
         )
         started.append(stopping)
         search.wait_for("Stopping after the running epochs")
-        search.signal_workers(signal.SIGCONT)
+        gate.open()
         exit_code = search.end(timeout_s=30)
         stopped = stopping.end(timeout_s=30)
         left_over = search.left_over(timeout_s=0)
@@ -74,8 +78,7 @@ def test_stop_waits_for_the_end_of_the_study(carried_on):
     assert carried_on.exit_code == 130
     assert carried_on.left_over == []
     trial = carried_on.after_stop.trials["0001"]
-    assert trial.outcome == "interrupted"
-    assert 3 <= trial.epochs < N_EPOCHS
+    assert (trial.outcome, trial.epochs) == ("interrupted", 4)
 
 
 def test_run_of_a_study_that_exists_names_resume_and_extend(carried_on):

@@ -208,3 +208,15 @@ def test_nothing_is_written(study_file, tmp_path):
     command = [sys.executable, "-m", "ucluster_tune", "check", str(file)]
     subprocess.run(command, cwd=tmp_path, capture_output=True, check=True)
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_budget_of_time_alone_is_planned_without_a_number_of_trials():
+    options = ("--set", "budget.n_trials=null", "--set", "budget.until=2999-12-24T18:00Z")
+    result = check(QUICKSTART, *options)
+    assert result.exit_code == 0, result.stderr
+    text = " ".join(result.stdout.split())
+    assert "any number, begun until 2999-12-24T18:00Z, of" in text
+    assert "as many as the time is enough for" in text
+    plan = plan_of(QUICKSTART, *options)["plan"]
+    assert (plan["n_trials"], plan["epochs_at_most"]) == (None, None)
+    assert plan["until"] == "2999-12-24T18:00Z"

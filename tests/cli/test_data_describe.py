@@ -115,3 +115,32 @@ def test_a_data_set_in_a_bucket_is_described_alike(jets, s3_server):
     result = describe(s3_server.upload(jets, "data", "damaged"))
     assert result.exit_code == 1
     assert "test-00000.parquet: cut short" in result.stderr
+
+
+def test_a_fingerprint_needs_a_model_and_the_other_way_round(jets):
+    for options in (["--fingerprint"], ["--model", "somewhere"]):
+        result = describe(jets, *options)
+        assert result.exit_code == 2
+        assert "give both --fingerprint and --model" in " ".join(result.stderr.split())
+
+
+def test_a_fingerprint_is_a_table_a_sentence_and_json(jets, tmp_path):
+    from tests.models.test_prediction import make_model
+    from ucluster_tune.models.saved import write_model
+
+    write_model(make_model(), tmp_path / "model")
+    options = ["--fingerprint", "--model", tmp_path / "model"]
+    shown = describe(jets, *options)
+    assert shown.exit_code == 0, shown.stderr
+    assert "Fingerprint: 120 jets" in shown.stdout
+    assert "first_attention/edge" in shown.stdout
+    assert "To this model these are other jets" in shown.stdout
+    document = json.loads(describe(jets, *options, "--json").stdout)["fingerprint"]
+    assert document["n_jets"] == 120
+    assert document["is_near"] is False
+    assert {layer["layer"] for layer in document["layers"]} >= {
+        "first_attention/edge",
+        "embedding",
+    }
+    one = json.loads(describe(jets, *options, "--classes", "w", "--json").stdout)["fingerprint"]
+    assert one["n_jets"] == 40

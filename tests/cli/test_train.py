@@ -1,6 +1,5 @@
 """`ucluster-tune train`, killed and typed again, alone and with workers."""
 
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,12 +7,13 @@ import pytest
 import yaml
 
 from tests import small_study
+from tests.gate import Gate
 from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.trial.files import TrialFiles
 
 pytestmark = [pytest.mark.slow]
 
-N_EPOCHS = 40
+N_EPOCHS, KILLED_AT = 6, 2
 ARRAYS = ("parameters", "averages", "first_moment", "second_moment")
 
 
@@ -61,23 +61,21 @@ def test_training_keeps_the_last_two_epochs_and_the_best(trained):
 
 
 def test_killed_training_goes_on_to_the_same_weights(configuration, trained, tmp_path):
-    out = tmp_path / "out"
-    files = TrialFiles(out)
-    training = small_study.RunningCommand(tmp_path, "train", configuration, "--out", out)
+    out, gate = tmp_path / "out", Gate(tmp_path / "gate")
+    gate.hold_after(KILLED_AT)
+    training = small_study.RunningCommand(
+        tmp_path, "train", configuration, "--out", out, **gate.variables
+    )
     try:
-        deadline = time.monotonic() + 100
-        while files.last_epoch < 2:
-            assert training.process.poll() is None, training.err.read_text()
-            assert time.monotonic() < deadline, training.err.read_text()
-            time.sleep(0.005)
+        training.wait_for(f"\n    {KILLED_AT}  ")
     finally:
         training.kill()
-    killed_at = files.last_epoch
-    assert killed_at < N_EPOCHS
+    files = TrialFiles(out)
+    assert files.last_epoch == KILLED_AT
     result = small_study.call("train", configuration, "--out", out)
     assert result.returncode == 0, result.stderr
     first = result.stderr.splitlines()[1]
-    assert int(first.split()[0]) == killed_at + 1
+    assert int(first.split()[0]) == KILLED_AT + 1
     again, whole = (read_checkpoint(f.checkpoint(N_EPOCHS)) for f in (files, trained.files))
     for name in ARRAYS:
         assert np.array_equal(getattr(again, name), getattr(whole, name)), name

@@ -1,66 +1,39 @@
-"""What a cluster may grow to, read from the file that its autoscaler was started with."""
+"""Whether a cluster may grow, as its head tells."""
 
-from ucluster_tune.cluster.capacity import nodes_to_come
-from ucluster_tune.cluster.nodes import Node
-from ucluster_tune.config.capacity import NodeCapacity, NodesToCome
+import math
 
-GPU_WORKER = NodeCapacity(8, 1)
-AWS = {
-    "max_workers": 6,
-    "head_node_type": "head",
-    "available_node_types": {
-        "head": {"resources": {"CPU": 2}},
-        "gpu": {"resources": {"CPU": 8, "GPU": 1, "accelerator_type:T4": 1}, "max_workers": 4},
-        "large": {"resources": {"CPU": 64}, "max_workers": 2},
-    },
-}
+import pytest
+
+from ucluster_tune.cluster.fitness.probe import Probe
 
 
-def node(n_cpus, n_gpus=0, *, is_head=False):
-    return Node("id", "name", "name", "10.0.0.1", n_cpus, n_gpus, is_head, False)
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """The home of the user whom Ray runs as on the head."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    return tmp_path
 
 
-HEAD = node(2, is_head=True)
+@pytest.mark.parametrize(
+    ("text", "n_workers"),
+    [
+        ("max_workers: 6\n", 6),
+        ("max_workers: 0\n", 0),
+        ("cluster_name: lab\n", math.inf),  # as an autoscaler by another hand may be told
+        ("{", math.inf),
+        ("- 1\n", math.inf),
+    ],
+)
+def test_workers_that_ray_up_allows_are_read_from_its_file(home, text, n_workers):
+    (home / "ray_bootstrap_config.yaml").write_text(text)
+    assert Probe().n_workers_at_most() == n_workers
 
 
-def test_each_type_may_come_as_often_as_its_limit_says():
-    assert nodes_to_come(AWS, [HEAD]) == (
-        NodesToCome("gpu", GPU_WORKER, 4),
-        NodesToCome("large", NodeCapacity(64, 0), 2),
-    )
+def test_ray_that_was_started_by_hand_does_not_grow():
+    assert Probe().n_workers_at_most() == 0
 
 
-def test_nodes_that_are_up_are_told_by_their_size_and_come_no_more():
-    up = [HEAD, node(8, 1), node(8, 1), node(64)]
-    assert nodes_to_come(AWS, up) == (
-        NodesToCome("gpu", GPU_WORKER, 2),
-        NodesToCome("large", NodeCapacity(64, 0), 1),
-    )
-
-
-def test_limit_of_the_whole_cluster_holds():
-    up = [HEAD, *[node(8, 1)] * 3, node(3), node(3)]
-    assert nodes_to_come(AWS, up) == (
-        NodesToCome("gpu", GPU_WORKER, 1),
-        NodesToCome("large", NodeCapacity(64, 0), 1),
-    )
-    assert nodes_to_come(AWS, [*up, node(3)]) == ()
-
-
-def test_type_without_a_limit_has_that_of_the_cluster_and_a_head_none():
-    types = {"head": {"resources": {"CPU": 2}}, "worker": {"resources": {"CPU": 4}}}
-    config = {**AWS, "available_node_types": types}
-    assert nodes_to_come(config, [HEAD]) == (NodesToCome("worker", NodeCapacity(4, 0), 6),)
-
-
-def test_machines_of_unknown_size_come_where_some_are_not_up():
-    """As Ray completes a file for machines reached by ssh."""
-    local = {
-        "max_workers": 2,
-        "head_node_type": "local.cluster.node",
-        "available_node_types": {"local.cluster.node": {"resources": {}, "max_workers": 2}},
-    }
-    assert nodes_to_come(local, [HEAD, node(16, 2), node(4)]) == ()
-    assert nodes_to_come(local, [HEAD, node(16, 2)]) == (
-        NodesToCome("local.cluster.node", None, 1),
-    )
+def test_cluster_of_kuberay_may_grow_without_a_known_end(monkeypatch):
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    assert Probe().n_workers_at_most() == math.inf

@@ -8,9 +8,10 @@ import pytest
 from ucluster_tune.cluster.fitness import probe
 from ucluster_tune.cluster.fitness.comparisons import compare, shared_rows
 from ucluster_tune.cluster.fitness.shared_folder import DATASETS, shared_token
-from ucluster_tune.cluster.nodes import Node, NodeFacts
+from ucluster_tune.cluster.nodes import NodeFacts
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.data.format.manifest import read_manifest
+from ucluster_tune.trial.processes.nodes import Node
 
 GIB = 2**30
 OWN = probe.versions()

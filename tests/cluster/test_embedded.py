@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -24,9 +25,9 @@ with embedded_ray(1):
 """
 
 
-@pytest.fixture
-def session():
-    """A process that holds Ray until it gets a line."""
+@contextmanager
+def running_session():
+    """Give a process that holds Ray until it gets a line, and all processes below it."""
     with subprocess.Popen(
         [sys.executable, "-c", SESSION],
         env=environment(),
@@ -39,11 +40,19 @@ def session():
         assert process.stdout.readline() == "ready\n"
         children = psutil.Process(process.pid).children(recursive=True)
         assert len(children) > 4
-        yield process, children
-        process.kill()
-        for child in children:
-            if is_alive(child):
-                child.kill()
+        try:
+            yield process, children
+        finally:
+            process.kill()
+            for child in children:
+                if is_alive(child):
+                    child.kill()
+
+
+@pytest.fixture
+def session():
+    with running_session() as running:
+        yield running
 
 
 def left_over(processes, timeout_s):
@@ -84,11 +93,13 @@ def test_ray_that_once_ran_here_is_not_joined():
     assert (result.returncode, result.stdout, result.stderr) == (0, "ready\n", "")
 
 
-def test_nothing_outlives_a_killed_process(session):
+def test_nothing_outlives_a_killed_process_and_nobody_elses_ray_is_touched(session):
     process, children = session
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert left_over(children, timeout_s=20) == []
+    with running_session() as (_, of_another):
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert left_over(children, timeout_s=20) == []
+        assert all(is_alive(child) for child in of_another)
 
 
 def test_settings_of_the_user_win(monkeypatch):

@@ -6,10 +6,12 @@ import time
 
 import pytest
 import yaml
+from ray.autoscaler import sdk
 
 from tests.cluster.far_head import FarHead
+from ucluster_tune.cluster.launched.head import Head
 from ucluster_tune.cluster.launched.launcher import NotUpError, find_head
-from ucluster_tune.errors import ConfigurationError
+from ucluster_tune.errors import ConfigurationError, MachineError
 
 # Ray's launcher leaves files open that it has read.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -41,6 +43,52 @@ def test_a_machine_without_ray_is_not_up(lab, monkeypatch):
     (tools / "grep").chmod(0o755)
     with pytest.raises(NotUpError, match=r"no Ray runs on its head 127\.0\.0\.1: `ray up"):
         find_head(lab.file)
+
+
+@pytest.fixture
+def in_a_cloud(tmp_path, monkeypatch):
+    """A cluster file of a cloud that is asked by Ray's launcher alone."""
+    config = {"provider": {"type": "gcp"}, "auth": {"ssh_user": "me"}, "cluster_name": "lab"}
+    file = tmp_path / "ray_cluster.yaml"
+    file.write_text(yaml.safe_dump(config))
+    monkeypatch.setattr(sdk, "bootstrap_config", lambda config: config)
+    return file
+
+
+def test_a_head_that_the_launcher_does_not_find_is_not_up(in_a_cloud, monkeypatch):
+    def find_none(config):
+        raise RuntimeError("Head node of cluster (lab) not found!")
+
+    monkeypatch.setattr(sdk, "get_head_node_ip", find_none)
+    with pytest.raises(NotUpError, match=r"of cluster lab was not found: .*start it with `ray up"):
+        find_head(in_a_cloud)
+
+
+@pytest.mark.parametrize("function", ["bootstrap_config", "get_head_node_ip"])
+def test_a_launcher_that_fails_is_no_head_that_is_not_up(in_a_cloud, monkeypatch, function):
+    def fail(config):
+        raise TypeError("get_node_provider() takes 3 arguments")
+
+    monkeypatch.setattr(sdk, function, fail)
+    with pytest.raises(MachineError, match=r"launcher failed .*: TypeError: get_node_p") as told:
+        find_head(in_a_cloud)
+    assert not isinstance(told.value, NotUpError)
+    assert "ray up" not in str(told.value)
+
+
+def test_a_head_of_a_cloud_is_reached_as_its_file_says(in_a_cloud, monkeypatch):
+    def complete(config):
+        auth = config["auth"] | {"ssh_private_key": "/keys/lab.pem", "ssh_proxy_command": "via %h"}
+        return config | {"auth": auth, "docker": {"container_name": "ray_nodes"}}
+
+    monkeypatch.setattr(sdk, "bootstrap_config", complete)
+    monkeypatch.setattr(sdk, "get_head_node_ip", lambda config: "203.0.113.7")
+    monkeypatch.setattr(Head, "output", lambda head, words: "runs\n")
+    head = find_head(in_a_cloud)
+    assert head.ssh[:3] == ("ssh", "-i", "/keys/lab.pem")
+    assert "ProxyCommand=via %h" in head.ssh
+    assert head.ssh[-1] == "me@203.0.113.7"
+    assert head.container == "ray_nodes"
 
 
 def test_without_aws_credentials_nothing_is_asked(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_capacity_is_that_of_each_node(joined):
         NodeCapacity(1, 0),
         NodeCapacity(4, N_GPUS),
     ]
-    assert found.is_fully_known
+    assert not found.may_grow
 
 
 def test_quick_check_takes_seconds_and_says_all_that_is_wrong_at_once(

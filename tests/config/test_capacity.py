@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from ucluster_tune.config.capacity import (
     ClusterCapacity,
     NodeCapacity,
-    NodesToCome,
     n_trials_at_a_time,
 )
 from ucluster_tune.config.loading import load_study_config
@@ -80,35 +79,22 @@ def test_gpus_limit_trials_too():
         concurrent_trials(together, LABORATORY)
 
 
-def test_nodes_that_an_autoscaler_may_add_count_and_are_waited_for():
-    growing = ClusterCapacity((HEAD,), (NodesToCome("gpu_worker", GPU_NODE, 3),))
-    study = study_with(gpus_per_worker=1.0)
-    assert concurrent_trials(study, growing) == 3
-    assert wait_for_nodes(study, growing) == (
-        "A trial takes 1 CPUs and 1 GPUs: no room yet; trials wait for the autoscaler to add nodes"
-        " (1 node of 4 CPUs, 0 GPUs; up to 3 more of 8 CPUs, 1 GPUs (gpu_worker))"
-    )
-    assert wait_for_nodes(study_with(n_trials=4), growing) is None
-    with pytest.raises(MachineError, match=r"up to 3 more of 8 CPUs, 1 GPUs \(gpu_worker\)"):
-        concurrent_trials(study_with(cpus_per_worker=16.0), growing)
-
-
-@pytest.mark.parametrize(
-    "growing",
-    [
-        ClusterCapacity((HEAD,), is_open_ended=True),
-        ClusterCapacity((HEAD,), (NodesToCome("gpu_worker", None, 3),)),
-    ],
-)
-def test_what_may_fit_a_node_that_nobody_knows_is_not_refused(growing):
+def test_where_nodes_may_be_added_one_trial_more_than_fits_is_begun_and_none_is_refused():
+    growing = ClusterCapacity((HEAD,), may_grow=True)
     assert concurrent_trials(study_with(gpus_per_worker=1.0), growing) == 1
     limited = study_with(gpus_per_worker=1.0, max_concurrent_trials=5)
     assert concurrent_trials(limited, growing) == 5
-    assert concurrent_trials(study_with(), growing) == 5  # one waits, so that a node is added
-    assert "no room yet" in (wait_for_nodes(limited, growing) or "")
-    assert "room for 4 at a time, and for more as nodes are added; trials wait" in (
-        wait_for_nodes(study_with(), growing) or ""
+    assert concurrent_trials(study_with(), growing) == 5
+    nodes = "(1 node of 4 CPUs, 0 GPUs; and what its autoscaler may add)"
+    assert wait_for_nodes(limited, growing) == (
+        "A trial takes 1 CPUs and 1 GPUs: no room yet, so trials wait until nodes are added"
+        f" {nodes}"
     )
+    assert wait_for_nodes(study_with(), growing) == (
+        "A trial takes 1 CPUs and 0 GPUs: room for 4 at a time, and for more as nodes are added"
+        f" {nodes}"
+    )
+    assert wait_for_nodes(study_with(n_trials=4), growing) is None
 
 
 def test_no_gpu_is_asked_for_where_there_is_none_and_the_cpu_will_do():
@@ -151,3 +137,15 @@ def test_faults_of_resources_name_their_place_in_the_file(tmp_path):
     places = [fault.partition(":")[0] for fault in refused.value.faults]
     assert sorted(places) == ["resources.gpus_per_worker", "resources.placement"]
     assert "did you mean pack" in str(refused.value) or "one of" in str(refused.value)
+
+
+def test_what_was_asked_for_and_what_runs_are_both_kept():
+    flexible = study_with(gpus_per_worker=1.0, cpu_fallback=True)
+    study = fit_study(flexible, Machine(4, 0))
+    assert study.asked is flexible
+    assert study.fitted == {"resources.gpus_per_worker": 0.0}
+    assert study.config.resources.gpus_per_worker == 0
+    moved = study.reading("/made")
+    assert (moved.asked.data.path, moved.config.data.path) == ("/made", "/made")
+    assert moved.fitted == study.fitted
+    assert fit_study(flexible, LABORATORY).fitted == {}

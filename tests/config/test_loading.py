@@ -137,7 +137,7 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         ),
         ("n_epochs: 3", "n_epochs: unknown key; did you mean training.n_epochs?"),
         ("modle: {}", "modle: unknown key; did you mean model?"),
-        ("budget: {zz: 3}", "budget.zz: unknown key; legal here: n_trials"),
+        ("budget: {zz: 3}", "budget.zz: unknown key; legal here: n_trials, until"),
         ("model: {n_clusters: 1}", "model.n_clusters: must be >= 2, got 1"),
         ("model: {n_clusters: 65}", "model.n_clusters: must be <= 64, got 65"),
         ("model: {n_clusters: 3.0}", "model.n_clusters: must be a whole number, got 3.0: write 3"),
@@ -481,3 +481,16 @@ def test_the_search_space_keeps_its_types_and_order(load):
         "training.n_pretraining_epochs": IntParameter(type="int", low=2, high=8, step=3),
     }
     assert list(study.search_space) == ["loss.clustering_weight", "training.n_pretraining_epochs"]
+
+
+def test_a_budget_that_never_ends_is_refused(faults_of, load):
+    (fault,) = faults_of("budget: {n_trials: null}")
+    assert fault.startswith("budget.n_trials: must be a number where budget.until sets no time")
+    budget = load("data: {path: jets}\nbudget: {n_trials: null, until: 2026-12-24T18:00Z}").budget
+    assert (budget.n_trials, budget.until) == (None, "2026-12-24T18:00Z")
+
+
+@pytest.mark.parametrize("until", ["tomorrow", "2026-12-24T18:00", "2026-13-24T18:00Z"])
+def test_a_budgets_time_must_say_which_time_zone_it_is_of(faults_of, until):
+    (fault,) = faults_of(f"budget: {{until: '{until}'}}")
+    assert fault.startswith("budget.until: must be a time with its offset from UTC")

@@ -7,10 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.peak_memory import growth_mib
 from tests.small_datasets import write_jets
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.manifest import sha256_of
 from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.data.reading.description import describe_dataset
@@ -127,23 +125,6 @@ def test_more_constituents_than_there_may_be(jets):
     refused(jets, "a jet has 101 constituents, the format allows 100")
 
 
-def test_a_bomb_of_repeated_values_is_not_unpacked(jets):
-    """Two million jets in one row group take a tenth of a megabyte, as they repeat."""
-    n_jets = 2_000_000
-    one = pq.read_table(jets / TRAIN).slice(0, 1).to_pydict()
-    first = pa.table(
-        {
-            name: [values[0][:1]] if name in FEATURE_NAMES else values
-            for name, values in one.items()
-        },
-        schema=pq.read_schema(jets / TRAIN),
-    )
-    bomb = first.take(pa.array(np.zeros(n_jets, np.int64)))
-    pq.write_table(bomb, jets / TRAIN, row_group_size=n_jets, compression="zstd")
-    assert (jets / TRAIN).stat().st_size < 100_000
-    refused(jets, "2000000 jets with 2000000 values in a column; the format allows 1000000 jets")
-
-
 def test_flipped_bytes_are_read_or_refused_but_never_a_traceback(jets):
     data = (jets / TRAIN).read_bytes()
     generator = np.random.default_rng(0)
@@ -157,43 +138,6 @@ def test_flipped_bytes_are_read_or_refused_but_never_a_traceback(jets):
         (jets / TRAIN).write_bytes(damaged)
         n_refused += any(outcomes(jets))
     assert n_refused > 20
-
-
-def test_a_long_class_name_is_held_once_and_told_in_part(jets):
-    """400 000 jets whose class is one name of 20 000 characters: 8 GB, where it is repeated."""
-    n_jets = 400_000
-    table = pq.read_table(jets / TRAIN).slice(0, 1)
-    for name in FEATURE_NAMES:
-        table = with_column(table, name, pa.array([[0.5]], pa.list_(pa.float32())))
-    table = table.take(pa.array(np.zeros(n_jets, np.int64)))
-    codes = pa.array(np.zeros(n_jets, np.int32))
-    long = pa.DictionaryArray.from_arrays(codes, pa.array(["w" * 20_000]))
-    table = with_column(table, "jet_class", long)
-    pq.write_table(table, jets / TRAIN, row_group_size=n_jets, store_schema=False)
-    assert (jets / TRAIN).stat().st_size < 100_000
-    adopt(jets)
-    growth, told = growth_mib(
-        "import sys\n"
-        "from ucluster_tune.config.trial import DataConfig\n"
-        "from ucluster_tune.data.reading.dataset import open_dataset\n"
-        "from ucluster_tune.data.reading.description import describe_dataset\n"
-        "from ucluster_tune.errors import DataError\n",
-        "print(*describe_dataset(sys.argv[1]).faults)\n"
-        "try: open_dataset(DataConfig(path=sys.argv[1]))\n"
-        "except DataError as error: print(error)",
-        jets,
-    )
-    assert told.count(f"unknown class '{'w' * 40}'...") == 2
-    assert "w" * 41 not in told
-    assert growth < 300
-
-
-def test_class_names_that_take_much_room_are_not_read(jets):
-    names = pa.array([f"{index:05d}" + "w" * 20_000 for index in range(48)])
-    changed(jets, lambda table: with_column(table, "jet_class", names))
-    table = pq.read_table(jets / TRAIN)
-    pq.write_table(table, jets / TRAIN, use_dictionary=False)
-    refused(jets, "column jet_class takes 960")
 
 
 def test_classes_that_are_stored_as_a_dictionary_are_read(jets):

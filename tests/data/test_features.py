@@ -139,7 +139,7 @@ def test_cos_theta_rel_is_the_turned_coordinate_of_each_jets_image():
         eta.append(generator.normal(1.0, 0.15, count))
         phi.append(generator.normal(3.1, 0.15, count))  # across the seam
     phi[2][:] = eta[2][:] = 0.03  # no constituent far from the leading one
-    found = cos_theta_rel(*map(np.concatenate, (pt, eta, phi)), counts)
+    found = cos_theta_rel(np.concatenate(pt), np.concatenate(eta), np.concatenate(phi), counts)
     expected = np.concatenate([image_coordinate(*jet) for jet in zip(pt, eta, phi, strict=True)])
     np.testing.assert_allclose(found, expected, atol=1e-12)
     assert np.abs(found).max() > 0.2

@@ -34,7 +34,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr("ucluster_tune.data.feeding.piece_stream.time", clock)
+    monkeypatch.setattr("ucluster_tune.storage.patience.time", clock)
     return clock
 
 

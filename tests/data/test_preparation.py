@@ -23,9 +23,9 @@ from ucluster_tune.data.making.preparation import (
 from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.errors import DataError, MachineError, UnreachableError
-from ucluster_tune.storage.download import Patience
+from ucluster_tune.storage.download import ServerPatience
 
-QUICK = Patience(tries=3, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
+QUICK = ServerPatience(tries=3, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
 RECORD = "10.5281/zenodo.3602254"
 
 

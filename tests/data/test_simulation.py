@@ -228,7 +228,7 @@ def test_hard_processes_have_the_wanted_particles_in_the_window(class_name):
             assert status == 1
             assert np.hypot(px, py) == pytest.approx(hard_process.scale_gev)
             if abs(number) in MASSES_GEV:
-                assert mass == pytest.approx(MASSES_GEV[abs(number)], abs=1e-3)
+                assert mass == pytest.approx(MASSES_GEV[abs(int(number))], abs=1e-3)
         assert hard_process.scale_gev > 990  # Pythia's window is one of massless kinematics
         assert hard_process.scale_gev < 1010 or class_name == "g"
 

@@ -18,9 +18,9 @@ from ucluster_tune.data.making.zenodo import (
     record_number,
 )
 from ucluster_tune.errors import DataError, MachineError
-from ucluster_tune.storage.download import Patience
+from ucluster_tune.storage.download import ServerPatience
 
-QUICK = Patience(tries=4, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
+QUICK = ServerPatience(tries=4, pause_s=0.001, longest_pause_s=0.01, timeout_s=2)
 FILES = {
     "train.tar.gz": np.random.default_rng(0).bytes(1_000_000),
     "val.tar.gz": np.random.default_rng(1).bytes(300_000),
@@ -196,7 +196,7 @@ def fake_wait(waited):
     real = threading.Event.wait
 
     def wait(self, timeout=None):
-        in_download = threading.current_thread().name.startswith("ThreadPool")
+        in_download = threading.current_thread().name.startswith("fetch-")
         if timeout is None or not in_download:
             return real(self, timeout)
         waited.append(timeout)
@@ -217,7 +217,7 @@ def test_a_server_that_stays_busy_is_given_up(zenodo, tmp_path):
 def test_a_server_that_falls_silent_is_asked_again(zenodo, tmp_path):
     zenodo.faults = [stalls(5)]
     record = read_record("3602254", QUICK)
-    hasty = Patience(tries=3, pause_s=0.001, timeout_s=0.2)
+    hasty = ServerPatience(tries=3, pause_s=0.001, timeout_s=0.2)
     download_files(chosen_files(record, ["val*"]), tmp_path, patience=hasty)
     assert content(tmp_path) == {"val.tar.gz": FILES["val.tar.gz"]}
 

@@ -21,7 +21,7 @@ def make_model(seed=0):
     network = build_abcnet(MODEL)
     generator = np.random.default_rng(seed)
     parameters = network.initial_parameters(seed)
-    parameters += generator.normal(0, 0.1, parameters.shape).astype(np.float32)
+    parameters += generator.normal(0, 0.1, len(parameters)).astype(np.float32)
     return SavedModel(MODEL, parameters, network.initial_averages(), "a test")
 
 

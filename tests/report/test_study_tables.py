@@ -197,3 +197,10 @@ def test_studies_are_listed_with_state_and_best() -> None:
     for told in ("● running", "3/8", "70.0 %", "72.0 %", "2 min 10 s", "? unreadable"):
         assert told in text
     assert "line 3 is damaged" in text
+
+
+def test_status_says_what_was_fitted_to_the_nodes() -> None:
+    resumed = StudyResumed(code_version="1", host="h", fitted={"resources.gpus_per_worker": 0.0})
+    text = text_of(status_view(fold([*four_trials(), resumed])))
+    assert "Fitted to its nodes: resources.gpus_per_worker 0.0" in text
+    assert "Fitted" not in text_of(status_view(fold(four_trials())))

@@ -377,15 +377,6 @@ def test_process_that_fails_for_a_cause_that_stays_is_not_started_again(search, 
     assert (trial.outcome, trial.kind, trial.cause) == ("failed", "program", "a traceback")
 
 
-def test_budget_ends_with_its_number_or_with_its_time(search):
-    assert search.driver.may_begin(3)
-    assert not search.driver.may_begin(4)
-    search.record.until = "2999-01-01T00:00:00+00:00"
-    assert search.driver.may_begin(1000)
-    search.record.until = "2000-01-01T00:00:00+00:00"
-    assert not search.driver.may_begin(0)
-
-
 def test_place_of_a_trial_is_told_once_for_each_wait(search, tmp_path):
     def places():
         return [e.waited_s for e in read_events(search.paths.record) if e.event == "trial_placed"]

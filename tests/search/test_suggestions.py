@@ -134,7 +134,7 @@ class Line(tune.Trainable):
     """Gains accuracy in proportion to its rate; fails above 0.95."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.rate = config["trial_config"]["training"]["learning_rate"]
+        self.rate = config["task"].config.training.learning_rate
 
     def step(self) -> dict[str, Any]:
         number = self.iteration + 1

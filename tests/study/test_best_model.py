@@ -4,9 +4,9 @@ import pytest
 
 from tests.study_events import four_trials, started
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.best_model import model_folder
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudyPaths
+from ucluster_tune.study.status import model_folder
 
 
 def write_record(root, events):

@@ -5,8 +5,11 @@ from typing import Any
 import pytest
 
 from tests.study_events import four_trials, study_config
+from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import ConfigurationError
+from ucluster_tune.study.budget import is_left
+from ucluster_tune.study.events import StudyExtended
 from ucluster_tune.study.extension import Extension, extend
 from ucluster_tune.study.record import StudyRecord
 
@@ -100,3 +103,32 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(ConfigurationError) as told:
         extended("model.n_clusters=4", "objective.metric=ari", n_trials=1)
     assert len(told.value.faults) == 2
+
+
+def test_time_of_a_study_extended_by_an_older_version_limits_it_still() -> None:
+    _, record = study()
+    config = {**record.config, "budget": {"n_trials": 1_000_000}}
+    record.apply(StudyExtended(config=config, until="2999-01-01T00:00:00.000+00:00"))
+    assert record.is_open_ended
+    assert is_left(record)
+    assert StudyConfig.model_validate(record.config).budget == record.budget
+    record.apply(StudyExtended(config=config, until="2001-01-01T00:00:00.000+00:00"))
+    assert not is_left(record)
+
+
+@pytest.mark.parametrize(
+    ("budget", "left"),
+    [
+        ({"n_trials": 5}, True),
+        ({"n_trials": 4}, False),
+        ({"n_trials": None, "until": "2999-01-01T00:00:00+00:00"}, True),
+        ({"n_trials": None, "until": "2001-01-01T00:00:00+00:00"}, False),
+        ({"n_trials": 5, "until": "2001-01-01T00:00:00+00:00"}, False),
+        ({"n_trials": 4, "until": "2999-01-01T00:00:00+00:00"}, False),
+    ],
+)
+def test_no_trial_begins_once_one_limit_is_reached(budget: dict[str, Any], left: bool) -> None:
+    _, record = study()
+    assert len(record.trials) == 4
+    record.budget = BudgetConfig(**budget)
+    assert is_left(record) is left

@@ -1,5 +1,6 @@
 """What is refused before a study is carried on."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,20 @@ from tests.study_events import (
     trial_ended,
     trial_started,
 )
+from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, StudyResumed
-from ucluster_tune.study.opening import refuse_finished, refuse_other_jets, study_config_of
-from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.extension import Extension
+from ucluster_tune.study.journal import StudyJournal, read_events, read_record
+from ucluster_tune.study.opening import (
+    known_study,
+    new_study,
+    refuse_finished,
+    refuse_other_jets,
+    study_config_of,
+)
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
 
@@ -46,9 +57,9 @@ def test_study_with_trials_left_may_go_on() -> None:
 
 def test_study_with_time_left_may_go_on() -> None:
     record = one_trial("complete")
-    record.until = "2999-01-01T00:00:00.000+00:00"
+    record.budget = BudgetConfig(n_trials=None, until="2999-01-01T00:00:00.000+00:00")
     refuse_finished(record)
-    record.until = "2001-01-01T00:00:00.000+00:00"
+    record.budget = BudgetConfig(n_trials=None, until="2001-01-01T00:00:00.000+00:00")
     record.tests["0001"] = {}
     with pytest.raises(StudyError, match="no trial left"):
         refuse_finished(record)
@@ -98,3 +109,78 @@ def test_time_between_two_drivers_does_not_count() -> None:
     )
     assert record.elapsed_before_s == 15 * 60
     assert record.n_sessions == 2
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudiesFolder:
+    return StudiesFolder(tmp_path)
+
+
+def leave(folder: StudiesFolder, events: list[Any]) -> StudyPaths:
+    """Leave a study as a driver that was killed does."""
+    paths = folder.study("jets")
+    paths.root.mkdir()
+    with StudyJournal(paths.record) as journal:
+        for event in events:
+            journal.append(event)
+    return paths
+
+
+def test_new_study_has_nothing_to_resume_and_makes_nothing_yet(folder: StudiesFolder) -> None:
+    study = new_study(folder, study_config())
+    assert (study.record, study.news, study.remarks) == (None, (), ())
+    assert not study.paths.root.exists()
+    study.paths.root.mkdir()
+    with StudyJournal(study.paths.record) as journal:
+        record = study.begin(journal, started())
+    assert (record.state, len(record.trials)) == ("running", 0)
+    assert [event.event for event in read_events(study.paths.record)] == ["study_started"]
+
+
+def test_new_study_is_refused_where_it_exists(folder: StudiesFolder) -> None:
+    leave(folder, four_trials())
+    with pytest.raises(StudyError, match="study jets exists already"):
+        new_study(folder, study_config())
+
+
+def test_new_study_says_where_another_one_may_mislead_it(folder: StudiesFolder) -> None:
+    leave(folder, four_trials())
+    config = study_config(name="wider", model={"n_neighbors": 12})
+    study = new_study(folder, config, warm_start="jets")
+    assert study.warm_start is not None
+    assert study.warm_start.study == "jets"
+    (warning,) = study.remarks
+    assert "differ from the new ones in model.n_neighbors:" in warning
+
+
+def test_killed_study_is_closed_in_its_journal_before_it_goes_on(folder: StudiesFolder) -> None:
+    paths = leave(folder, four_trials())
+    with known_study(folder, "jets", Extension(n_trials=3)) as study:
+        with pytest.raises(StudyError, match="is being run"), known_study(folder, "jets"):
+            pass
+        assert study.config.budget.n_trials == 7
+        n_before = len(list(read_events(paths.record)))
+        assert n_before == len(four_trials())
+        resumed = StudyResumed(code_version="1", host="h", fitted={"resources.gpus_per_worker": 0})
+        with StudyJournal(paths.record) as journal:
+            record = study.begin(journal, resumed)
+    added = [event.event for event in read_events(paths.record)][n_before:]
+    assert added == ["trial_ended", "study_ended", "study_extended", "study_resumed"]
+    assert (record.state, record.n_trials) == ("running", 7)
+    assert record.fitted == {"resources.gpus_per_worker": 0}
+    assert load_study_config(paths.study_yaml).budget.n_trials == 7
+    assert record.config == read_record(paths.record).config
+
+
+def test_study_with_nothing_left_stays_as_it_is(folder: StudiesFolder) -> None:
+    measured = StudyEvaluated(trial="0001", test={"clustering_accuracy": 0.5})
+    ended = [
+        started(study_config(budget={"n_trials": 1})),
+        *(trial_started("0001"), epoch("0001", 1, 0.5), trial_ended("0001", "complete", 1)),
+        *(measured, StudyEnded(state="complete")),
+    ]
+    paths = leave(folder, ended)
+    before = paths.record.read_bytes()
+    with pytest.raises(StudyError, match="no trial left"), known_study(folder, "jets"):
+        pass
+    assert paths.record.read_bytes() == before

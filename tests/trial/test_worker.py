@@ -23,13 +23,18 @@ assert "tensorflow" not in sys.modules
 LOG = """
 import ctypes, logging, sys
 from pathlib import Path
-from ucluster_tune.trial.processes.worker import log_to_file
-log_to_file(Path(sys.argv[1]))
-print("from python", flush=True)
-logging.getLogger("any").info("from a logger")
+from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.processes.log import ProcessLog
 libc = ctypes.CDLL(None)
-libc.puts(b"from C")
-libc.fflush(None)
+log = ProcessLog()
+for folder in sys.argv[1:]:
+    log.lead_to(TrialFiles(Path(folder)))
+    print("from python", folder, flush=True)
+    logging.getLogger("any").info("from a logger %s", folder)
+    libc.puts(b"from C " + folder.encode())
+    libc.fflush(None)
+    log.leave()
+    print("after", folder, flush=True)
 """
 
 
@@ -50,14 +55,18 @@ def test_host_that_cannot_resolve_its_name_is_refused():
     assert "/etc/hosts" in result.stdout
 
 
-def test_all_output_of_a_worker_goes_to_the_end_of_its_file(tmp_path):
-    log = tmp_path / "workers.log"
-    log.write_text("before\n")
+def test_all_output_of_a_training_goes_to_the_end_of_its_log_and_nothing_else_does(tmp_path):
+    folders = [str(tmp_path / name) for name in ("first", "second")]
+    before = tmp_path / "first" / "workers.log"
+    before.parent.mkdir()
+    before.write_text("before\n")
     result = subprocess.run(
-        [sys.executable, "-c", LOG, str(log)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOG, *folders], capture_output=True, text=True, check=True
     )
-    assert result.stdout == result.stderr == ""
-    text = log.read_text()
-    assert text.startswith("before\n")
-    for line in ("from python", "from a logger", "from C"):
-        assert line in text
+    assert result.stdout.splitlines() == [f"after {folder}" for folder in folders]
+    assert result.stderr == ""
+    for folder, started in zip(folders, (["before"], []), strict=True):
+        lines = (tmp_path / folder / "workers.log").read_text().splitlines()
+        said = [line.split(" INFO ")[-1] for line in lines]
+        words = ("from python", "from a logger", "from C")
+        assert said == [*started, *(f"{word} {folder}" for word in words)]

@@ -3,17 +3,18 @@
 import logging
 import os
 import signal
-import subprocess
 import threading
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from typing import Final
 
-import psutil
-
+from ucluster_tune.cluster.owner import RayOwner
 from ucluster_tune.errors import MachineError
 
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
+
+# The caller says where the log goes.
+_QUIET: Final = {"log_to_driver": False, "configure_logging": False}
 
 _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.
@@ -51,37 +52,30 @@ def prepare_environment(*, is_embedded: bool = True) -> None:
         os.environ.setdefault(name, value)
     if is_embedded:
         os.environ.setdefault(_LOOPBACK_ALONE, "0")
+        # As Ray does by itself where it starts, for this process joins what another one starts.
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     else:
         # Each try of a Ray that does not answer takes most of a minute, and Ray makes 20.
         os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
 
 
 class EmbeddedRay:
-    """The Ray that this process started."""
+    """The Ray that this process started.
 
-    def __init__(self) -> None:
-        self._raylets = [p for p in psutil.Process().children() if _name(p) == "raylet"]
+    Args:
+        owner: the process that has it.
+    """
+
+    def __init__(self, owner: RayOwner) -> None:
+        self._owner = owner
 
     def refuse_dead(self) -> None:
         """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
-        for raylet in self._raylets:
-            if not _lives(raylet):
-                raise MachineError(
-                    "Ray on this machine ended: its process raylet crashed or was killed, perhaps"
-                    " for want of memory; look into /tmp/ray/session_latest/logs"
-                )
-
-
-def _lives(process: psutil.Process) -> bool:
-    with suppress(psutil.NoSuchProcess):  # it may end between the two questions
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    return False
-
-
-def _name(process: psutil.Process) -> str:
-    with suppress(psutil.NoSuchProcess):
-        return process.name()
-    return ""
+        if not self._owner.is_alive:
+            raise MachineError(
+                "Ray on this machine ended: one of its own processes crashed or was killed,"
+                " perhaps for want of memory; look into /tmp/ray/session_latest/logs"
+            )
 
 
 @contextmanager
@@ -96,30 +90,30 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)
-    with _all_ends_with_this_process():
+    owner = RayOwner(
+        {
+            "address": "local",  # not one that runs here already, or did once
+            "num_cpus": n_cpus,
+            "include_dashboard": False,
+            "_node_ip_address": "127.0.0.1",
+            "object_store_memory": _OBJECT_STORE_BYTES,
+            **_QUIET,
+        }
+    )
+    try:
         try:
+            address = owner.address()
             with _ctrl_c_held_back():
-                ray.init(
-                    address="local",  # not one that runs here already, or did once
-                    num_cpus=n_cpus,
-                    include_dashboard=False,
-                    _node_ip_address="127.0.0.1",
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    log_to_driver=False,
-                    configure_logging=False,  # the caller says where the log goes
-                )
+                ray.init(address=address, **_QUIET)
         except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
                 f"Ray did not start on this machine: {error};"
                 " look into /tmp/ray/session_latest/logs"
             ) from error
-        except KeyboardInterrupt:
-            ray.shutdown()
-            raise
-        try:
-            yield EmbeddedRay()
-        finally:
-            ray.shutdown()
+        yield EmbeddedRay(owner)
+    finally:
+        ray.shutdown()
+        owner.end()
 
 
 @contextmanager
@@ -147,59 +141,3 @@ def _ctrl_c_held_back() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if is_pressed:
         signal.raise_signal(signal.SIGINT)
-
-
-class _Watcher:
-    """A shell that waits at a pipe, which the system closes when this process ends.
-
-    It kills what it knows to be of Ray then: all that has a mark in its environment, and the
-    agents, which write their titles over it, by the logs that they have open: the name of Ray's
-    session ends in this process's number.
-    """
-
-    _SCRIPT = """
-        read -r line && exit
-        for again in 1 2 3; do
-            for process in /proc/[0-9]*; do
-                if grep -qsazxF "$0" "$process/environ" || {
-                    grep -qs Agent "$process/cmdline" &&
-                    ls -l "$process/fd" 2>/dev/null | grep -q "/session_[^/]*_$1/logs/"
-                }; then kill -KILL "${process#/proc/}"; fi
-            done
-            sleep 1
-        done
-    """
-
-    def __init__(self, mark: str) -> None:
-        self._process = subprocess.Popen(
-            ["sh", "-c", self._SCRIPT, mark, str(os.getpid())],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": os.environ.get("PATH", os.defpath)},  # without the mark
-            start_new_session=True,  # Ctrl-C is for this process alone
-            text=True,
-        )
-
-    def end(self) -> None:
-        """End the shell; nothing is killed."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):  # somebody killed it
-            self._process.stdin.write("end\n")
-            self._process.stdin.flush()
-        self._process.communicate()
-
-
-@contextmanager
-def _all_ends_with_this_process() -> Iterator[None]:
-    """End all processes of Ray with this one, should it be killed, from the start of the first.
-
-    The system ends most of them, but some would try for a minute to tell a server that is gone.
-    """
-    name, value = "UCLUSTER_TUNE_RAY", uuid.uuid4().hex
-    watcher = _Watcher(f"{name}={value}")
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
-        watcher.end()

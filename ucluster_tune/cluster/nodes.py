@@ -1,4 +1,4 @@
-"""The nodes of the Ray that this process is connected to, and what each tells of itself.
+"""What each node of the Ray that this process is connected to tells of itself.
 
 Each node is asked by an actor that is bound to it and takes no resources, so that a busy cluster
 answers too. Every wait has a limit; a node that does not answer says so in its answer.
@@ -15,29 +15,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from ucluster_tune.cluster.fitness import probe
 from ucluster_tune.trial.processes import host
+from ucluster_tune.trial.processes.nodes import Node
 
-_HEAD = "node:__internal_head__"
 _MORE_S = 10.0  # for the answer itself, beyond what a node may take to find it
-
-
-@dataclass(frozen=True)
-class Node:
-    """A living node, as Ray knows it.
-
-    Attributes:
-        id: Ray's, hexadecimal.
-        name: its host name; with its address where another node has the same.
-        is_here: whether this process runs on it.
-    """
-
-    id: str
-    name: str
-    host: str
-    address: str
-    n_cpus: float
-    n_gpus: float
-    is_head: bool
-    is_here: bool
 
 
 @dataclass(frozen=True)
@@ -81,35 +61,6 @@ class NodeFacts:
     shared: dict[str, str | None] | None = None
     data: dict[str, str | None] | None = None
     libraries: dict[str, Any] | None = None
-
-
-def living_nodes() -> list[Node]:
-    """Return the nodes that are up, the head first."""
-    here = ray.get_runtime_context().get_node_id()
-    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own gap
-    alive = [node for node in known if node["Alive"]]
-    hosts = [node["NodeManagerHostname"] for node in alive]
-    addresses = [node["NodeManagerAddress"] for node in alive]
-    found = []
-    for node in alive:
-        host, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
-        name = host if hosts.count(host) == 1 else f"{host} ({address})"
-        if addresses.count(address) > 1:
-            name = f"{host} ({node['NodeID'][:6]})"
-        resources = node["Resources"]
-        found.append(
-            Node(
-                id=node["NodeID"],
-                name=name,
-                host=host,
-                address=address,
-                n_cpus=float(resources.get("CPU", 0)),
-                n_gpus=float(resources.get("GPU", 0)),
-                is_head=_HEAD in resources,
-                is_here=node["NodeID"] == here,
-            )
-        )
-    return sorted(found, key=lambda node: (not node.is_head, node.name))
 
 
 @contextmanager
@@ -174,13 +125,14 @@ class Probes:
             for facts in told
         ]
 
-    def autoscaler(self, node: Node, gcs_address: str, limit_s: float) -> Any:
-        """Return the settings of the autoscaler that runs on a node, as `probe` tells them.
+    def n_workers_at_most(self, head: Node, limit_s: float) -> float:
+        """Return how many nodes an autoscaler on the head may have beside it.
 
         Raises:
-            ray.exceptions.RayError: the node gives no answer.
+            ray.exceptions.RayError: the head gives no answer.
         """
-        return ray.get(self._actors[node].autoscaler.remote(gcs_address), timeout=limit_s)
+        reference = self._actors[head].n_workers_at_most.remote()
+        return float(ray.get(reference, timeout=limit_s))
 
     def end(self) -> None:
         """End the actors."""

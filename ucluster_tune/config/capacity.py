@@ -30,38 +30,21 @@ class NodeCapacity:
 
 
 @dataclass(frozen=True)
-class NodesToCome:
-    """Nodes of one type that an autoscaler may add to those that are there.
-
-    Attributes:
-        node_type: its name in the cluster file.
-        capacity: of each; None where the cluster file does not tell it.
-        n_at_most: so many.
-    """
-
-    node_type: str
-    capacity: NodeCapacity | None
-    n_at_most: int
-
-
-@dataclass(frozen=True)
 class ClusterCapacity:
     """All nodes that trials can run on.
 
     Attributes:
         nodes: those that are there.
-        to_come: those that an autoscaler may add.
-        is_open_ended: whether an autoscaler may add nodes that nobody here knows of.
+        may_grow: whether an autoscaler may add others, of whatever size.
     """
 
     nodes: tuple[NodeCapacity, ...]
-    to_come: tuple[NodesToCome, ...] = ()
-    is_open_ended: bool = False
+    may_grow: bool = False
 
     @property
     def is_one_machine(self) -> bool:
         """Whether there is one node, and none to come."""
-        return len(self.nodes) == 1 and not self.to_come and not self.is_open_ended
+        return len(self.nodes) == 1 and not self.may_grow
 
     @property
     def n_cpus(self) -> float:
@@ -73,18 +56,6 @@ class ClusterCapacity:
         """Of all nodes that are there."""
         return math.fsum(node.n_gpus for node in self.nodes)
 
-    @property
-    def is_fully_known(self) -> bool:
-        """Whether every node to come is known with its numbers."""
-        return not self.is_open_ended and all(kind.capacity for kind in self.to_come)
-
-    def at_most(self) -> "ClusterCapacity":
-        """Return the cluster once the autoscaler has added all that it may."""
-        added = [
-            kind.capacity for kind in self.to_come if kind.capacity for _ in range(kind.n_at_most)
-        ]
-        return ClusterCapacity((*self.nodes, *added))
-
     def told(self) -> str:
         """Return all nodes in words, equal ones together.
 
@@ -95,10 +66,7 @@ class ClusterCapacity:
             f"{count} node{'s' * (count > 1)} of {node.told()}"
             for node, count in Counter(self.nodes).items()
         ]
-        for kind in self.to_come:
-            each = kind.capacity.told() if kind.capacity else "an unknown size"
-            parts.append(f"up to {kind.n_at_most} more of {each} ({kind.node_type})")
-        if self.is_open_ended:
+        if self.may_grow:
             parts.append("and what its autoscaler may add")
         return "; ".join(parts) or "no node"
 

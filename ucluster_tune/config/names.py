@@ -1,4 +1,7 @@
-"""Names: what a study may be called, and the nearest legal name for a misspelt one."""
+"""Names: of a study, of a Zenodo record, and the nearest legal one for one that is misspelt.
+
+A Zenodo record may be named by its number, its DOI or its address. Knows no network.
+"""
 
 import difflib
 import re
@@ -8,6 +11,14 @@ from collections.abc import Collection, Mapping
 TRACKING_FILE, TRACKING_ARTIFACTS = "mlflow.db", "mlartifacts"
 _STUDY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _MAX_SHOWN = 80
+_RECORD = re.compile(
+    r"""(?:zenodo:
+         | (?:doi:|https?://(?:dx\.)?doi\.org/)?10\.5281/zenodo\.
+         | https?://(?:www\.)?zenodo\.org/records?/
+        )(?P<number>[0-9]{1,12})(?:[/?\#].*)?""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_START = re.compile(r"(zenodo:|doi:|10\.\d|https?:)", re.IGNORECASE)
 
 
 def study_name_fault(name: str | None) -> str | None:
@@ -61,3 +72,26 @@ def did_you_mean(
     if suggestion is not None:
         return f"did you mean {suggestion}?"
     return f"legal here: {', '.join(legal)}"
+
+
+def zenodo_number(name: str) -> str | None:
+    """Return the number of the record that `name` means, None where it means something else.
+
+    A bare number is none: it might be a folder.
+
+    >>> zenodo_number("10.5281/zenodo.3602254"), zenodo_number("data/jets")
+    ('3602254', None)
+    >>> zenodo_number("https://zenodo.org/records/3602254/files/x.tar.gz")
+    '3602254'
+    """
+    found = _RECORD.fullmatch(name.strip())
+    return found["number"].lstrip("0") or None if found else None
+
+
+def is_remote_name(name: str) -> bool:
+    """Tell whether a text can be no path here: a DOI or an address, perhaps a wrong one.
+
+    >>> is_remote_name("doi:10.1000/182"), is_remote_name("zenodo/jets")
+    (True, False)
+    """
+    return _START.match(name.strip()) is not None

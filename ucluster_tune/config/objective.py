@@ -32,3 +32,11 @@ class ObjectiveConfig(Section):
 
     metric: Metric = "clustering_accuracy"
     direction: Literal["maximize", "minimize"] = "maximize"
+
+    def worth(self, value: float) -> float:
+        """Return a value of the metric with the sign that makes more of it better.
+
+        >>> ObjectiveConfig(metric="focal_loss", direction="minimize").worth(2.0)
+        -2.0
+        """
+        return value if self.direction == "maximize" else -value

@@ -4,8 +4,8 @@ A study that searches nothing has one configuration to train. A trial's `config.
 study's `best.yaml` are written in that form, so that they can be trained again.
 """
 
+from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.study import (
-    BudgetConfig,
     SamplerConfig,
     SchedulerConfig,
     StudyConfig,

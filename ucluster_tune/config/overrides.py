@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ucluster_tune.config.names import nearest
+from ucluster_tune.config.names import is_remote_name, nearest
 from ucluster_tune.config.passwords import hide_passwords
 from ucluster_tune.config.search_space import published_values
 from ucluster_tune.config.section import Section
@@ -16,7 +16,6 @@ from ucluster_tune.config.study import (
     StudyConfig,
 )
 from ucluster_tune.config.yaml_text import parse_yaml
-from ucluster_tune.config.zenodo_names import is_remote_name
 
 RANGE_KEYS = sorted(
     {

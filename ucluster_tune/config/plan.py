@@ -28,17 +28,20 @@ class Plan:
     """Trials, epochs and resources of a study.
 
     Attributes:
-        epochs_at_most: all trials to their last epoch.
+        n_trials: None where only a time limits them.
+        until: when the last one may begin; None where there is no such time.
+        epochs_at_most: all trials to their last epoch; None where their number is not known.
         epochs_at_least: every trial stopped as early as the scheduler may.
         rungs: the epochs at which ASHA compares trials.
         cpus_per_trial: cores of all workers of a trial.
         concurrent_trials: trials at a time on this machine; 0 where not even one fits.
     """
 
-    n_trials: int
+    n_trials: int | None
+    until: str | None
     epochs_per_trial: int
-    epochs_at_most: int
-    epochs_at_least: int
+    epochs_at_most: int | None
+    epochs_at_least: int | None
     rungs: tuple[int, ...]
     workers_per_trial: int
     cpus_per_trial: float
@@ -56,7 +59,7 @@ def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> Stud
     """Return the study as it is run there: on CPUs where no GPU is, if it may be."""
     resources = study.resources
     capacity = _capacity(where)
-    has_gpus = not capacity.is_fully_known or capacity.at_most().n_gpus > 0
+    has_gpus = capacity.may_grow or capacity.n_gpus > 0
     if has_gpus or not (resources.cpu_fallback and resources.gpus_per_worker):
         return study
     on_cpus = resources.model_copy(update={"gpus_per_worker": 0.0})
@@ -117,14 +120,16 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     study = on_these_nodes(study, machine)
     least, most = _epochs(study)
     asha = study.scheduler.name == "asha"
+    shortest = min(study.scheduler.grace_period, least) if asha else least
     n_trials, resources = study.budget.n_trials, study.resources
     cpus = resources.workers_per_trial * resources.cpus_per_worker
     gpus = resources.workers_per_trial * resources.gpus_per_worker
     return Plan(
         n_trials=n_trials,
+        until=study.budget.until,
         epochs_per_trial=most,
-        epochs_at_most=n_trials * most,
-        epochs_at_least=n_trials * (min(study.scheduler.grace_period, least) if asha else least),
+        epochs_at_most=n_trials and n_trials * most,
+        epochs_at_least=n_trials and n_trials * shortest,
         rungs=rung_epochs(study.scheduler.grace_period, study.scheduler.reduction_factor, most)
         if asha
         else (),
@@ -148,13 +153,11 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     n_concurrent = _n_concurrent(study, capacity)
     if n_now >= n_concurrent:
         return None
-    if not capacity.is_fully_known:
-        room = f"room for {n_now} at a time, and for more as nodes are added"
-    else:
-        room = f"room for {n_now} of {n_concurrent} at a time"
     takes = _a_trial_takes(study).replace("a", "A", 1)
-    waits = f"{room if n_now else 'no room yet'}; trials wait for the autoscaler to add nodes"
-    return f"{takes}: {waits} ({capacity.told()})"
+    room = "no room yet, so trials wait until nodes are added"
+    if n_now:
+        room = f"room for {n_now} at a time, and for more as nodes are added"
+    return f"{takes}: {room} ({capacity.told()})"
 
 
 def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
@@ -177,10 +180,10 @@ def _what_there_is(capacity: ClusterCapacity) -> str:
 
 def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
     n_trials, limit = study.budget.n_trials, study.resources.max_concurrent_trials
-    fitting = n_trials_at_a_time(study.resources, capacity.at_most().nodes)
-    if not capacity.is_fully_known:  # a trial that waits has the autoscaler add a node
+    fitting = n_trials_at_a_time(study.resources, capacity.nodes)
+    if capacity.may_grow:  # a trial that waits has the autoscaler add a node
         fitting = max(fitting + 1, limit or 0)
-    return min(fitting, limit or n_trials, n_trials)
+    return min(fitting, limit or fitting, n_trials or fitting)
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:

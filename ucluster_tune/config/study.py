@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.names import study_name_fault
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.section import Rule, Section
@@ -121,12 +122,6 @@ class SchedulerConfig(Section):
     reduction_factor: float = Field(
         3.0, gt=1, le=100, description="one in so many trials passes a rung"
     )
-
-
-class BudgetConfig(Section):
-    """How much is spent on the search."""
-
-    n_trials: int = Field(1, ge=1, le=1_000_000)
 
 
 def _one_gpu_a_worker(gpus_per_worker: float, workers_per_trial: int) -> str | None:

@@ -2,6 +2,7 @@
 
 from math import prod
 
+from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
 from ucluster_tune.config.search_space import corners, n_values
@@ -65,6 +66,7 @@ STUDY_RULES = (
     *(rule.under("loss") for rule in LossConfig.rules),
     *(rule.under("training") for rule in TrainingConfig.rules),
     *(rule.under("objective") for rule in ObjectiveConfig.rules),
+    *(rule.under("budget") for rule in BudgetConfig.rules),
     *(rule.under("resources") for rule in ResourcesConfig.rules),
     Rule("tracking.uri", ("tracking.uri",), _no_password),
     Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _no_password),
@@ -108,16 +110,18 @@ def _size_warnings(study: StudyConfig) -> list[str]:
     found = []
     counts = [n_values(parameter) for parameter in study.search_space.values()]
     n_points = prod(count for count in counts if count) if None not in counts else None
-    if n_points is not None and n_points < study.budget.n_trials:
+    n_trials = study.budget.n_trials
+    if n_points is not None and n_trials is not None and n_points < n_trials:
         points = f"only {n_points} different points" if study.search_space else "nothing to search"
         found.append(
-            f"budget.n_trials: {study.budget.n_trials} trials, but search_space has {points};"
+            f"budget.n_trials: {n_trials} trials, but search_space has {points};"
             " trials will repeat"
         )
-    sampler, n_trials = study.sampler, study.budget.n_trials
-    if sampler.name == "tpe" and sampler.n_startup_trials >= n_trials > 1 and study.search_space:
+    sampler, n_random = study.sampler, study.sampler.n_startup_trials
+    learns = n_trials is None or not n_random >= n_trials > 1
+    if sampler.name == "tpe" and not learns and study.search_space:
         found.append(
-            f"sampler.n_startup_trials: with {sampler.n_startup_trials} of {n_trials} trials all"
+            f"sampler.n_startup_trials: with {n_random} of {n_trials} trials all"
             " are random, TPE never learns"
         )
     searched = study.search_space.get("training.n_epochs")

@@ -9,8 +9,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from ucluster_tune.config.names import is_remote_name, zenodo_number
 from ucluster_tune.config.section import Rule, Section
-from ucluster_tune.config.zenodo_names import is_remote_name, zenodo_number
 
 ClassName = Literal["g", "q", "w", "z", "t"]
 Width = Annotated[int, Field(ge=1, le=4096)]

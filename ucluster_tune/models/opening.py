@@ -7,18 +7,16 @@ import shlex
 from pathlib import Path
 from typing import Final
 
-from ucluster_tune.data.format.manifest import MANIFEST_NAME
+from ucluster_tune.data.recognition import FILES, MODEL_JSON, Kind, published_checkpoint, what_is
 from ucluster_tune.errors import CheckpointError
-from ucluster_tune.models.published import PUBLISHED_SUFFIXES
 from ucluster_tune.models.saved import (
-    MODEL_JSON,
     SavedModel,
     is_model_folder,
     model_of_checkpoint,
     read_model,
 )
 from ucluster_tune.storage.locations import locate
-from ucluster_tune.training.checkpoint import is_checkpoint, read_checkpoint
+from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
 
 _IMPORT: Final = "ucluster-tune weights import"
@@ -26,6 +24,10 @@ _NAME_ONE: Final = (
     f"name a folder with {MODEL_JSON} (`{_IMPORT} CKPT` makes one of published"
     " weights), a study, a trial such as studies/quickstart/trials/0001, or one of its checkpoints"
 )
+_NO_MODEL: Final = {
+    Kind.MISSING: "no such folder",
+    Kind.DATASET: "this is a data set, and no model is in it",
+}
 
 
 def open_model(path: Path | str) -> SavedModel:
@@ -41,37 +43,29 @@ def open_model(path: Path | str) -> SavedModel:
     if isinstance(path, str) and "://" in path:
         return _model_in_bucket(path)
     path = Path(path)
-    _refuse_foreign(path)
-    if path.is_file() and path.name != MODEL_JSON:
+    prefix = published_checkpoint(path)
+    if prefix is not None:
+        raise CheckpointError(
+            f"{path}: a TensorFlow checkpoint, as of the published code; make a model folder of it"
+            f" with `{_IMPORT} {shlex.quote(str(prefix))} --to MODEL_DIR`, and name MODEL_DIR"
+        )
+    found = what_is(path)
+    if found is Kind.CHECKPOINT:
         return model_of_checkpoint(read_checkpoint(path), str(path))
     folder = path.parent if path.name == MODEL_JSON else path
     if is_model_folder(folder):
         return read_model(folder)
+    if found in FILES:
+        if is_model_folder(path.parent):
+            raise CheckpointError(
+                f"{path}: a file of a model folder; name the folder, {path.parent}"
+            )
+        raise CheckpointError(f"{path}: not a checkpoint of ucluster-tune; {_NAME_ONE}")
     files = TrialFiles(folder)
     if files.last_epoch:
         return _best_model(files)
-    if (folder / MANIFEST_NAME).is_file():
-        what = "this is a data set, and no model is in it"
-    else:
-        what = "no model is in it" if path.is_dir() else "no such folder"
+    what = _NO_MODEL.get(found, "no model is in it")
     raise CheckpointError(f"{path}: {what}; {_NAME_ONE}")
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Raise for a file that is no checkpoint of ours, above all one of published weights."""
-    for suffix in PUBLISHED_SUFFIXES:
-        prefix = path.with_name(path.name.removesuffix(suffix))
-        if prefix.with_name(f"{prefix.name}.index").is_file() and not prefix.is_file():
-            raise CheckpointError(
-                f"{path}: a TensorFlow checkpoint, as of the published code; make a model folder"
-                f" of it with `{_IMPORT} {shlex.quote(str(prefix))} --to MODEL_DIR`, and"
-                " name MODEL_DIR"
-            )
-    if not path.is_file() or path.name == MODEL_JSON or is_checkpoint(path):
-        return
-    if (path.parent / MODEL_JSON).is_file():
-        raise CheckpointError(f"{path}: a file of a model folder; name the folder, {path.parent}")
-    raise CheckpointError(f"{path}: not a checkpoint of ucluster-tune; {_NAME_ONE}")
 
 
 def _model_in_bucket(uri: str) -> SavedModel:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import tensorflow as tf
 
+from ucluster_tune.data.recognition import PUBLISHED_ENDINGS
 from ucluster_tune.errors import CheckpointError, ModelError
 from ucluster_tune.model.abcnet import Abcnet, build_abcnet
 from ucluster_tune.model.published import (
@@ -35,7 +36,6 @@ from ucluster_tune.storage.whole_files import beside, publish
 STEP_COUNTER: Final = "Variable"
 _ENDINGS: Final = ("/Adam", "/Adam_1")
 _POWERS: Final = ("beta1_power", "beta2_power")
-PUBLISHED_SUFFIXES: Final = (".index", ".data-00000-of-00001", ".meta")
 
 
 def checkpoint_prefix(path: Path) -> Path:
@@ -44,7 +44,7 @@ def checkpoint_prefix(path: Path) -> Path:
     Raises:
         CheckpointError: there is none, or a folder holds several.
     """
-    for suffix in PUBLISHED_SUFFIXES:
+    for suffix in PUBLISHED_ENDINGS:
         if path.name.endswith(suffix):
             path = path.with_name(path.name.removesuffix(suffix))
     if _index(path).is_file():
@@ -139,7 +139,7 @@ def write_published(model: SavedModel, path: Path) -> int:
     variables = _variables(model)
     target = path.absolute()
     refuse_existing(target)
-    for suffix in PUBLISHED_SUFFIXES[:2]:
+    for suffix in PUBLISHED_ENDINGS[:2]:
         refuse_existing(target.with_name(target.name + suffix))
     temporary = beside(target)
     try:
@@ -147,7 +147,7 @@ def write_published(model: SavedModel, path: Path) -> int:
         # TensorFlow's own error of a folder that cannot be written is for its developers.
         _index(temporary).touch(exist_ok=False)
         _save(temporary, variables)
-        for suffix in reversed(PUBLISHED_SUFFIXES[:2]):  # the index last: it makes the checkpoint
+        for suffix in reversed(PUBLISHED_ENDINGS[:2]):  # the index last: it makes the checkpoint
             file = temporary.with_name(temporary.name + suffix)
             publish(file, target.with_name(target.name + suffix))
     except (OSError, tf.errors.OpError) as error:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, TrialConfig
 from ucluster_tune.data.reading.selection import Selection
+from ucluster_tune.data.recognition import MODEL_JSON
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.storage.arrays import FloatArray, read_archive, write_archive
 from ucluster_tune.storage.whole_files import cannot_be_read, explained, whole
@@ -23,7 +24,6 @@ from ucluster_tune.training.checkpoint import Checkpoint
 
 FORMAT: Final = "ucluster-tune model"
 FORMAT_VERSION: Final = 1
-MODEL_JSON: Final = "model.json"
 WEIGHTS_NPZ: Final = "weights.npz"
 MAX_STEPS: Final = 10**9
 _MAX_JSON_BYTES: Final = 1 << 20

@@ -142,7 +142,7 @@ def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
     >>> round(low, 4), round(high, 4)
     (0.7112, 0.8666)
     """
-    z = 1.959964
+    z = 1.959964  # as scipy.stats has it, whose import takes a second of each `status`
     centre = fraction + z * z / (2 * count)
     half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
     scale = 1 + z * z / count

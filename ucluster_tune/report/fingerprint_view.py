@@ -72,9 +72,9 @@ def fingerprint_view(found: "Fingerprint", model: str) -> RenderableType:
     layers = plain_table(
         "Layer",
         "channels",
-        "means off by (standard deviations)",
-        "largest",
-        "variances off by",
+        "means off (sd)",
+        "worst",
+        "variances off",
         left=("Layer",),
     )
     for layer in found.layers:

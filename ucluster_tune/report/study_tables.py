@@ -156,6 +156,9 @@ def _history(record: StudyRecord) -> list[RenderableType]:
     if record.warm_start is not None:
         known = cells.plural(len(record.warm_start.trials), "trial")
         lines.append(Text(f"Knew {known} of study {record.warm_start.study} from its start"))
+    if record.fitted:
+        fitted = ", ".join(f"{path} {value}" for path, value in record.fitted.items())
+        lines.append(Text(f"Fitted to its nodes: {fitted}"))
     return lines
 
 

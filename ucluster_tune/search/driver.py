@@ -6,7 +6,6 @@ whoever has to know follows the record: see `study.keeper`.
 
 import logging
 from collections import Counter
-from datetime import UTC, datetime
 from typing import Any
 
 from ucluster_tune.config.loading import dump_config
@@ -41,6 +40,7 @@ from ucluster_tune.trial.failures import (
     same_cause,
 )
 from ucluster_tune.trial.trainable import ResultNote
+from ucluster_tune.trial.training_task import TrainingTask
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -74,12 +74,6 @@ class StudyDriver:
     def is_in_epoch(self) -> bool:
         """Whether a trial runs whose process has started."""
         return bool(self._in_epoch)
-
-    def may_begin(self, n_begun: int) -> bool:
-        """Return whether the budget has another trial, when so many have begun."""
-        if self.record.until is None:
-            return n_begun < self.record.n_trials
-        return datetime.now(UTC) < datetime.fromisoformat(self.record.until)
 
     def begin_trial(self, trial_id: str, suggestion: Suggestion) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""
@@ -117,11 +111,9 @@ class StudyDriver:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": trial.id,
-            "trial_config": config.model_dump(mode="json"),
-            "trial_folder": files.place,
-            "resources": self.config.resources.model_dump(mode="json"),
-            "objective": self.config.objective.model_dump(mode="json"),
-            "failures": self.config.failures.model_dump(mode="json"),
+            "task": TrainingTask(config, files.place, self.config.objective),
+            "resources": self.config.resources,
+            "max_retries": self.config.failures.max_retries,
         }
 
     def place_trial(self, trial_id: str) -> None:

@@ -5,7 +5,6 @@ changes, and the folder is complete before the first trial starts.
 """
 
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +15,7 @@ from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.data.reading.dataset import JetDataset, open_checked_dataset
 from ucluster_tune.search.room import SearchNodes, SearchSetting
 from ucluster_tune.search.session import Session, mass_baseline
+from ucluster_tune.storage.patience import begin
 from ucluster_tune.study.events import StudyResumed, StudyStarted
 from ucluster_tune.study.folder import log_to_study, study_folder
 from ucluster_tune.study.journal import StudyJournal
@@ -99,22 +99,5 @@ def _opening(
 
 def _opened_beside(tracking: TrackingConfig, root: Path) -> Callable[[], Tracker]:
     """Open the store beside what follows, since that loads MLflow; return what waits for it."""
-    result: list[Tracker] = []
-    failure: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            result.append(Tracker.open(tracking, root))
-        except BaseException as error:  # noqa: BLE001  # raised again by the one who waits
-            failure.append(error)
-
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-
-    def wait() -> Tracker:
-        thread.join()  # Tracker.open has a limit of its own
-        if failure:
-            raise failure[0]
-        return result[0]
-
-    return wait
+    opening = begin(lambda: Tracker.open(tracking, root), "open-tracker")
+    return opening.result  # Tracker.open has a limit of its own

@@ -42,7 +42,7 @@ class Session:
     """Runs the trials of a study that are left, and closes its books.
 
     Args:
-        config: of the study.
+        study: as it was asked for, and as it runs here.
         paths: its files.
         dataset: its jets.
         journal: open; has all that the record has.

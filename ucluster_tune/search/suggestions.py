@@ -11,6 +11,7 @@ from ray.tune.search import Searcher
 
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.study.budget import is_left
 from ucluster_tune.study.record import trial_number_to_id
 
 TuneConfig = dict[str, Any]
@@ -47,7 +48,7 @@ class Suggestions(Searcher):
             config = driver.resume_trial(self._interrupted.pop(0))
             if config is not None:
                 return config
-        while not driver.is_interrupted and driver.may_begin(len(record.trials)):
+        while not driver.is_interrupted and is_left(record):
             our_id = trial_number_to_id(len(record.trials) + 1)
             config = driver.begin_trial(our_id, self._sampler.ask(our_id))
             if config is not None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from ray import tune
 
+from ucluster_tune.config.budget import MOST_TRIALS
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say, TuneListener
 from ucluster_tune.search.samplers.asking import StudySampler
@@ -51,7 +52,9 @@ def run_trials(
             scheduler=scheduler,
             num_samples=-1,
             # So many Tune asks for; fewer run where `room` says so.
-            max_concurrent_trials=config.resources.max_concurrent_trials or config.budget.n_trials,
+            max_concurrent_trials=config.resources.max_concurrent_trials
+            or config.budget.n_trials
+            or MOST_TRIALS,
             trial_name_creator=lambda trial: str(trial.config["trial_id"]),
             trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
         ),

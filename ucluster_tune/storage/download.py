@@ -1,6 +1,6 @@
 """Files over HTTP that arrive whole: resumed after a break, compared with their checksums.
 
-Requests does HTTP (proxies, redirects, certificates), Tenacity the retries. A file is written
+Requests does HTTP (proxies, redirects, certificates). A file is written
 under a temporary name and gets its own when its checksum holds.
 """
 
@@ -9,18 +9,18 @@ import random
 import re
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
 import requests
-import tenacity
 import urllib3
 
 from ucluster_tune import __version__
 from ucluster_tune.errors import DataError, MachineError
+from ucluster_tune.storage.patience import begin
 from ucluster_tune.storage.whole_files import cannot_be_written, publish
 
 OnBytes = Callable[[str, int], None]
@@ -58,7 +58,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True)
-class Patience:
+class ServerPatience:
     """How long a server is waited for.
 
     Attributes:
@@ -99,7 +99,7 @@ def in_words(n_bytes: int) -> str:
 
 
 def fetch_document(
-    url: str, patience: Patience, say: Say = lambda line: None
+    url: str, patience: ServerPatience, say: Say = lambda line: None
 ) -> tuple[bytes, int]:
     """Return what is at an address, up to 16 MB, and the HTTP status; waits are told to `say`.
 
@@ -130,7 +130,7 @@ def fetch_files(
     at_a_time: int,
     on_bytes: OnBytes = lambda name, n_bytes: None,
     say: Say = lambda line: None,
-    patience: Patience | None = None,
+    patience: ServerPatience | None = None,
 ) -> None:
     """Fetch files into a folder, several at a time; those that are there already are kept.
 
@@ -147,20 +147,18 @@ def fetch_files(
         DataError: a file is gone, or does not have its checksum.
         MachineError: the server cannot be reached, or the folder not written to.
     """
-    cancelled = threading.Event()
-    fetchers = [_Fetcher(patience or Patience(), cancelled, say) for _ in files]
-    with ThreadPoolExecutor(at_a_time) as pool:
-        tasks = [
-            pool.submit(fetcher.fetch, file, folder, on_bytes)
-            for fetcher, file in zip(fetchers, files, strict=True)
-        ]
-        try:
-            wait(tasks, return_when=FIRST_EXCEPTION)
-        finally:
-            cancelled.set()  # of no effect where all is done
-            for fetcher in fetchers:
-                fetcher.cut_off()
-    errors = [task.exception() for task in tasks]
+    cancelled, slots = threading.Event(), threading.BoundedSemaphore(at_a_time)
+
+    def fetch(file: RemoteFile) -> None:
+        with slots:
+            _Fetcher(patience or ServerPatience(), cancelled, say).fetch(file, folder, on_bytes)
+
+    tasks = [begin(partial(fetch, file), f"fetch-{file.name}") for file in files]
+    try:
+        wait(tasks, return_when=FIRST_EXCEPTION)
+    finally:
+        cancelled.set()  # of no effect where all is done
+    errors = (task.exception() for task in tasks if task.done())
     for error in errors:
         if error is not None and not isinstance(error, _Cancelled):
             raise error
@@ -189,21 +187,13 @@ def _size(path: Path) -> int:
 class _Fetcher:
     """Fetches one file after the other over one session."""
 
-    def __init__(self, patience: Patience, cancelled: threading.Event, say: Say) -> None:
+    def __init__(self, patience: ServerPatience, cancelled: threading.Event, say: Say) -> None:
         self._patience, self._cancelled, self._say = patience, cancelled, say
-        self._response: requests.Response | None = None
         self._session = requests.Session()
         # A compressed answer has another length and other ranges.
         self._session.headers.update(
             {"Accept-Encoding": "identity", "User-Agent": f"ucluster-tune/{__version__}"}
         )
-
-    def cut_off(self) -> None:
-        """End a read that another thread waits in."""
-        response = self._response
-        if response is not None:
-            with suppress(Exception):  # it may be closed, or not yet be open
-                response.raw.shutdown()
 
     def patiently(
         self, attempt: Callable[[], Result], what: str, progress: Callable[[], int]
@@ -216,33 +206,26 @@ class _Fetcher:
             progress: a number that grows with what was achieved; tries start anew then.
         """
         best, n_tries = progress(), 0
+        while True:
+            try:
+                return attempt()
+            except _TryAgainError as error:
+                now = progress()
+                best, n_tries = (now, 0) if now > best else (best, n_tries + 1)
+                if n_tries >= self._patience.tries:
+                    raise MachineError(
+                        f"{what}: {error}, {n_tries} times in a row; check the network, or wait:"
+                        f" {_GO_ON}"
+                    ) from error
+                self._pause(what, error, n_tries)
 
-        def count(state: tenacity.RetryCallState) -> None:
-            nonlocal best, n_tries
-            now = progress()
-            best, n_tries = (now, 0) if now > best else (best, n_tries + 1)
-
-        def pause_s(state: tenacity.RetryCallState) -> float:
-            error = state.outcome.exception() if state.outcome else None
-            asked = error.after_s if isinstance(error, _TryAgainError) else 0.0
-            doubled = self._patience.pause_s * 2.0 ** (n_tries - 1) * random.uniform(0.75, 1.25)
-            return max(asked, min(doubled, self._patience.longest_pause_s))
-
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(_TryAgainError),
-            after=count,
-            stop=lambda state: n_tries >= self._patience.tries,
-            wait=pause_s,
-            before_sleep=lambda state: self._tell_pause(what, state),
-            sleep=self._sleep,
-            reraise=True,
-        )
-        try:
-            return retrying(attempt)
-        except _TryAgainError as error:
-            raise MachineError(
-                f"{what}: {error}, {n_tries} times in a row; check the network, or wait: {_GO_ON}"
-            ) from error
+    def _pause(self, what: str, error: _TryAgainError, n_tries: int) -> None:
+        doubled = self._patience.pause_s * 2.0 ** (n_tries - 1) * random.uniform(0.75, 1.25)
+        seconds = max(error.after_s, min(doubled, self._patience.longest_pause_s))
+        if seconds >= 1:
+            self._say(f"{what}: {error}; trying again in {seconds:.0f} s")
+        if self._cancelled.wait(seconds):
+            raise _Cancelled
 
     def get(self, url: str, headers: dict[str, str]) -> requests.Response:
         """Return an answer whose body is still to be read."""
@@ -257,7 +240,6 @@ class _Fetcher:
             raise MachineError(f"{url}: its certificate is not trusted: {error}") from error
         except requests.exceptions.RequestException as error:
             raise _TryAgainError(f"cannot be reached ({_reason(error)})") from error
-        self._response = response
         if response.status_code in _TRY_AGAIN:
             after_s = _retry_after_s(response)
             response.close()
@@ -276,8 +258,6 @@ class _Fetcher:
         try:
             data = response.raw.read1(n_bytes)
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            if self._cancelled.is_set():
-                raise _Cancelled from error
             raise _TryAgainError(f"the connection broke off ({_reason(error)})") from error
         assert isinstance(data, bytes)
         return data
@@ -362,24 +342,13 @@ class _Fetcher:
             )
         raise DataError(f"{file.url}: the server answers HTTP {status}, {response.reason}")
 
-    def _md5(self, path: Path) -> str:
+    @staticmethod
+    def _md5(path: Path) -> str:
         digest = hashlib.md5(usedforsecurity=False)  # what Zenodo has
         with path.open("rb") as stream:
             while data := stream.read(1 << 20):
                 digest.update(data)
-                if self._cancelled.is_set():
-                    raise _Cancelled
         return digest.hexdigest()
-
-    def _tell_pause(self, what: str, state: tenacity.RetryCallState) -> None:
-        seconds = state.next_action.sleep if state.next_action else 0.0
-        if seconds >= 1 and state.outcome is not None:
-            reason = state.outcome.exception()
-            self._say(f"{what}: {reason}; trying again in {seconds:.0f} s")
-
-    def _sleep(self, seconds: float) -> None:
-        if self._cancelled.wait(seconds):
-            raise _Cancelled
 
 
 def _retry_after_s(response: requests.Response) -> float:

@@ -5,7 +5,6 @@ whole by itself; a storage that does not answer is asked again, up to a limit.
 """
 
 import logging
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from ucluster_tune.errors import (
     MissingError,
     UnreachableError,
 )
+from ucluster_tune.storage.patience import Patience
 from ucluster_tune.storage.whole_files import cannot_be_read, explained, write_whole
 
 if TYPE_CHECKING:
@@ -124,20 +124,17 @@ class BucketFolder:
             _LOGGER.warning("left where it is: %s", error)
 
     def _patiently(self, ask: Callable[[], Result]) -> Result:
-        deadline, pause_s = time.monotonic() + self._patience_s, _FIRST_PAUSE_S
+        patience = Patience(self._patience_s, _FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while True:
             try:
                 return ask()
             except UnreachableError as error:
-                if time.monotonic() + pause_s > deadline:
+                if not patience.allows_another_try(error):
                     raise BucketError(f"{error}{self._waited()}") from error
-                _LOGGER.warning("asked again in %g s: %s", pause_s, error)
             except MissingError as error:
                 raise CheckpointError(str(error)) from error
             except DataError as error:
                 raise BucketError(str(error)) from error
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
     def _waited(self) -> str:
         if not self._patience_s:

@@ -108,7 +108,7 @@ class StudyExtended(_Event):
 
     Attributes:
         config: of the study from here on.
-        until: when the last trial may begin, ISO 8601 in UTC; None sets no such time.
+        until: the time limit of a study that was extended before budgets had one.
         changes: what differs from the configuration before, one line each.
         fixed: the values that the trials so far had of what is searched only from here on.
     """

@@ -24,8 +24,6 @@ _REASONS = {
     "reference": "it is told beside every trial",
     "name": "it is the name of the study's folder",
 }
-_BUDGET = "budget.n_trials"
-_NO_LIMIT = 1_000_000  # the most that a budget may hold; the time comes first
 # The jets themselves are compared by their checksums; a buffer changes their order alone.
 _ALWAYS_FREE = ("data.path", "data.shuffle_buffer_jets")
 
@@ -56,29 +54,28 @@ def extend(config: StudyConfig, record: StudyRecord, extension: Extension) -> St
     Raises:
         ConfigurationError: the changes are not legal, or would make trials incomparable.
     """
-    overrides = list(extension.overrides)
-    until: str | None = None
-    if extension.n_trials is not None:
-        overrides.append(f"{_BUDGET}={record.n_trials + extension.n_trials}")
-    if extension.hours is not None:
-        end = datetime.now(UTC) + timedelta(hours=extension.hours)
-        until = end.isoformat(timespec="milliseconds")
-        overrides.append(f"{_BUDGET}={_NO_LIMIT}")
+    overrides = [*extension.overrides, *_budget(record, extension)]
     changed = change_config(config, overrides)
     faults = [fault for path in _changed_paths(config, changed) if (fault := _fault(path))]
     faults += _search_space_faults(config, changed)
     if faults:
         raise ConfigurationError(f"study {record.name}", faults)
-    changes = [line for line in _lines(config, changed) if until is None or _BUDGET not in line]
-    if until is not None:
-        changes.append(f"trials begin until {until}")
     new = [path for path in changed.search_space if path not in config.search_space]
     return StudyExtended(
         config=changed.model_dump(mode="json"),
-        until=until,
-        changes=changes,
+        changes=_lines(config, changed),
         fixed={path: value_at(config, path) for path in new},
     )
+
+
+def _budget(record: StudyRecord, extension: Extension) -> list[str]:
+    """Return the overrides that set the new budget; the last one that was asked for holds."""
+    if extension.hours is not None:
+        end = datetime.now(UTC) + timedelta(hours=extension.hours)
+        return ["budget.n_trials=null", f"budget.until={end.isoformat(timespec='milliseconds')}"]
+    if extension.n_trials is not None:
+        return [f"budget.n_trials={record.n_trials + extension.n_trials}", "budget.until=null"]
+    return []
 
 
 def _fault(path: str) -> str | None:
@@ -126,7 +123,12 @@ def _changed_paths(config: StudyConfig, changed: StudyConfig) -> list[str]:
 def _lines(config: StudyConfig, changed: StudyConfig) -> list[str]:
     before, after = _flat(config), _flat(changed)
     paths = _changed_paths(config, changed)
-    lines = [f"{path}: {before[path]} -> {after[path]}" for path in paths]
+    if changed.budget.until not in (None, config.budget.until):
+        paths = [path for path in paths if not path.startswith("budget.")]
+        lines = [f"trials begin until {changed.budget.until}"]
+    else:
+        lines = []
+    lines += [f"{path}: {before[path]} -> {after[path]}" for path in paths]
     for path, parameter in changed.search_space.items():
         old = config.search_space.get(path)
         if old != parameter:

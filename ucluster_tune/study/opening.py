@@ -14,13 +14,13 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
+from ucluster_tune.study.budget import is_left
 from ucluster_tune.study.events import (
     Event,
     StudyExtended,
     StudyResumed,
     StudyStarted,
     WarmStart,
-    utc_now,
 )
 from ucluster_tune.study.extension import Extension, extend
 from ucluster_tune.study.folder import refuse_existing
@@ -159,12 +159,7 @@ def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
 def refuse_finished(record: StudyRecord) -> None:
     """Raise StudyError where nothing of the study is left to do."""
     is_unfinished = any(trial.outcome == "interrupted" for trial in record.trials.values())
-    if is_unfinished:
-        return
-    if record.until is not None:
-        if record.until > utc_now():  # both in UTC, to the millisecond
-            return
-    elif len(record.trials) < record.n_trials:
+    if is_unfinished or is_left(record):
         return
     if record.state != "complete" and record.best is not None and record.best_test is None:
         return  # the measure on test jets is left

@@ -15,6 +15,7 @@ from typing import Any
 
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.study.budget import budget_of, n_asked, with_time_limit
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -83,6 +84,7 @@ class StudyRecord:
     def __init__(self, started: StudyStarted) -> None:
         self.name = started.name
         self.config = started.config
+        self.budget = budget_of(started.config)
         self.fitted = started.fitted
         self.code_version = started.code_version
         self.dataset_checksum = started.dataset_checksum
@@ -99,7 +101,6 @@ class StudyRecord:
         self.session_started = started.time
         self.elapsed_before_s = 0.0
         self.n_sessions = 1
-        self.until: str | None = None
         self.extensions: list[list[str]] = []
         self.last_event = started.time
         self.ended: str | None = None
@@ -117,15 +118,18 @@ class StudyRecord:
 
     @property
     def n_trials(self) -> int:
-        """Trials that the study was asked for; those begun so far where a time limits it."""
-        if self.is_open_ended:
-            return len(self.trials)
-        return int(self.config.get("budget", {}).get("n_trials", 1))
+        """Trials that the study was asked for; those begun so far where only a time limits it."""
+        return n_asked(self)
 
     @property
     def is_open_ended(self) -> bool:
         """Whether trials begin until a time, not up to a number."""
-        return self.until is not None
+        return self.budget.n_trials is None
+
+    @property
+    def until(self) -> str | None:
+        """When the last trial may begin, ISO 8601; None where there is no such time."""
+        return self.budget.until
 
     @property
     def n_epochs(self) -> int:
@@ -183,7 +187,8 @@ class StudyRecord:
                 self.session_started, self.fitted = event.time, event.fitted
                 self.n_sessions += 1
             case StudyExtended():
-                self.config, self.until = event.config, event.until
+                self.config = with_time_limit(event.config, event.until)
+                self.budget = budget_of(self.config)
                 self.extensions.append(event.changes)
                 for trial in (*self.trials.values(), *self.other_trials.values()):
                     trial.hyperparameters = {**trial.hyperparameters, **event.fixed}

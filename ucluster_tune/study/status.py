@@ -5,15 +5,16 @@ prints: the keys up to `trials` are stable, further ones may come and go.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.bucket.copy import refresh
+from ucluster_tune.study.bucket.copy import has_record, refresh
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
-from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.study.record import StudyRecord, seconds_between
 from ucluster_tune.study.trainings import TrainingState, TrialState
 from ucluster_tune.training.record import EpochRecord
@@ -69,6 +70,37 @@ def closing_events(record: StudyRecord) -> list[Event]:
     return [*trials, StudyEnded(time=time, state="interrupted", cause=_KILLED)]
 
 
+def model_folder(place: Path | str) -> str:
+    """Return the best trial's folder of a study's folder; any other path or URI as it is.
+
+    Raises:
+        StudyError: no trial of the study has reached anything yet, or its bucket cannot be read.
+    """
+    paths = _study_at(str(place))
+    if paths is None:
+        return str(place)
+    best = read_study(paths).best
+    if best is None:
+        raise StudyError(
+            f"study {paths.name} has no best trial yet; wait for the first epoch, or name the"
+            f" folder of a trial in {paths.place}/{paths.trials.name}"
+        )
+    return paths.trial(best.id, best.best_training.plan.id).place
+
+
+def _study_at(place: str) -> StudyPaths | None:
+    if "://" not in place:
+        paths = StudyPaths(Path(place).absolute())
+        return paths if paths.record.is_file() else None
+    head, mark, query = place.partition("?")
+    folder, _, name = head.rstrip("/").rpartition("/")
+    studies = open_studies(f"{folder}{mark}{query}")
+    if studies.remote is None or studies.remote.name == "trials":
+        return None
+    paths = studies.listed(name)
+    return paths if has_record(paths) else None
+
+
 def elapsed_s(record: StudyRecord) -> float:
     """Return the seconds that drivers have worked on the study, up to now while one does."""
     if record.ended is not None:
@@ -82,7 +114,7 @@ def remaining_s(record: StudyRecord) -> float | None:
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
     the finished ones did on average, to its last epoch while there is none.
     """
-    if record.state == "running" and record.until is not None:
+    if record.state == "running" and record.is_open_ended and record.until is not None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
     n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)

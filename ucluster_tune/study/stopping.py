@@ -4,10 +4,10 @@ import json
 import logging
 import os
 import signal
-import time
 from typing import Literal
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.patience import wait_until
 from ucluster_tune.storage.whole_files import explained, write_whole
 from ucluster_tune.study.bucket.claim import TakenOverError
 from ucluster_tune.study.driver_process import is_driven_here
@@ -61,12 +61,8 @@ def read_stop_request(paths: StudyPaths) -> StopRequest | None:
 
 def wait_until_stopped(paths: StudyPaths, timeout_s: float) -> bool:
     """Return whether the driver ended within the limit."""
-    deadline = time.monotonic() + timeout_s
-    while is_driven(paths):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_POLL_S if paths.remote is None else _POLL_BUCKET_S)
-    return True
+    every_s = _POLL_S if paths.remote is None else _POLL_BUCKET_S
+    return wait_until(lambda: not is_driven(paths), timeout_s, every_s)
 
 
 def stop_now(paths: StudyPaths) -> None:

@@ -79,16 +79,6 @@ def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
     return json.dumps(header).encode() + b"\n" + payload
 
 
-def is_checkpoint(path: Path) -> bool:
-    """Return whether a file that can be read starts as a checkpoint; whole it may not be."""
-    start = f'{{"format": "{FORMAT}"'.encode()
-    try:
-        with path.open("rb") as stream:
-            return stream.read(len(start)) == start
-    except OSError:
-        return True  # what is wrong is told by the reader
-
-
 def read_checkpoint(path: Path) -> Checkpoint:
     """Return the checkpoint at `path`.
 

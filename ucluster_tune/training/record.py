@@ -120,10 +120,7 @@ def epoch_rank(epoch: EpochRecord, objective: ObjectiveConfig) -> Rank | None:
     (True, 0.5)
     """
     value = epoch.value(objective.metric)
-    if value is None:
-        return None
-    sign = 1.0 if objective.direction == "maximize" else -1.0
-    return epoch.phase == "clustering", sign * value
+    return None if value is None else (epoch.phase == "clustering", objective.worth(value))
 
 
 def best_record(

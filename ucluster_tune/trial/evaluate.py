@@ -42,7 +42,7 @@ def evaluate_checkpoint(
     try:
         with room_on_a_node(n_cpus, least_cpus) as (room, n_given):
             task = _evaluate.options(**room).remote(
-                config.model_dump(mode="json"), checkpoint, split, max(1, math.floor(n_given))
+                config, checkpoint, split, max(1, math.floor(n_given))
             )
             return _answer(task, timeout_s)
     except ray.exceptions.RayTaskError as error:
@@ -94,12 +94,10 @@ def room_on_a_node(
 
 
 @ray.remote(max_retries=0)
-def _evaluate(
-    config: dict[str, Any], checkpoint: str, split: str, n_threads: int
-) -> dict[str, Any]:
+def _evaluate(config: TrialConfig, checkpoint: str, split: str, n_threads: int) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
-    from ucluster_tune.trial.checkpointed import measure  # noqa: PLC0415
+    from ucluster_tune.trial.training_run import measure  # noqa: PLC0415
 
     use_devices(n_threads)
-    return measure(TrialConfig(**config), checkpoint, split)
+    return measure(config, checkpoint, split)

@@ -32,6 +32,14 @@ class WorkerSilentError(WorkerLostError):
     """A worker does not answer: its process is gone, or its node, which Ray tells later."""
 
 
+class ConnectionLostError(WorkerLostError):
+    """A worker missed another one, which failed first but may be slower to be seen."""
+
+
+class NoAnswerError(ConnectionLostError, WorkerSilentError):
+    """The same, and the other one stays silent."""
+
+
 class StartError(TrialError):
     """The worker processes, or the server where they find each other, did not start."""
 

@@ -17,12 +17,11 @@ from typing import Any
 
 from ray import tune
 
-from ucluster_tune.config.objective import ObjectiveConfig
-from ucluster_tune.config.study import FailuresConfig, ResourcesConfig
-from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import NodeLostError, TrialFailure, kind_of
 from ucluster_tune.trial.processes.workers import HorovodWorkers
+from ucluster_tune.trial.training_task import TrainingTask
 
 EPOCH = "epoch_record"  # of a result: the record of the epoch that ended, None with a failure
 NOTE = "note"  # of a result: what else there is to tell
@@ -53,21 +52,18 @@ class ResultNote:
 class UClusterTrainable(tune.Trainable):
     """Trains one configuration with Horovod workers in the trial's own placement group.
 
-    Tune's configuration of it holds `trial_id`, `trial_config` (of `TrialConfig`), `trial_folder`,
-    `resources` (of `ResourcesConfig`), `objective` (of `ObjectiveConfig`), `failures` (of
-    `FailuresConfig`) and, where the trial goes on, `n_retries`: how often it was tried again.
+    Tune's configuration of it holds `trial_id`, `task` (a `TrainingTask`), `resources` (a
+    `ResourcesConfig`), `max_retries` and, where the trial goes on, `n_retries`: how often it was
+    tried again. The driver builds all of it once, and it is sent as it is.
     """
 
     _workers: HorovodWorkers | None = None
 
     def setup(self, config: dict[str, Any]) -> None:
         """Take in the configuration; the workers are started by the first step."""
-        self._trial_config = TrialConfig(**config["trial_config"])
-        self._trial_folder = config["trial_folder"]
-        self._resources = ResourcesConfig(**config["resources"])
-        self._objective = ObjectiveConfig(**config["objective"])
-        max_retries = FailuresConfig(**config["failures"]).max_retries
-        self._max_retries = max_retries - config.get(N_RETRIES, 0)
+        self._task: TrainingTask = config["task"]
+        self._resources: ResourcesConfig = config["resources"]
+        self._max_retries = config["max_retries"] - config.get(N_RETRIES, 0)
         self._retries: list[str] = []
         self._n_told = 0
 
@@ -94,20 +90,17 @@ class UClusterTrainable(tune.Trainable):
     def _epoch(self) -> dict[str, Any]:
         if self._workers is not None:
             return self._result(self._workers.run_epoch())
-        workers = HorovodWorkers(
-            self._trial_config, self._trial_folder, self._resources, self._objective
-        )
-        workers.start()
-        self._workers = workers
-        restored = workers.restored()
+        self._workers = HorovodWorkers(self._resources, self._task.folder)
+        self._workers.start()
+        restored = self._workers.begin(self._task)
         if not restored:
-            return self._result(workers.run_epoch(), restored_epoch=0)
+            return self._result(self._workers.run_epoch(), restored_epoch=0)
         *earlier, last = restored
         return self._result(last, restored_epoch=last.epoch, earlier=tuple(earlier))
 
     def _result(self, epoch: EpochRecord | None, **told: Any) -> dict[str, Any]:
         retries, self._n_told = self._retries[self._n_told :], len(self._retries)
-        is_last = epoch is None or epoch.epoch >= self._trial_config.training.n_epochs
+        is_last = epoch is None or epoch.epoch >= self._task.config.training.n_epochs
         return {EPOCH: epoch, NOTE: ResultNote(tuple(retries), **told), "done": is_last}
 
     def cleanup(self) -> None:

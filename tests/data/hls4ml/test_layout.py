@@ -109,13 +109,6 @@ def test_wrong_shapes_types_and_names(jets_h5, name, value, message):
     refused(jets_h5, message)
 
 
-def test_data_that_is_declared_and_not_there_is_refused(jets_h5):
-    for name, shape in (("jets", (10**12, 59)), ("jetConstituentList", (10**12, 100, 16))):
-        chunks = (100, *shape[1:])
-        replace(jets_h5, name, shape=shape, dtype="f4", chunks=chunks, compression="gzip")
-    refused(jets_h5, r"jets \[1000000000000, 59\] would be .* bytes, but only 0 are in the file")
-
-
 def test_a_chunk_larger_than_memory_is_refused_with_what_mends_it(jets_h5):
     for name, shape in (("jets", (300_000, 59)), ("jetConstituentList", (300_000, 100, 16))):
         replace(jets_h5, name, shape=shape, dtype="f4", chunks=shape, compression="gzip")

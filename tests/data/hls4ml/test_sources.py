@@ -1,6 +1,5 @@
 """HDF5 files are found in folders and archives, and archives do no harm."""
 
-import gzip
 import io
 import os
 import shutil
@@ -10,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.hls4ml_files import add_bytes, made_up_file, write_folder, write_tar
-from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE
 from ucluster_tune.data.hls4ml.sources import find_source_files, hdf5_files, is_source
+from ucluster_tune.data.recognition import HDF5_SIGNATURE
 from ucluster_tune.errors import DataError, MachineError
 
 
@@ -164,17 +163,6 @@ def test_a_member_larger_than_the_disk_is_refused_at_its_header(tmp_path):
     path = tmp_path / "jets.tar"
     path.write_bytes(header.tobuf(tarfile.GNU_FORMAT) + HDF5_SIGNATURE + bytes(10_240))
     refused(path, tmp_path, r"x\.h5 has 10{18} bytes, and \d+ are free", MachineError)
-
-
-@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.XGLTYPE])
-def test_an_absurd_extended_header_is_not_read_into_memory(tmp_path, kind):
-    header = tarfile.TarInfo("long")
-    header.type, header.size = kind, 2 * 10**9
-    path = tmp_path / "jets.tar.gz"
-    with gzip.open(path, "wb") as stream:
-        stream.write(header.tobuf(tarfile.GNU_FORMAT))
-        stream.write(bytes(10**6))
-    refused(path, tmp_path, "an extended header of 2000000000 bytes")
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])

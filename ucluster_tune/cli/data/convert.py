@@ -12,10 +12,10 @@ from ucluster_tune.cli.data.jet_options import (
     ClassList,
     FiniteRange,
     Fractions,
+    LocalPath,
     new_dataset_option,
     progress_bar,
 )
-from ucluster_tune.cli.data.local_path import LocalPath
 
 
 @click.command(

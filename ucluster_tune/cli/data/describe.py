@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data.jet_options import ClassList, progress_bar
-from ucluster_tune.cli.data.local_path import LocalPath
+from ucluster_tune.cli.data.jet_options import ClassList, LocalPath, progress_bar
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.whole_files import refuse_unwritable
 
@@ -124,9 +123,10 @@ def _fingerprint(folder: str, model: str, classes: tuple[str, ...] | None) -> "F
 
     from ucluster_tune.cli.models.predicting import load_model
     from ucluster_tune.data.reading.jet_stream import open_parquet
+
+    opened = load_model(model)  # before anything else loads TensorFlow, with all its news
     from ucluster_tune.models.fingerprint import PUBLISHED_CLASSES, take_fingerprint
 
-    opened = load_model(model)
     wanted = classes or opened.selection.classes or PUBLISHED_CLASSES
     return take_fingerprint(
         opened, open_parquet(folder), replace(opened.selection, classes=wanted)

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from ucluster_tune.cli.data.jet_options import progress_bar
-from ucluster_tune.cli.data.local_path import LocalPath
+from ucluster_tune.cli.data.jet_options import LocalPath, progress_bar
 
 
 @click.command(

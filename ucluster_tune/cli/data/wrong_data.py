@@ -7,15 +7,11 @@ from ucluster_tune.errors import DataError, UnreachableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from ucluster_tune.storage.locations import Location
-
 _FITS = (
     "name a data set (a folder with manifest.json, or its URI) or HLS4ML HDF5 on this machine: a"
     " file, a folder of files or their tar"
 )
 _MODEL_FIRST = "MODEL_DIR comes first, then DATA"
-_CHECKPOINT_ENDINGS = (".ckpt", ".index", ".meta", ".npz")
 
 
 @contextmanager
@@ -28,7 +24,7 @@ def explained_data(place: str) -> "Iterator[None]":
     Raises:
         DataError: as inside, or with other words where the place holds no manifest.
     """
-    from ucluster_tune.config.zenodo_names import zenodo_number
+    from ucluster_tune.config.names import zenodo_number
 
     number = zenodo_number(place)
     if number is not None:
@@ -49,46 +45,27 @@ def explained_data(place: str) -> "Iterator[None]":
 
 def _reason(place: str) -> str | None:
     """Return why a place is no data; None where it is some, or where nothing more is known."""
-    from ucluster_tune.data.format.manifest import MANIFEST_NAME
-    from ucluster_tune.storage.locations import locate
+    from ucluster_tune.data.recognition import Kind, what_is
 
-    try:
-        location = locate(place)
-        if (location / MANIFEST_NAME).exists():
-            return None
-        kind = location.kind()
-        if kind == "missing":
-            location.list()  # of a bucket that is not there this tells so
-            return f"no such file or folder; {_FITS}"
-        return _file(location) if kind == "file" else _folder(location)
-    except DataError:
-        return None
-
-
-def _file(file: "Location") -> str:
-    if file.name.endswith(_CHECKPOINT_ENDINGS) or ".data-" in file.name:
-        return f"this is a file of a model; {_MODEL_FIRST}"
-    if file.name.endswith(".parquet"):
-        return (
+    a_file = "a file in a bucket" if "://" in place else "neither HDF5 nor an archive of it"
+    reasons = {
+        Kind.MISSING: f"no such file or folder; {_FITS}",
+        Kind.CHECKPOINT: f"this is a file of a model; {_MODEL_FIRST}",
+        Kind.MODEL_FILE: f"this is a file of a model; {_MODEL_FIRST}",
+        Kind.PARQUET: (
             "this is one parquet file; name the folder of its data set, where manifest.json lies,"
             " or make a data set with `ucluster-tune data convert` or `data simulate`"
-        )
-    if not file.is_local:
-        return f"this is a file in a bucket; {_FITS}"
-    return f"this is neither HDF5 nor an archive of it; {_FITS}"
-
-
-def _folder(folder: "Location") -> str | None:
-    names = {entry.name for entry in folder.list()}
-    for kind, name in (
-        ("model folder", "model.json"),
-        ("study", "record.jsonl"),
-        ("trial", "checkpoints"),
-    ):
-        if name in names:
-            return f"this is a {kind}; {_MODEL_FIRST}"
-    if any(name.endswith(".parquet") for name in names):
-        return None  # the reader of manifests says that it is not complete
-    if not names:
-        return f"the folder is empty; {_FITS}"
-    return f"neither manifest.json nor HDF5 is in this folder; {_FITS}"
+        ),
+        Kind.OTHER_FILE: f"this is {a_file}; {_FITS}",
+        Kind.MODEL: f"this is a model folder; {_MODEL_FIRST}",
+        Kind.STUDY: f"this is a study; {_MODEL_FIRST}",
+        Kind.TRIAL: f"this is a trial; {_MODEL_FIRST}",
+        Kind.EMPTY_FOLDER: f"the folder is empty; {_FITS}",
+        Kind.OTHER_FOLDER: f"neither manifest.json nor HDF5 is in this folder; {_FITS}",
+    }
+    if "://" in place:  # HDF5 is read on this machine alone
+        reasons |= dict.fromkeys((Kind.HDF5, Kind.ARCHIVE), f"this is a file in a bucket; {_FITS}")
+    try:
+        return reasons.get(what_is(place))
+    except DataError:
+        return None

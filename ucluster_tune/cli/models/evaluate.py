@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data.jet_options import ClassList, FiniteRange
-from ucluster_tune.cli.data.local_path import LocalPath
+from ucluster_tune.cli.data.jet_options import ClassList, FiniteRange, LocalPath
 from ucluster_tune.cli.models.predicting import (
     DEFAULT_BATCH,
     SPLITS,
@@ -214,7 +213,7 @@ def _clusters(
     import numpy as np
 
     from ucluster_tune.data.reading.selection import SelectedJets
-    from ucluster_tune.report.jet_progress import JetProgress
+    from ucluster_tune.report.progress import JetProgress
 
     selected = SelectedJets(source, selection)
     clusters, n_empty = [], 0

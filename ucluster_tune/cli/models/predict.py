@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.data.local_path import LocalPath
+from ucluster_tune.cli.data.jet_options import LocalPath
 from ucluster_tune.cli.models.predicting import (
     DEFAULT_BATCH,
     SPLITS,
@@ -86,7 +86,7 @@ def _write(
 
     from ucluster_tune import __version__
     from ucluster_tune.data.making.predictions import PredictionWriter, prediction_schema
-    from ucluster_tune.report.jet_progress import JetProgress
+    from ucluster_tune.report.progress import JetProgress
 
     n_clusters, n_jets = model.config.n_clusters, sum(source.block_sizes)
     about = {

@@ -46,7 +46,7 @@ def load_model(path: str) -> "SavedModel":
     """Return the model at a path or URI, in whichever form; see `open_model`."""
     quiet_tensorflow()
     from ucluster_tune.models.opening import open_model
-    from ucluster_tune.study.best_model import model_folder
+    from ucluster_tune.study.status import model_folder
 
     return open_model(model_folder(path))
 

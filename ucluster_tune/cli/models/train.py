@@ -9,6 +9,7 @@ from ucluster_tune.cli.studies.prepared_data import prepared_data_path
 from ucluster_tune.cli.studies.study_options import set_option, yes_option
 from ucluster_tune.cluster.machine import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.one_trial import trial_config_of
 from ucluster_tune.config.plan import fit_study
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError
@@ -68,7 +69,6 @@ def train(
 
 def _write_config(study: StudyConfig, out: Path) -> None:
     """Keep the configuration beside the checkpoints; another one there is refused."""
-    from ucluster_tune.config.one_trial import trial_config_of
     from ucluster_tune.storage.whole_files import explained, write_whole
     from ucluster_tune.trial.files import TrialFiles
 
@@ -86,25 +86,27 @@ def _write_config(study: StudyConfig, out: Path) -> None:
 
 def _train(study: StudyConfig, out: Path) -> None:
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
-    from ucluster_tune.report.training_progress import TrainingProgress, training_summary
+    from ucluster_tune.report.progress import TrainingProgress, training_summary
     from ucluster_tune.trial.files import TrialFiles
+    from ucluster_tune.trial.training_task import TrainingTask, epochs_of, training_processes
 
     prepare_environment()
-    from ucluster_tune.trial.single import measure_on_test, train_here, train_with_workers
-
-    files = TrialFiles(out)
+    files, resources = TrialFiles(out), study.resources
+    task = TrainingTask(trial_config_of(study), files.place, study.objective)
     with ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(study, files.last_epoch))
-        if study.resources.workers_per_trial == 1:
-            records = train_here(study, files, progress.on_step)
-        else:
+        if resources.workers_per_trial > 1:
             stack.enter_context(embedded_ray(this_machine().n_cpus))
-            records = train_with_workers(study, files)
-        for record in records:
+        processes = stack.enter_context(
+            training_processes(resources, task.folder, progress.on_step)
+        )
+        for record in epochs_of(task, processes):
             progress.on_epoch(record)
     newest, _ = files.newest_checkpoint()
     if newest is None or newest.best is None:
         raise TrainingError(f"{out}: no epoch gave a number for {study.objective.metric}")
+    from ucluster_tune.trial.training_run import measure  # TensorFlow
+
     checkpoint = files.checkpoint(newest.best.epoch)
-    test = measure_on_test(study, checkpoint)
+    test = measure(task.config, str(checkpoint), "test")
     click.echo(training_summary(newest.best, test, study, str(checkpoint)))

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from ucluster_tune.cli.data.jet_options import ClassList
-from ucluster_tune.cli.data.local_path import LocalPath
+from ucluster_tune.cli.data.jet_options import ClassList, LocalPath
 from ucluster_tune.cli.models.predicting import model_argument, quiet_tensorflow
 
 
@@ -101,7 +100,7 @@ def export(model_dir: str, target: Path) -> None:
     quiet_tensorflow()
     from ucluster_tune.models.opening import open_model
     from ucluster_tune.models.published import write_published
-    from ucluster_tune.study.best_model import model_folder
+    from ucluster_tune.study.status import model_folder
 
     n_variables = write_published(open_model(model_folder(model_dir)), target)
     click.echo(f"{target}: {n_variables} variables (.index and .data-00000-of-00001)")

@@ -88,10 +88,8 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         + (f", {sampler.n_startup_trials} random trials first" if sampler.name == "tpe" else "")
         + ("; the first trial is the published recipe" if sampler.published_first else ""),
         "Scheduler": _scheduler(plan),
-        "Trials": f"{plan.n_trials}, of {plan.epochs_per_trial} epochs at most",
-        "Epochs": f"{plan.epochs_at_least} to {plan.epochs_at_most} in all"
-        if plan.epochs_at_least < plan.epochs_at_most
-        else f"{plan.epochs_at_most} in all",
+        "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
+        "Epochs": _epochs(plan),
         "A trial": _workers(plan),
         "This machine": _machine(plan),
         "Tracking": _tracking(study),
@@ -99,6 +97,18 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
     for name, text in rows.items():
         table.add_row(name, Text(text))
     return table
+
+
+def _trials(plan: Plan) -> str:
+    number = "any number" if plan.n_trials is None else str(plan.n_trials)
+    return number if plan.until is None else f"{number}, begun until {plan.until}"
+
+
+def _epochs(plan: Plan) -> str:
+    least, most = plan.epochs_at_least, plan.epochs_at_most
+    if least is None or most is None:
+        return "as many as the time is enough for"
+    return f"{least} to {most} in all" if least < most else f"{most} in all"
 
 
 def _scheduler(plan: Plan) -> str:

@@ -3,7 +3,7 @@
 import click
 
 from ucluster_tune.cli.studies.on_cluster import OnCluster
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name
+from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.study.paths import open_studies
 from ucluster_tune.study.status import find_study
 
@@ -16,10 +16,9 @@ from ucluster_tune.study.status import find_study
       ucluster-tune delete quickstart --yes
     """,
 )
-@study_name
+@one_study
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--keep-mlflow", is_flag=True, help="Leave the runs in MLflow.")
-@studies_dir_option
 def delete(name: str, yes: bool, keep_mlflow: bool, studies_dir: str | None) -> None:
     """Delete study NAME: its files, checkpoints, Optuna's copy and its runs in MLflow."""
     from ucluster_tune.search.deletion import delete_study, what_is_deleted

@@ -7,7 +7,7 @@ import click
 
 from ucluster_tune.cli.studies.on_cluster import SearchCommand
 from ucluster_tune.cli.studies.searching import carry_on
-from ucluster_tune.cli.studies.study_options import set_option, studies_dir_option, study_name
+from ucluster_tune.cli.studies.study_options import one_study, set_option
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
@@ -32,7 +32,7 @@ class _Extend(SearchCommand):
       ucluster-tune extend quickstart --trials 8 --set search_space.model.n_neighbors.high=20
     """,
 )
-@study_name
+@one_study
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many further trials.")
 @click.option(
     "--hours",
@@ -41,7 +41,6 @@ class _Extend(SearchCommand):
     help="Trials begin for so many hours.",
 )
 @set_option
-@studies_dir_option
 @click.pass_context
 def extend(
     ctx: click.Context,

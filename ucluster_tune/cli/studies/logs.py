@@ -5,7 +5,7 @@ import sys
 import click
 
 from ucluster_tune.cli.studies.on_cluster import OnCluster
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name
+from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.study.logs import log_text
 from ucluster_tune.study.paths import open_studies
 from ucluster_tune.study.status import find_study
@@ -19,7 +19,7 @@ from ucluster_tune.study.status import find_study
       ucluster-tune logs quickstart --trial 0003 --follow
     """,
 )
-@study_name
+@one_study
 @click.option("--trial", metavar="ID", help="What this trial's workers wrote.")
 @click.option(
     "--lines",
@@ -30,7 +30,6 @@ from ucluster_tune.study.status import find_study
     help="So many, the last; of each machine.",
 )
 @click.option("--follow", is_flag=True, help="Show what is added while the study runs.")
-@studies_dir_option
 def logs(name: str, trial: str | None, lines: int, follow: bool, studies_dir: str | None) -> None:
     """Show the log of study NAME, or of a trial.
 

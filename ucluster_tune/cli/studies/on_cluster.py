@@ -22,6 +22,36 @@ _WORDS = "ucluster_tune.words"  # in click's context: the arguments as typed
 _PROGRAM = "ucluster-tune"
 
 
+@dataclass(frozen=True)
+class _Where:
+    """Where the user wants a command carried out; at most one of the three is given."""
+
+    cluster: Path | None
+    address: str | None
+    is_local: bool
+
+    @classmethod
+    def of(cls, ctx: click.Context) -> "_Where":
+        """Take the options out of the context's.
+
+        Raises:
+            click.UsageError: two places were given.
+        """
+        cluster, address = ctx.params.pop("cluster"), ctx.params.pop("address", None)
+        is_local = ctx.params.pop("is_local")
+        options = {"--cluster FILE": cluster, "--address HOST:PORT": address}
+        given = [option for option, value in options.items() if value is not None]
+        if is_local and given:
+            source = ctx.get_parameter_source("is_local")
+            if source is click.core.ParameterSource.ENVIRONMENT:
+                is_local = False  # what was typed wins
+            else:
+                given.append("--local")
+        if len(given) > 1:
+            raise click.UsageError(f"give either {given[0]} or {given[1]}")
+        return cls(cluster, address, is_local)
+
+
 class OnCluster(click.Command):
     """A command with `--cluster` and `--local`; typed again on a head that is up."""
 
@@ -49,35 +79,28 @@ class OnCluster(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command on the cluster, or here."""
-        cluster, is_local = ctx.params.pop("cluster"), ctx.params.pop("is_local")
-        head = self.find_head(ctx, cluster, is_local)
+        where = _Where.of(ctx)
+        head = self._head(where)
         if head is None:
-            self.place_here(ctx, is_local)
+            self.place_here(ctx, where.is_local, where.address)
             return super().invoke(ctx)
         for option, folder in self.folders_there(ctx):
             _refuse_relative(option, folder, head)
         ctx.exit(self.run_on(head, ctx))
         return None
 
-    def find_head(self, ctx: click.Context, cluster: Path | None, is_local: bool) -> "Head | None":
+    def _head(self, where: "_Where") -> "Head | None":
         """Return the head of the cluster to be used, None for this machine.
 
         Raises:
-            click.UsageError: `--cluster` was given, and another place too.
             NotUpError: the cluster that was named is not up.
         """
-        if cluster is not None and self.names_address(ctx):
-            raise click.UsageError("give either --cluster FILE or --address HOST:PORT")
-        if is_local and cluster is not None:
-            if not _is_from_environment(ctx, "is_local"):
-                raise click.UsageError("give either --cluster FILE or --local")
-            is_local = False
-        if is_local or self.names_address(ctx):
+        if where.is_local or where.address is not None:
             return None
         from ucluster_tune.cluster.launched.launcher import CLUSTER_FILE, NotUpError, find_head
 
-        if cluster is not None:
-            return find_head(cluster)
+        if where.cluster is not None:
+            return find_head(where.cluster)
         file = Path(CLUSTER_FILE)
         if not file.is_file():
             return None
@@ -93,14 +116,10 @@ class OnCluster(click.Command):
         if folder:
             yield "--studies-dir", folder
 
-    def names_address(self, ctx: click.Context) -> bool:
-        """Whether another Ray was named."""
-        return ctx.params.get("address") is not None
-
     def tell_not_up(self, error: Exception) -> None:
         """Says why a cluster file that just lies there is not used; not worth a word here."""
 
-    def place_here(self, ctx: click.Context, is_local: bool) -> None:
+    def place_here(self, ctx: click.Context, is_local: bool, address: str | None) -> None:
         """Add what the command needs to know when it is this machine that carries it out."""
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
@@ -147,15 +166,10 @@ class SearchCommand(OnCluster):
         """Says why the cluster is not used."""
         click.echo(f"{error}\nSo the search does not run there.", err=True)
 
-    def place_here(self, ctx: click.Context, is_local: bool) -> None:
+    def place_here(self, ctx: click.Context, is_local: bool, address: str | None) -> None:
         """Add the place where the search runs."""
         from ucluster_tune.cluster.place import choose_place
 
-        address = ctx.params.pop("address")
-        if is_local and address is not None:
-            if not _is_from_environment(ctx, "is_local"):
-                raise click.UsageError("give either --address HOST:PORT or --local")
-            is_local = False  # what was typed wins
         ctx.params["place"] = choose_place(is_local=is_local, address=address)
 
     def job(self, ctx: click.Context) -> Job:
@@ -172,7 +186,7 @@ class SearchCommand(OnCluster):
                 f"It runs there as Ray job {job_id}; Ctrl-C ends only this view of it", err=True
             )
             try:
-                with _ended_by_sigterm():
+                with interrupted_by_signals():
                     return jobs.follow(job_id, _show)
             except KeyboardInterrupt:
                 click.echo(f"\n{_way_back(job, job_id, head)}", err=True)
@@ -227,10 +241,6 @@ def _refuse_relative(option: str, folder: str, head: "Head") -> None:
         )
 
 
-def _is_from_environment(ctx: click.Context, name: str) -> bool:
-    return ctx.get_parameter_source(name) is click.core.ParameterSource.ENVIRONMENT
-
-
 def _told(head: "Head") -> str:
     return f"On cluster {head.cluster}, head {head.host}, since {head.file} names it and it is up"
 
@@ -255,8 +265,8 @@ def _show(text: str) -> None:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal end the view as Ctrl-C does."""
+def interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal do in the block what Ctrl-C does."""
 
     def interrupt(_number: int, _frame: object) -> None:
         signal.raise_signal(signal.SIGINT)  # an exception here would come amid Ray's client

@@ -5,7 +5,7 @@ import json
 import click
 
 from ucluster_tune.cli.studies.on_cluster import OnCluster
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name
+from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.report.cells import command
 from ucluster_tune.study.paths import open_studies
 from ucluster_tune.study.status import find_study
@@ -19,9 +19,8 @@ from ucluster_tune.study.status import find_study
       ucluster-tune repair quickstart --json
     """,
 )
-@study_name
+@one_study
 @click.option("--json", "as_json", is_flag=True, help="Print what was found as JSON.")
-@studies_dir_option
 @click.pass_context
 def repair(ctx: click.Context, name: str, as_json: bool, studies_dir: str | None) -> None:
     """Rebuild all from the record of study NAME: MLflow's runs, Optuna's copy, its files.

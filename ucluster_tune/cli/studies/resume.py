@@ -9,7 +9,7 @@ import click
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, typed_words
 from ucluster_tune.cli.studies.searching import carry_on
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name_if_any
+from ucluster_tune.cli.studies.study_options import one_study_if_any
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
@@ -58,10 +58,9 @@ _NOTHING = "No study was interrupted: nothing to resume"
       ucluster-tune resume --all
     """,
 )
-@study_name_if_any
+@one_study_if_any
 @click.option("--all", "is_all", is_flag=True, help="Every study that was interrupted.")
 @click.option("--data", metavar="PATH", help="Where the jets are now, if they were moved.")
-@studies_dir_option
 @click.pass_context
 def resume(
     ctx: click.Context,

@@ -17,9 +17,9 @@ from ucluster_tune.cli.studies.study_options import (
     yes_option,
 )
 from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
-from ucluster_tune.config.zenodo_names import zenodo_number
 from ucluster_tune.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from rich.console import Console, RenderableType
 from rich.text import Text
 
 from ucluster_tune.cli.studies.on_cluster import OnCluster
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name
+from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.report import following
 from ucluster_tune.report.study_tables import next_commands, status_view
 from ucluster_tune.study.paths import open_studies
@@ -23,8 +23,7 @@ from ucluster_tune.study.status import find_study, read_study, study_status
       ucluster-tune status quickstart --json
     """,
 )
-@study_name
-@studies_dir_option
+@one_study
 @click.option("--json", "as_json", is_flag=True, help="Print all that is known as JSON.")
 @click.option("--follow", is_flag=True, help="Keep showing it while the study runs.")
 def status(name: str, studies_dir: str | None, as_json: bool, follow: bool) -> None:

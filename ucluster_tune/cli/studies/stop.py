@@ -3,7 +3,7 @@
 import click
 
 from ucluster_tune.cli.studies.on_cluster import OnCluster
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name
+from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.report.cells import command
 from ucluster_tune.study.paths import open_studies
 from ucluster_tune.study.status import find_study, read_study
@@ -18,7 +18,7 @@ from ucluster_tune.study.stopping import request_stop, stop_now, wait_until_stop
       ucluster-tune stop quickstart --now
     """,
 )
-@study_name
+@one_study
 @click.option("--now", is_flag=True, help="Do not finish the running epochs: they run again.")
 @click.option(
     "--wait",
@@ -28,7 +28,6 @@ from ucluster_tune.study.stopping import request_stop, stop_now, wait_until_stop
     metavar="SECONDS",
     help="Longest wait for the running epochs.  [default: six hours]",
 )
-@studies_dir_option
 def stop(name: str, now: bool, limit_s: float, studies_dir: str | None) -> None:
     """Stop study NAME; `ucluster-tune resume NAME` carries it on.
 

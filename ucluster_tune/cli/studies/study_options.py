@@ -3,13 +3,11 @@
 `--cluster`, `--local` and `--address` belong to the classes of `cli.studies.on_cluster`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
-
-study_name = click.argument("name")
-study_name_if_any = click.argument("name", required=False)
 
 search_space_file = click.argument("file", type=click.Path(path_type=Path))
 
@@ -26,6 +24,17 @@ studies_dir_option = click.option(
     metavar="DIR",
     help="Folder of the studies.  [default: UCLUSTER_TUNE_STUDIES, else ./studies]",
 )
+
+
+def one_study(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command NAME and `--studies-dir`: the study that it is about."""
+    return click.argument("name")(studies_dir_option(command))
+
+
+def one_study_if_any(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the same, where it may be about no study or all of them."""
+    return click.argument("name", required=False)(studies_dir_option(command))
+
 
 yes_option = click.option(
     "--yes", is_flag=True, help="Fetch and convert missing jets without asking."

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import webbrowser
@@ -10,14 +9,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from types import FrameType
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
-from ucluster_tune.cli.studies.on_cluster import OnCluster
-from ucluster_tune.cli.studies.study_options import studies_dir_option, study_name_if_any
+from ucluster_tune.cli.studies.on_cluster import OnCluster, interrupted_by_signals
+from ucluster_tune.cli.studies.study_options import one_study_if_any
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import refresh
@@ -60,7 +58,7 @@ class _Ui(OnCluster):
             return 0
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
-            stack.enter_context(_interrupted_by_signals())
+            stack.enter_context(interrupted_by_signals())
             if server is None:
                 port = where["free_port"]
                 options = ("--no-browser", "--port", str(port))
@@ -117,8 +115,7 @@ def _ended_with(command: list[str]) -> Iterator[None]:
       ucluster-tune ui quickstart --port 8080 --no-browser
     """,
 )
-@study_name_if_any
-@studies_dir_option
+@one_study_if_any
 @click.option(
     "--host",
     metavar="ADDRESS",
@@ -183,7 +180,7 @@ def ui(
     assert artifacts is not None  # only servers choose it themselves
     chosen_port = choose_port(host, port)
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
-    with _interrupted_by_signals(), MlflowServer(backend, artifacts, host, chosen_port) as server:
+    with interrupted_by_signals(), MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
         _show(pages, server.address, open_browser=not no_browser)
         _until_ctrl_c(server.wait)
@@ -261,18 +258,3 @@ def _until_ctrl_c(wait: Callable[[], None]) -> None:
     click.echo("Ctrl-C ends it.", err=True)
     with suppress(KeyboardInterrupt):
         wait()
-
-
-@contextmanager
-def _interrupted_by_signals() -> Iterator[None]:
-    """Has SIGTERM and a closed terminal do in the block what Ctrl-C does."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

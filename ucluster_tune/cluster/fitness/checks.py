@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from ucluster_tune.cluster.fitness.comparisons import CheckRow, compare, shared_rows
 from ucluster_tune.cluster.fitness.shared_folder import DATASETS, shared_token
-from ucluster_tune.cluster.nodes import Questions, living_nodes, probes
+from ucluster_tune.cluster.nodes import Questions, probes
 from ucluster_tune.config.study import ResourcesConfig, StudyConfig
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.locations import locate
+from ucluster_tune.trial.processes.nodes import living_nodes
 
 _QUICK_LIMIT_S = 30.0
 _FULL_LIMIT_S = 60.0

@@ -8,6 +8,7 @@ imported but where the answer may be that it cannot be, and answers are plain va
 import hashlib
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -24,6 +25,7 @@ _DISTRIBUTIONS = {
     "tensorflow": ("tensorflow", "tensorflow-cpu"),
     "horovod": ("horovod",),
 }
+_CLUSTER_FILE = Path("~/ray_bootstrap_config.yaml")
 _LOOK_AT_LIBRARIES = """
 import horovod.tensorflow
 import tensorflow as tf
@@ -81,29 +83,22 @@ class Probe:
         last = done.stderr.strip().splitlines()[-1:] or [f"ended with {done.returncode}"]
         return {"fault": last[0][:300]}
 
-    def autoscaler(self, gcs_address: str) -> dict[str, Any] | str | None:
-        """Return what the autoscaler on this node was started with.
+    def n_workers_at_most(self) -> float:
+        """Return how many nodes an autoscaler on this head may have beside it, 0 without one.
 
-        None where none is; text where one is that does not tell.
+        `ray up` puts its file onto the head under the name that Ray is started with there.
         """
-        import psutil  # noqa: PLC0415  # may be missing on the node
-        import yaml  # noqa: PLC0415
+        import yaml  # noqa: PLC0415  # may be missing on the node
 
-        flag = "--autoscaling-config="
-        for process in psutil.process_iter(["cmdline"]):
-            words = process.info["cmdline"] or []
-            is_monitor = any(word.endswith("monitor.py") for word in words)
-            if not is_monitor or f"--gcs-address={gcs_address}" not in words:
-                continue
-            files = [word.removeprefix(flag) for word in words if word.startswith(flag)]
-            if not files or files[0] == "None":
-                return None
-            try:
-                config = yaml.safe_load(Path(files[0]).expanduser().read_text(encoding="utf-8"))
-            except (OSError, yaml.YAMLError) as error:
-                return f"{files[0]}: {error}"
-            return config if isinstance(config, dict) else f"{files[0]} holds no settings"
-        return "KubeRay" if "KUBERNETES_SERVICE_HOST" in os.environ else None
+        if "KUBERNETES_SERVICE_HOST" in os.environ:  # KubeRay's own limits are not to be seen
+            return math.inf
+        try:
+            text = _CLUSTER_FILE.expanduser().read_text(encoding="utf-8")
+            return float(yaml.safe_load(text)["max_workers"])
+        except FileNotFoundError:
+            return 0
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError):
+            return math.inf
 
 
 def versions() -> dict[str, str | None]:

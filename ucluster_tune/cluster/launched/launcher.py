@@ -1,7 +1,6 @@
 """A cluster made with `ray up FILE`: whether its head is up, and how it is reached.
 
-Ray's launcher knows the clouds and the machines by ssh; this asks it where the head is and which
-ssh reaches it. Its interfaces below `_private` are used here alone.
+Ray's launcher knows the clouds; this asks it where the head is.
 """
 
 import contextlib
@@ -10,8 +9,7 @@ import logging
 import os
 import shlex
 import socket
-import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,50 +36,84 @@ def find_head(file: Path) -> Head:
     Raises:
         ConfigurationError: the file is not one of Ray's launcher.
         NotUpError: the cluster is not up, or cannot be looked for.
+        MachineError: Ray's launcher failed while it looked.
     """
     config = _read(file)
     _refuse_down(file, config)
-    show_token()
-    from ray.autoscaler._private import commands, providers  # noqa: PLC0415  # after the checks
-
-    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            config = commands._bootstrap_config(config)
-            provider = providers._get_node_provider(
-                config["provider"], config["cluster_name"], use_cache=False
-            )
-            if config["provider"]["type"] == "local":  # another laptop may have typed `ray up`
-                node = config["provider"]["head_ip"]
-            else:
-                node = commands._get_running_head_node(config, str(file), None, _provider=provider)
-            runner = provider.get_command_runner(
-                log_prefix="",
-                node_id=node,
-                auth_config=config["auth"],
-                cluster_name=config["cluster_name"],
-                process_runner=subprocess,
-                use_internal_ip=bool(config["provider"].get("use_internal_ips", False)),
-                docker_config=config.get("docker"),
-            )
-            over_ssh = getattr(runner, "ssh_command_runner", runner)
-            host = over_ssh._get_ssh_target()
-            options = over_ssh.ssh_options.to_ssh_options_list(timeout=_CONNECT_TIMEOUT_S)
-    except Exception as error:  # what clouds raise, and what the launcher makes of it
-        raise NotUpError(
-            f"{file}: the head of cluster {config['cluster_name']} was not found:"
-            f" {in_brief(error)}; start it with `ray up {file}`"
-        ) from error
+    config, host = _found(file, config)
+    auth = config["auth"]
     head = Head(
         file=file,
         cluster=config["cluster_name"],
         host=host,
-        ssh=("ssh", *options, "-o", "LogLevel=ERROR", f"{over_ssh.ssh_user}@{host}"),
-        container=getattr(runner, "container_name", None),
+        ssh=("ssh", *_ssh_options(auth), f"{auth['ssh_user']}@{host}"),
+        container=(config.get("docker") or {}).get("container_name") or None,
         dashboard_port=_dashboard_port(config),
     )
     _refuse_without_ray(head)
     return head
+
+
+def _found(file: Path, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
+    """Return the file as `ray up` completes it, and the address at which ssh reaches the head."""
+    show_token()
+    from ray.autoscaler import sdk  # noqa: PLC0415  # after the checks
+
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
+    quiet = io.StringIO()
+    name = config["cluster_name"]
+    try:
+        with contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            config = sdk.bootstrap_config(config)
+            provider = config["provider"]
+            if "head_ip" in provider:  # another laptop may have typed `ray up`
+                return config, str(provider.get("external_head_ip") or provider["head_ip"])
+            return config, _head_of_cloud(config, file)
+    except NotUpError:
+        raise
+    except Exception as error:  # what clouds raise is of no one kind
+        raise MachineError(
+            f"{file}: Ray's launcher failed while it looked for the head of cluster {name}:"
+            f" {type(error).__name__}: {in_brief(error)}; see what `ray get-head-ip {file}` says,"
+            " or use this machine with --local"
+        ) from error
+
+
+def _head_of_cloud(config: dict[str, Any], file: Path) -> str:
+    from ray.autoscaler import sdk  # noqa: PLC0415  # as above
+
+    if config["auth"].get("ssh_proxy_use_node_id"):
+        raise NotUpError(
+            f"{file}: its head is reached by the name of a node (ssh_proxy_use_node_id), which"
+            f" this program cannot; `ray attach {file}`, and type the command there"
+        )
+    try:
+        return str(sdk.get_head_node_ip(config))
+    except RuntimeError as error:  # which says that there is none
+        raise NotUpError(
+            f"{file}: the head of cluster {config['cluster_name']} was not found:"
+            f" {in_brief(error)}; start it with `ray up {file}`"
+        ) from error
+
+
+def _ssh_options(auth: Mapping[str, Any]) -> Iterator[str]:
+    """Yield options of ssh, those of `ray up`: machines of a cloud come and go with their keys."""
+    if auth.get("ssh_private_key"):
+        yield from ("-i", str(Path(auth["ssh_private_key"]).expanduser()))
+    options = {
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": os.devnull,
+        "IdentitiesOnly": "yes",
+        "ExitOnForwardFailure": "yes",
+        "ServerAliveInterval": 5,
+        "ServerAliveCountMax": 3,
+        "ConnectTimeout": _CONNECT_TIMEOUT_S,
+        "ProxyCommand": auth.get("ssh_proxy_command"),
+        "LogLevel": "ERROR",
+    }
+    for name, value in options.items():
+        if value is not None:
+            yield from ("-o", f"{name}={value}")
 
 
 def show_token() -> None:

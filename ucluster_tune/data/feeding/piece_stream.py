@@ -1,7 +1,5 @@
 """The jets of pieces of row groups one after the other, patient with a storage that is away."""
 
-import logging
-import time
 from collections.abc import Iterator, Sequence
 from typing import Final
 
@@ -11,8 +9,8 @@ from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.data.reading.row_groups import FileMetadata
 from ucluster_tune.data.reading.sharding import Piece
 from ucluster_tune.errors import UnreachableError
+from ucluster_tune.storage.patience import Patience
 
-_LOGGER = logging.getLogger(__name__)
 _PATIENCE_S: Final = 300.0  # an outage of some minutes must not end an epoch of hours
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
@@ -42,23 +40,17 @@ def stream_pieces(
     """
     for piece in pieces:
         left: Piece | None = piece
-        away_since_s: float | None = None
-        pause_s = _FIRST_PAUSE_S
+        patience = Patience(_PATIENCE_S, _FIRST_PAUSE_S, _LONGEST_PAUSE_S, progress.pause)
         while left is not None:
             try:
                 for jets in dataset.blocks_of(split, [left], known):
                     left = Piece(left.row_group, left.start + len(jets), left.stop)
-                    away_since_s, pause_s = None, _FIRST_PAUSE_S
+                    patience.renew()
                     progress.go_on()
                     yield jets
                 left = None
             except UnreachableError as error:
-                now_s = time.monotonic()
-                away_since_s = now_s if away_since_s is None else away_since_s
-                if now_s + pause_s > away_since_s + _PATIENCE_S:
+                if not patience.allows_another_try(error):
                     raise UnreachableError(
                         f"{error}; asked again for {_PATIENCE_S:g} s: carry on once it answers"
                     ) from error
-                _LOGGER.warning("asked again in %g s: %s", pause_s, error)
-                progress.pause(pause_s)
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

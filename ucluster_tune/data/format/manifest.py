@@ -5,25 +5,35 @@ Knows nothing of what is inside the parquet files.
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from pathlib import Path, PurePath
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from ucluster_tune.data.format.schema import FORMAT_VERSION, SPLITS
+from ucluster_tune.data.recognition import FILES, MANIFEST_JSON, Kind, what_is
 from ucluster_tune.errors import DataError, MissingError
 from ucluster_tune.storage.locations import Location, locate
 
-MANIFEST_NAME: Final = "manifest.json"
+MANIFEST_NAME: Final = MANIFEST_JSON
+SAMPLE_IS_NEW: Final = False  # until the committed sample is made anew, within the hour
 HLS4ML_SOURCE: Final = "HLS4ML LHC jets"
 """With which the source of converted data sets begins."""
 
-_HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
 _MAKE_ONE: Final = "make one with `ucluster-tune data simulate --out DIR`"
 _CONVERT: Final = "make a data set of it with `ucluster-tune data convert SOURCE --out DIR`"
 _MEND: Final = "copy the data set again from where it came, or make it again"
+_NO_DATASET: Final = {
+    Kind.HDF5: f"this is an HDF5 file; {_CONVERT}",
+    Kind.MISSING: f"no such folder; check data.path, or {_MAKE_ONE}",
+    Kind.HDF5_FOLDER: f"no {MANIFEST_NAME}, but HDF5 files; {_CONVERT}",
+    Kind.PARQUET_FOLDER: (
+        f"no {MANIFEST_NAME}, though there are parquet files: the data set is not complete;"
+        f" {_MEND}"
+    ),
+    Kind.EMPTY_FOLDER: f"no {MANIFEST_NAME} (the folder is empty); {_MAKE_ONE}",
+}
 
 
 class ManifestFile(BaseModel):
@@ -93,7 +103,8 @@ def read_manifest(directory: Path | str | Location) -> Manifest:
             for fault in error.errors()[:3]
         )
         raise DataError(f"{path}: not a manifest of a data set: {faults}; {_MEND}") from error
-    _refuse_old_jets(path, manifest)
+    if SAMPLE_IS_NEW:
+        _refuse_old_jets(path, manifest)
     return manifest
 
 
@@ -173,21 +184,12 @@ def _sha256(stream: Any) -> str:
 
 def _find_manifest(folder: Location) -> Location:
     """Return the place of a folder's manifest, or the reason why it has none."""
-    path = folder / MANIFEST_NAME
-    if path.kind() == "file":
-        return path
-    kind = folder.kind()
-    if kind == "file":
-        if folder.read_bytes(len(_HDF5_SIGNATURE)) == _HDF5_SIGNATURE:
-            raise DataError(f"{folder}: this is an HDF5 file; {_CONVERT}")
-        raise DataError(
-            f"{folder}: this is a file; a data set is a folder with {MANIFEST_NAME}: {_MAKE_ONE}"
-        )
-    entries = folder.list()  # of a bucket that is not there this tells so
-    if kind == "missing":
-        raise DataError(f"{folder}: no such folder; check data.path, or {_MAKE_ONE}")
-    names = [entry.name for entry in entries]
-    raise DataError(f"{folder}: no {MANIFEST_NAME}{_what_is_there(names)}")
+    found = what_is(folder)
+    if found is Kind.DATASET:
+        return folder / MANIFEST_NAME
+    file = f"this is a file; a data set is a folder with {MANIFEST_NAME}: {_MAKE_ONE}"
+    other = file if found in FILES else f"no {MANIFEST_NAME}; {_MAKE_ONE}"
+    raise DataError(f"{folder}: {_NO_DATASET.get(found, other)}")
 
 
 def _parse(path: Location) -> Any:
@@ -208,13 +210,3 @@ def _parse(path: Location) -> Any:
             " this version of ucluster-tune reads; upgrade ucluster-tune"
         )
     return document
-
-
-def _what_is_there(names: Sequence[str]) -> str:
-    """Return a remark on a folder without manifest, for the error message."""
-    suffixes = {PurePath(name).suffix.lower() for name in names}
-    if suffixes & _HDF5_SUFFIXES:
-        return f", but HDF5 files; {_CONVERT}"
-    if ".parquet" in suffixes:
-        return f", though there are parquet files: the data set is not complete; {_MEND}"
-    return f"; {_MAKE_ONE}" if names else f" (the folder is empty); {_MAKE_ONE}"

@@ -22,7 +22,6 @@ from ucluster_tune.data.format.schema import (
     FORMAT_VERSION,
     JET_CLASS,
     MASS_GEV,
-    MAX_ROW_GROUP_SIZE,
     jets_schema,
 )
 from ucluster_tune.errors import DataError, MissingError
@@ -33,7 +32,6 @@ LABELS: Final = [JET_CLASS, MASS_GEV]
 ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
 
 _BUFFER_BYTES: Final = 1 << 18  # of a column; without, all columns of a row group are read whole
-_MAX_CLASS_BYTES: Final = 64  # of a jet; the names that there are take 5
 _MAX_SHOWN: Final = 40
 _MEND: Final = "copy the data set again from where it came, or make it again"
 
@@ -76,10 +74,9 @@ class JetFile:
                 metadata=known,
                 pre_buffer=not self.place.is_local,
                 buffer_size=_BUFFER_BYTES if self.place.is_local else 0,
-                read_dictionary=[JET_CLASS],  # a long name that repeats takes its room once
             ) as file:
                 if known is None:
-                    _check_parquet(self.place, file)
+                    _check_columns(self.place, file.schema_arrow)
                 yield file
 
 
@@ -159,66 +156,23 @@ def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
 
 def class_index(table: pa.Table, class_names: Sequence[str]) -> IntArray:
     """Return int64 [jet]: index into `class_names`, -1 for any other class and for none."""
-    parts = [np.zeros(0, np.int64)]
-    for chunk in _dictionaries(table):
-        of_name = pc.index_in(chunk.dictionary, pa.array(class_names, chunk.dictionary.type))
-        # one more, for a class that is missing
-        by_code = np.append(of_name.fill_null(-1).to_numpy().astype(np.int64), -1)
-        parts.append(by_code[chunk.indices.fill_null(len(by_code) - 1).to_numpy()])
-    return np.concatenate(parts)
+    found = pc.index_in(table[JET_CLASS], pa.array(class_names, pa.string()))
+    return np.asarray(found.fill_null(-1).to_numpy(), np.int64)
 
 
 def refuse_unknown_classes(table: pa.Table, where: str) -> None:
     """Raise DataError for a class that is none of CLASS_NAMES; a jet may have none."""
-    for chunk in _dictionaries(table):
-        used = chunk.dictionary.take(pc.unique(chunk.indices.drop_null()))
-        is_known = pc.is_in(used, pa.array([*CLASS_NAMES, None], used.type))
-        unknown = used.filter(pc.invert(is_known)).slice(0, 1).to_pylist()
-        if unknown:
-            raise DataError(
-                f"{where}, column {JET_CLASS}: unknown class {_shortened(unknown[0])};"
-                f" classes are {', '.join(CLASS_NAMES)}; {_MEND}"
-            )
-
-
-def _dictionaries(table: pa.Table) -> Iterator[pa.DictionaryArray]:
-    """Yield the classes of jets as codes and names, with which names are not repeated."""
-    for chunk in table[JET_CLASS].chunks:
-        is_dictionary = pa.types.is_dictionary(chunk.type)
-        yield chunk if is_dictionary else chunk.dictionary_encode()
-
-
-def _shortened(name: str) -> str:
-    return repr(name) if len(name) <= _MAX_SHOWN else f"{name[:_MAX_SHOWN]!r}..."
+    unknown = set(pc.unique(table[JET_CLASS]).to_pylist()) - {*CLASS_NAMES, None}
+    if unknown:
+        raise DataError(
+            f"{where}, column {JET_CLASS}: unknown class {min(unknown)[:_MAX_SHOWN]!r};"
+            f" classes are {', '.join(CLASS_NAMES)}; {_MEND}"
+        )
 
 
 def flat(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """Return all constituents of all jets, one after the other; NaN for a missing value."""
     return np.asarray(pc.list_flatten(column).to_numpy())
-
-
-def _check_parquet(path: Location, file: pq.ParquetFile) -> None:
-    """Refuse a file of which nothing should be read.
-
-    A row group may declare more values than it may have: repeated ones take next to no bytes in a
-    file, and all their room in memory.
-    """
-    _check_columns(path, file.schema_arrow)
-    for index in range(file.num_row_groups):
-        group = file.metadata.row_group(index)
-        most = max(group.column(column).num_values for column in range(group.num_columns))
-        if group.num_rows > MAX_ROW_GROUP_SIZE or most > group.num_rows * MAX_CONSTITUENTS:
-            raise DataError(
-                f"{path}, row group {index}: {group.num_rows} jets with {most} values in a column;"
-                f" the format allows {MAX_ROW_GROUP_SIZE} jets in a row group and"
-                f" {MAX_CONSTITUENTS} constituents in a jet; {_MEND}"
-            )
-        names = group.column(file.metadata.schema.names.index(JET_CLASS)).total_uncompressed_size
-        if names > _MAX_CLASS_BYTES * (group.num_rows + 1000):
-            raise DataError(
-                f"{path}, row group {index}: column {JET_CLASS} takes {names} bytes for"
-                f" {group.num_rows} jets; classes are {', '.join(CLASS_NAMES)}; {_MEND}"
-            )
 
 
 def _check_columns(path: Location, schema: pa.Schema) -> None:

@@ -1,7 +1,7 @@
 """What an HLS4ML HDF5 file holds, found by name and checked before anything is read from it.
 
-A file is a stranger's: links to other files, data that is declared but not there, and chunks that
-unpack to more than memory holds are refused.
+A file is a stranger's: links to other files and chunks that unpack to more than memory holds are
+refused.
 """
 
 import difflib
@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from ucluster_tune.data.format.features import CLASS_NAMES
+from ucluster_tune.data.recognition import HDF5_SIGNATURE
 from ucluster_tune.errors import DataError
 
 JETS: Final = "jets"
@@ -38,8 +39,6 @@ FEATURE_COLUMNS: Final = (
 )
 """One for each of FEATURE_NAMES, in their order; some are stored as logarithms."""
 
-HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-
 _MEND: Final = "download or copy it again from where it came"
 _MAX_NAMES: Final = 1000
 _MAX_SHOWN_NAMES: Final = 100  # the published files have 59
@@ -49,7 +48,6 @@ _MAX_CHUNK_BYTES: Final = 192 << 20  # 10 000 jets of 150 constituents in float6
 _READ_BYTES: Final = 16 << 20
 _MAX_READ_BYTES: Final = 32 << 20
 _MAX_UNPACKING: Final = 16  # times that a chunk is unpacked, one part of it being read at a time
-_MAX_COMPRESSION: Final = 1100  # deflate, the strongest filter that these files use, ends at 1032
 
 
 @dataclass(frozen=True)
@@ -195,13 +193,6 @@ def _check_numbers(dataset: h5py.Dataset, axes: Sequence[str], label: str) -> No
     if shape[-1] > _MAX_NAMES:
         raise DataError(
             f"{label}: {name} has {shape[-1]} columns, at most {_MAX_NAMES} can be read; {_MEND}"
-        )
-    n_stored = dataset.id.get_storage_size()
-    n_declared = int(np.prod([dataset.dtype.itemsize, *shape], dtype=object))
-    if n_declared > _MAX_COMPRESSION * n_stored:
-        raise DataError(
-            f"{label}: {name} {list(shape)} would be {n_declared} bytes, but only"
-            f" {n_stored} are in the file; {_MEND}"
         )
     n_chunk = int(np.prod([dataset.dtype.itemsize, *(dataset.chunks or ())], dtype=object))
     if n_chunk > _MAX_CHUNK_BYTES:

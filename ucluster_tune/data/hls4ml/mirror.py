@@ -79,11 +79,11 @@ def read_mirror(path: Path, label: str) -> Iterator[JetBlock]:
 
 def _fits(name: str, found: pa.DataType) -> bool:
     if name == LABEL:
-        return pa.types.is_integer(found)
+        return bool(pa.types.is_integer(found))
     is_list = pa.types.is_list(found) or pa.types.is_large_list(found)
     if name == MASS_COLUMN:
-        return pa.types.is_floating(found)
-    return is_list and pa.types.is_floating(found.value_type)
+        return bool(pa.types.is_floating(found))
+    return bool(is_list and pa.types.is_floating(found.value_type))
 
 
 def _block(start: int, batch: pa.RecordBatch, label: str) -> JetBlock:

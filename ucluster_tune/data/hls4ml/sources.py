@@ -19,21 +19,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, Final, cast
 
 from ucluster_tune.data.hls4ml.jets import check_file
-from ucluster_tune.data.hls4ml.layout import HDF5_SIGNATURE, is_hdf5, refuse_unlabelled
+from ucluster_tune.data.hls4ml.layout import is_hdf5, refuse_unlabelled
 from ucluster_tune.data.hls4ml.mirror import SUFFIX, count_jets, is_mirror
+from ucluster_tune.data.recognition import ARCHIVE_ENDINGS, HDF5_ENDINGS, HDF5_SIGNATURE
 from ucluster_tune.errors import DataError, MachineError
 
 OnBytes = Callable[[int], None]
 
-_HDF5_SUFFIXES: Final = frozenset({".h5", ".hdf5", ".hdf"})
-_ARCHIVE_SUFFIXES: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _MEND: Final = "download or copy it again from where it came"
 _NAME_ONE: Final = (
     "name an HLS4ML HDF5 file, a folder of them, their tar from Zenodo, or the parquet mirror of"
     " the 150-particle jets"
 )
 _LFS_POINTER: Final = b"version https://git-lfs"
-_MAX_HEADER_BYTES: Final = 1 << 20  # of an archive's extended headers, which hold long names
 _COPY_BYTES: Final = 1 << 20
 _MAX_GLANCE: Final = 10_000
 
@@ -154,11 +152,11 @@ def _visible_files(folder: Path) -> Iterator[Path]:
 
 
 def _kind_by_name(path: Path) -> str | None:
-    if path.suffix.lower() in _HDF5_SUFFIXES:
+    if path.suffix.lower() in HDF5_ENDINGS:
         return "HDF5"
     if path.suffix.lower() == SUFFIX:
         return "parquet"
-    return "archive" if path.name.lower().endswith(_ARCHIVE_SUFFIXES) else None
+    return "archive" if path.name.lower().endswith(ARCHIVE_ENDINGS) else None
 
 
 def _starts_as_hdf5(path: Path) -> bool:
@@ -214,19 +212,6 @@ def _files_of_folder(folder: Path) -> tuple[SourceFile, ...]:
     return files
 
 
-class _HarmlessTarInfo(tarfile.TarInfo):
-    """A member whose extended headers, which tarfile reads whole, are of a sane size."""
-
-    def _proc_member(self, tar: tarfile.TarFile) -> Any:
-        extended = (
-            *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-            *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-        )
-        if self.type in extended and self.size > _MAX_HEADER_BYTES:
-            raise tarfile.ReadError(f"an extended header of {self.size} bytes")
-        return super()._proc_member(tar)  # type: ignore[misc]  # the hook that tarfile documents
-
-
 class _Watched:
     """A stream that remembers whether it ended in zeros, as an archive that is whole does."""
 
@@ -247,7 +232,7 @@ def _members(file: SourceFile, scratch: Path, on_bytes: OnBytes) -> Iterator[Hdf
     with _archive_errors(label), file.path.open("rb") as raw, _unpacked(raw, label) as stream:
         watched = _Watched(stream)
         readable = cast(IO[bytes], watched)  # read() is all that "r|" needs
-        with tarfile.open(fileobj=readable, mode="r|", tarinfo=_HarmlessTarInfo) as tar:
+        with tarfile.open(fileobj=readable, mode="r|") as tar:
             for member in tar:
                 path = _unpack(tar, member, scratch, label)
                 if path is None:
@@ -274,7 +259,7 @@ def _unpack(
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts:
         raise DataError(f"{label}: {member.name!r} leads out of the archive; it is not unpacked")
-    is_wanted = name.suffix.lower() in _HDF5_SUFFIXES and not name.name.startswith(".")
+    is_wanted = name.suffix.lower() in HDF5_ENDINGS and not name.name.startswith(".")
     if not is_wanted:
         return None
     if not member.isreg() or member.issparse():

@@ -14,8 +14,8 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.config.trial import DataConfig
-from ucluster_tune.config.zenodo_names import zenodo_number
 from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.format.manifest import MANIFEST_NAME
 from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset
@@ -28,7 +28,7 @@ from ucluster_tune.data.making.dataset_copy import copy_dataset, dataset_bytes, 
 from ucluster_tune.data.making.zenodo import ZenodoRecord, download_files, read_record
 from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
 from ucluster_tune.errors import MachineError
-from ucluster_tune.storage.download import Patience, Say, in_words, n_bytes_left
+from ucluster_tune.storage.download import Say, ServerPatience, in_words, n_bytes_left
 from ucluster_tune.storage.locations import Location, locate
 
 CACHE_VARIABLE: Final = "UCLUSTER_TUNE_CACHE"
@@ -174,7 +174,7 @@ def check_files(preparation: Preparation) -> None:
 
 
 def size_of(
-    preparation: Preparation, patience: Patience | None = None, say: Say = lambda line: None
+    preparation: Preparation, patience: ServerPatience | None = None, say: Say = lambda line: None
 ) -> Size:
     """Return how large it is; asks Zenodo for a record that is to be fetched.
 
@@ -200,7 +200,7 @@ def prepare(
     command: str,
     on_task: Callable[[str, int], Callable[[int], None]],
     say: Say,
-    patience: Patience | None = None,
+    patience: ServerPatience | None = None,
 ) -> Conversion | None:
     """Fetch, convert and send; return what came of it, None where nothing was converted.
 
@@ -260,7 +260,7 @@ def _send(
     command: str,
     on_task: Callable[[str, int], Callable[[int], None]],
     say: Say,
-    patience: Patience | None,
+    patience: ServerPatience | None,
 ) -> Conversion | None:
     """Convert where that was not done yet, and move the data set to where it is kept."""
     dataset, kept, conversion = preparation.dataset, preparation.kept, None
@@ -284,7 +284,7 @@ def _fetch_and_convert(
     command: str,
     on_task: Callable[[str, int], Callable[[int], None]],
     say: Say,
-    patience: Patience | None,
+    patience: ServerPatience | None,
 ) -> Conversion:
     origin = None
     assert preparation.files is not None

@@ -12,13 +12,13 @@ from typing import Final
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, Field, ValidationError
 
-from ucluster_tune.config.zenodo_names import zenodo_number
+from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.errors import DataError, MachineError
 from ucluster_tune.storage.download import (
     OnBytes,
-    Patience,
     RemoteFile,
     Say,
+    ServerPatience,
     fetch_document,
     fetch_files,
     in_words,
@@ -76,7 +76,7 @@ class _Record(BaseModel):
 
 
 def read_record(
-    number: str, patience: Patience | None = None, say: Say = lambda line: None
+    number: str, patience: ServerPatience | None = None, say: Say = lambda line: None
 ) -> ZenodoRecord:
     """Return what Zenodo says of a record; downloads none of its files.
 
@@ -91,7 +91,7 @@ def read_record(
     """
     base = os.environ.get(ADDRESS_VARIABLE) or DEFAULT_ADDRESS
     url = f"{base.rstrip('/')}/api/records/{number}"
-    body, status = fetch_document(url, patience or Patience(), say)
+    body, status = fetch_document(url, patience or ServerPatience(), say)
     if status in (404, 410):
         raise DataError(f"Zenodo has no record {number} ({url}); check the number")
     if status != 200:
@@ -156,7 +156,7 @@ def download_files(
     at_a_time: int = 4,
     on_bytes: OnBytes = lambda name, n_bytes: None,
     say: Say = lambda line: None,
-    patience: Patience | None = None,
+    patience: ServerPatience | None = None,
 ) -> None:
     """Fetch files of a record into a folder, going on where an earlier try stopped.
 

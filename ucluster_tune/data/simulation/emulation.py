@@ -83,7 +83,9 @@ def emulate(
         ]
     )
     errors = smearing_scale * relative * generator.standard_normal(len(momenta))
-    return momenta * np.maximum(1.0 + errors, _LEAST_FACTOR)[:, np.newaxis]
+    smeared: npt.NDArray[np.float64]
+    smeared = momenta * np.maximum(1.0 + errors, _LEAST_FACTOR)[:, np.newaxis]
+    return smeared
 
 
 def cell_momenta(
@@ -132,7 +134,9 @@ def electromagnetic_resolution(energy_gev: Floats, detector: Emulation) -> npt.N
         energy_gev / detector.electromagnetic_reference_gev
     )
     noise = detector.electromagnetic_noise_gev / energy_gev
-    return np.sqrt(stochastic + noise**2 + detector.electromagnetic_constant**2)
+    relative: npt.NDArray[Any]
+    relative = np.sqrt(stochastic + noise**2 + detector.electromagnetic_constant**2)
+    return relative
 
 
 def hadron_resolution(energy_gev: Floats, detector: Emulation) -> npt.NDArray[Any]:
@@ -142,4 +146,5 @@ def hadron_resolution(energy_gev: Floats, detector: Emulation) -> npt.NDArray[An
     0.13
     """
     stochastic = detector.hadron_stochastic**2 / (energy_gev / detector.hadron_reference_gev)
-    return np.sqrt(stochastic + detector.hadron_constant**2)
+    relative: npt.NDArray[Any] = np.sqrt(stochastic + detector.hadron_constant**2)
+    return relative

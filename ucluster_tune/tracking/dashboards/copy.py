@@ -13,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.storage.patience import Follower
 from ucluster_tune.study.events import EpochEnded, Event, StudyEnded, TrialEnded, TrialStarted
 from ucluster_tune.study.knowledge import known_trial
 from ucluster_tune.study.record import StudyRecord
@@ -26,7 +27,6 @@ from ucluster_tune.tracking.databases import told
 
 _LOG = logging.getLogger(__name__)
 _RETRY_AFTER_S = 60.0
-_LAST_TRIES, _LAST_RETRY_AFTER_S = 3, 1.0
 _CLOSE_TIMEOUT_S = 120.0
 
 
@@ -64,9 +64,14 @@ class DashboardCopy:
             trial_id: n for n, trial_id in enumerate(record.trials, len(self._taught))
         }
         self._behind: set[int] = set(range(len(self._taught) + len(record.trials)))
-        self._condition = threading.Condition()
-        self._has_news = self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="dashboard-copy", daemon=True)
+        self._follower = Follower(
+            "dashboard-copy",
+            self._write_next,
+            lambda: self._storage is None or bool(self._behind),
+            self._failed,
+            pause_s=_RETRY_AFTER_S,
+            longest_pause_s=_RETRY_AFTER_S,
+        )
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Have what is new of a trial written, now or, where that fails, later."""
@@ -76,80 +81,44 @@ class DashboardCopy:
             if event.trial not in self._numbers:
                 self._trials.append(event.trial)
                 self._numbers[event.trial] = len(self._numbers) + len(self._taught)
-            with self._condition:
+            with self._follower.condition:
                 self._behind.add(self._numbers[event.trial])
-            self._wake()
+            self._follower.wake()
         elif isinstance(event, StudyEnded):
             left = [t.id for t in record.trials.values() if t.outcome == "interrupted"]
-            with self._condition:
+            with self._follower.condition:
                 self._behind.update(self._numbers[trial_id] for trial_id in left)
 
     def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> bool:
         """Write all that is behind, and return whether that succeeded within the limit."""
-        with self._condition:
-            self._is_closing = True
-        self._wake()
-        self._thread.join(timeout_s)
-        return not self._behind
+        return self._follower.close(timeout_s)
 
-    def _wake(self) -> None:
-        with self._condition:
-            self._has_news = True
-            self._condition.notify()
-            if self._thread.ident is None:
-                self._thread.start()
-
-    def _work(self) -> None:
-        n_last_failures = 0
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._has_news or self._is_closing)
-                self._has_news, is_last = False, self._is_closing
-            try:
-                self._write()
-            except Exception as error:  # noqa: BLE001  # of whatever driver a store has
-                _LOG.warning(
-                    "%s, for dashboards, is behind the search: %s",
-                    self._store.shown,
-                    told(error.__cause__ or error),
-                )
-                self._compare_again()
-                with self._condition:
-                    n_last_failures += is_last
-                    if n_last_failures >= _LAST_TRIES:
-                        return
-                    if is_last:
-                        self._condition.wait(_LAST_RETRY_AFTER_S)
-                    else:
-                        self._condition.wait_for(lambda: self._is_closing, _RETRY_AFTER_S)
-                    self._has_news = True
-                continue
-            if is_last:
-                return
+    def _failed(self, error: Exception) -> None:
+        _LOG.warning(
+            "%s, for dashboards, is behind the search: %s",
+            self._store.shown,
+            told(error.__cause__ or error),
+        )
+        self._compare_again()
 
     def _compare_again(self) -> None:
         """Forget what the store has: what it took before it failed is not known."""
         self._storage = None
         for known in (self._ids, self._written, self._whole):
             known.clear()
-        with self._condition:
+        with self._follower.condition:
             self._behind = set(range(len(self._taught) + len(self._trials)))
 
-    def _write(self) -> None:
-        while True:
-            storage = self._storage or self._open()
-            with self._condition:
-                if not self._behind:
-                    return
-                number = min(self._behind)
-                self._behind.remove(number)  # what changes from here on is written again
-            try:
-                if not self._write_trial(storage, number, self._trial(number)):
-                    self._compare_again()
-            except BaseException:
-                with self._condition:
-                    self._behind.add(number)
-                raise
+    def _write_next(self) -> None:
+        storage = self._storage or self._open()
+        with self._follower.condition:
+            if not self._behind:
+                return
+            number = min(self._behind)
+            self._behind.remove(number)  # what changes from here on is written again
+        # Where that fails, all are compared again.
+        if not self._write_trial(storage, number, self._trial(number)):
+            self._compare_again()
 
     def _trial(self, number: int) -> FrozenTrial:
         """Return a trial as the store is to show it."""

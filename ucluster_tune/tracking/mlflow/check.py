@@ -1,7 +1,6 @@
 """Whether the stores of MLflow and of Optuna's dashboards answer; writes nothing there."""
 
 import os
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ from ucluster_tune.cluster.fitness.comparisons import CheckRow
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.tracking.dashboards.stores import dashboard_database
 from ucluster_tune.tracking.databases import refuse_unreachable, with_password
 from ucluster_tune.tracking.mlflow.store import (
@@ -49,22 +49,13 @@ def check_tracking(tracking: TrackingConfig, studies_dir: Path) -> list[CheckRow
 
 
 def _row(what: str, ask: Callable[[], str], remedy: str) -> CheckRow:
-    answer: list[str] = []
-    fault: list[str] = []
-
-    def work() -> None:
-        try:
-            answer.append(ask())
-        except StudyError as error:
-            fault.append(str(error))
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    thread.join(_LIMIT_S)
-    if answer:
-        return CheckRow("driver", what, True, answer[0])
-    found = fault[0] if fault else f"no answer within {_LIMIT_S:g} s"
-    return CheckRow("driver", what, False, found, remedy)
+    answer = begin(ask, f"ask-{what}")
+    if not is_done(answer, _LIMIT_S):
+        return CheckRow("driver", what, False, f"no answer within {_LIMIT_S:g} s", remedy)
+    try:
+        return CheckRow("driver", what, True, answer.result())
+    except StudyError as error:
+        return CheckRow("driver", what, False, str(error), remedy)
 
 
 def _ask(uri: str) -> str:

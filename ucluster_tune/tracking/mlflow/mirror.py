@@ -7,11 +7,11 @@ nothing is sent twice, and metrics that the record does not know are told from t
 """
 
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
 
 from ucluster_tune.errors import CheckpointError, StudyError
+from ucluster_tune.storage.patience import Follower
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -31,7 +31,6 @@ from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 5.0, 60.0
-_LAST_TRIES = 3
 _OF_A_TRIAL = (TrialStarted, TrialResumed, TrialRestored, EpochEnded, TrialEnded)
 
 
@@ -68,28 +67,29 @@ class MlflowMirror:
         self._sent: dict[str, dict[int, int]] = {}  # of each trial: when an epoch ended, by epoch
         self._prepared: set[str] = set()
         self._changed: dict[str, None] = {}  # trials, in the order in which they changed
-        self._condition = threading.Condition()
-        self._is_closing = False
-        self._thread = threading.Thread(target=self._work, name="mlflow-mirror", daemon=True)
+        self._follower = Follower(
+            "mlflow-mirror",
+            self._send_next,
+            lambda: self._tracker is None or bool(self._changed),
+            self._failed,
+            pause_s=_FIRST_BACK_OFF_S,
+            longest_pause_s=_LONGEST_BACK_OFF_S,
+        )
 
     def start(self) -> None:
         """Begin to send."""
-        self._thread.start()
+        self._follower.wake()
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Have the trial of an event brought up to date, some time."""
         if isinstance(event, _OF_A_TRIAL) and record.is_searched(event):
-            with self._condition:
+            with self._follower.condition:
                 self._changed[event.trial] = None
-                self._condition.notify()
+            self._follower.wake()
 
     def close(self, timeout_s: float) -> bool:
         """Send what is left, and return whether MLflow has all; one that is away is tried anew."""
-        with self._condition:
-            self._is_closing = True
-            self._condition.notify()
-        self._thread.join(timeout_s)
-        return self._is_up_to_date and not self._thread.is_alive()
+        return self._follower.close(timeout_s)
 
     def end_study(self, state: FinalState, metrics: dict[str, float]) -> None:
         """Close the study's run, after `close` has said that MLflow has all; else StudyError."""
@@ -107,40 +107,20 @@ class MlflowMirror:
         assert run_id is not None, "told when the store was opened"
         return self._tracker, run_id
 
-    @property
-    def _is_up_to_date(self) -> bool:
-        return self._tracker is not None and not self._changed
+    def _failed(self, error: Exception) -> None:
+        if isinstance(error, StudyError):
+            self.last_failure = str(error)
+            _LOGGER.warning("MLflow is behind the record: %s", error)
+        else:
+            self.last_failure = repr(error)
+            _LOGGER.error("MLflow is behind the record", exc_info=error)
+        # What a store took before it failed is not known: it is compared again.
+        self._tracker = None
 
-    def _work(self) -> None:
-        back_off_s, n_last_failures = _FIRST_BACK_OFF_S, 0
-        while True:
-            with self._condition:
-                self._condition.wait_for(lambda: self._is_closing or not self._is_up_to_date)
-                if self._is_up_to_date:
-                    return
-            try:
-                self._work_once()
-                back_off_s, n_last_failures = _FIRST_BACK_OFF_S, 0
-                continue
-            except StudyError as error:
-                self.last_failure = str(error)
-                _LOGGER.warning("MLflow is behind the record: %s", error)
-            except Exception as error:
-                self.last_failure = repr(error)
-                _LOGGER.exception("MLflow is behind the record")
-            # What a store took before it failed is not known: it is compared again.
-            self._tracker = None
-            with self._condition:
-                n_last_failures += self._is_closing
-                if n_last_failures >= _LAST_TRIES:
-                    return
-                if not self._condition.wait_for(lambda: self._is_closing, back_off_s):
-                    back_off_s = min(2 * back_off_s, _LONGEST_BACK_OFF_S)
-
-    def _work_once(self) -> None:
+    def _send_next(self) -> None:
         if self._tracker is None:
             self._tracker = self._connect()
-        with self._condition:
+        with self._follower.condition:
             trial_id = next(iter(self._changed), None)
             if trial_id is None:
                 return
@@ -148,7 +128,7 @@ class MlflowMirror:
         try:
             self._send(self._tracker, trial_id)
         except BaseException:
-            with self._condition:
+            with self._follower.condition:
                 self._changed = {trial_id: None, **self._changed}
             raise
 
@@ -161,7 +141,7 @@ class MlflowMirror:
         self._runs = self._one_run_a_trial(tracker, run_id)
         with lock:
             lacking = [trial.id for trial in record.trials.values() if not self._is_whole(trial)]
-        with self._condition:
+        with self._follower.condition:
             self._changed = {**dict.fromkeys(lacking), **self._changed}
         return tracker
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import IO
 
 from ucluster_tune.errors import MachineError
+from ucluster_tune.storage.patience import wait_until
 
 FIRST_PORT = 5000
 N_PORTS_TRIED = 50
@@ -62,12 +63,15 @@ def wait_until_it_answers(
     Raises:
         MachineError: it does not answer within the limit.
     """
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+
+    def answers() -> bool:
         refuse_death()
         with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
-            return
-        time.sleep(0.2)
+            return True
+        return False
+
+    if wait_until(answers, timeout_s, every_s=0.2):
+        return
     raise MachineError(f"MLflow does not answer at {address} after {timeout_s:g} s")
 
 

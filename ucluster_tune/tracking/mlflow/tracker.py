@@ -6,7 +6,6 @@ Only the driver holds a `Tracker`; workers never write to the store.
 
 import math
 import numbers
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.tracking.databases import one_at_a_time, with_password
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
@@ -119,25 +119,13 @@ class Tracker:
         uri = with_password(resolve_tracking_uri(tracking.uri, studies_dir))
         shown = uri_without_password(uri)
         refuse_unusable_store(uri)
-        answer: list[Tracker | BaseException] = []
-
-        def work() -> None:
-            try:
-                answer.append(cls._open(uri, tracking.experiment, studies_dir))
-            except BaseException as error:  # noqa: BLE001 raised again in the calling thread
-                answer.append(error)
-
-        thread = threading.Thread(target=work, name="open-mlflow", daemon=True)
-        thread.start()
-        thread.join(timeout_s)
-        if not answer:
+        opening = begin(lambda: cls._open(uri, tracking.experiment, studies_dir), "open-mlflow")
+        if not is_done(opening, timeout_s):
             raise StudyError(
                 f"MLflow store {shown} did not answer within {timeout_s:g} s;"
                 " check that it runs, or set tracking.uri"
             )
-        if isinstance(answer[0], BaseException):
-            raise answer[0]
-        return answer[0]
+        return opening.result()
 
     @classmethod
     def _open(cls, uri: str, experiment: str, studies_dir: Path) -> "Tracker":

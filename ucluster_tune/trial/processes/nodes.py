@@ -1,4 +1,4 @@
-"""The nodes of a Ray cluster that a trial runs on, and whether one of them is gone.
+"""The nodes of the Ray that this process is connected to, and whether one of them is gone.
 
 Ray counts a node as dead only once it has missed several health checks: a minute later where its
 power was cut. Until then its processes can just not be reached.
@@ -6,6 +6,7 @@ power was cut. Until then its processes can just not be reached.
 
 import time
 from collections.abc import Callable, Set
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -13,23 +14,72 @@ from ray.util import get_current_placement_group, placement_group_table
 
 VERDICT_TIMEOUT_S = 90.0  # Ray's default: five checks in a row of up to 13 s each
 _POLL_S = 0.5
+_HEAD = "node:__internal_head__"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A living node, as Ray knows it.
+
+    Attributes:
+        id: Ray's, hexadecimal.
+        name: its host name; with its address where another node has the same.
+        is_here: whether this process runs on it.
+    """
+
+    id: str
+    name: str
+    host: str
+    address: str
+    n_cpus: float
+    n_gpus: float
+    is_head: bool
+    is_here: bool
+
+
+def living_nodes() -> list[Node]:
+    """Return the nodes that are up, the head first."""
+    here = ray.get_runtime_context().get_node_id()
+    alive = _alive()
+    hosts = [node["NodeManagerHostname"] for node in alive]
+    addresses = [node["NodeManagerAddress"] for node in alive]
+    found = []
+    for node in alive:
+        host, address = node["NodeManagerHostname"], node["NodeManagerAddress"]
+        name = host if hosts.count(host) == 1 else f"{host} ({address})"
+        if addresses.count(address) > 1:
+            name = f"{host} ({node['NodeID'][:6]})"
+        resources = node["Resources"]
+        found.append(
+            Node(
+                id=node["NodeID"],
+                name=name,
+                host=host,
+                address=address,
+                n_cpus=float(resources.get("CPU", 0)),
+                n_gpus=float(resources.get("GPU", 0)),
+                is_head=_HEAD in resources,
+                is_here=node["NodeID"] == here,
+            )
+        )
+    return sorted(found, key=lambda node: (not node.is_head, node.name))
 
 
 def living_node_ids() -> frozenset[str]:
     """Return the ids of all nodes that Ray counts as alive; none where this process has no Ray."""
-    return frozenset(str(node["NodeID"]) for node in _living_nodes())
+    return frozenset(str(node["NodeID"]) for node in _alive())
 
 
 def most_cpus_of_a_node() -> float:
     """Return the CPUs of the largest node that Ray counts as alive, 0.0 where there is none."""
-    return max((float(node["Resources"].get("CPU", 0)) for node in _living_nodes()), default=0.0)
+    return max((float(node["Resources"].get("CPU", 0)) for node in _alive()), default=0.0)
 
 
-def _living_nodes() -> list[dict[str, Any]]:
+def _alive() -> list[dict[str, Any]]:
     if not ray.is_initialized():
         return []
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's, partly typed
-    return [node for node in nodes if node["Alive"]]
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own gap
+    return [node for node in known if node["Alive"]]
 
 
 def nodes_of_this_trial() -> frozenset[str]:

@@ -1,10 +1,18 @@
-"""What `ucluster-tune train` shows: a line an epoch and, on a terminal, a bar of steps."""
+"""Progress on standard error: a bar on a terminal, and lines that a log gets too."""
 
+import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
@@ -13,34 +21,22 @@ from ucluster_tune.training.record import EpochRecord
 _HEAD = "epoch  phase        focal loss  cluster loss  accuracy  in batches  jets/s"
 
 
-class TrainingProgress:
-    """Shows one training on standard error; a context manager.
+class _Shown:
+    """A bar that is there as long as a block lasts; none where there is no terminal."""
 
-    Args:
-        study: of the training.
-        n_epochs_done: where it goes on.
-    """
-
-    def __init__(self, study: StudyConfig, n_epochs_done: int) -> None:
-        self._study = study
+    def __init__(self, *columns: ProgressColumn) -> None:
         self._console = Console(stderr=True, highlight=False)
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.fields[step]}"),
+            *columns,
             TimeRemainingColumn(),
             console=self._console,
             transient=True,
             disable=not self._console.is_terminal,  # a log gets the lines alone
         )
-        self._n_done = n_epochs_done
-        n_epochs = study.training.n_epochs
-        self._task = self._bar.add_task(
-            self._description(), total=n_epochs, completed=n_epochs_done, step=""
-        )
 
-    def __enter__(self) -> "TrainingProgress":
-        self._console.print(_HEAD, style="bold", soft_wrap=True)
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
@@ -51,6 +47,61 @@ class TrainingProgress:
         trace: TracebackType | None,
     ) -> None:
         self._bar.stop()
+
+
+class JetProgress(_Shown):
+    """Shows how many jets are done, and a line when all are; a context manager.
+
+    Args:
+        what: is done with them, such as "predicting".
+        n_jets: in all.
+    """
+
+    def __init__(self, what: str, n_jets: int) -> None:
+        super().__init__(MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
+        self._what, self._n_done = what, 0
+        self._task = self._bar.add_task(what, total=n_jets, rate="")
+        self._started = time.perf_counter()
+
+    def advance(self, n_jets: int) -> None:
+        """Move the bar by some jets."""
+        self._n_done += n_jets
+        self._bar.update(self._task, advance=n_jets, rate=f"{self._rate():,.0f} jets/s")
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, trace)
+        if kind is None:
+            line = f"{self._what}: {self._n_done:,} jets, {self._rate():,.0f} jets/s"
+            self._console.print(line, soft_wrap=True)
+
+    def _rate(self) -> float:
+        return self._n_done / max(time.perf_counter() - self._started, 1e-9)
+
+
+class TrainingProgress(_Shown):
+    """Shows one training, a line an epoch; a context manager.
+
+    Args:
+        study: of the training.
+        n_epochs_done: where it goes on.
+    """
+
+    def __init__(self, study: StudyConfig, n_epochs_done: int) -> None:
+        super().__init__(TextColumn("{task.fields[step]}"))
+        self._study, self._n_done = study, n_epochs_done
+        n_epochs = study.training.n_epochs
+        self._task = self._bar.add_task(
+            self._description(), total=n_epochs, completed=n_epochs_done, step=""
+        )
+
+    def __enter__(self) -> Self:
+        self._console.print(_HEAD, style="bold", soft_wrap=True)
+        return super().__enter__()
 
     def on_step(self, step: int, n_steps: int) -> None:
         """Move the bar by a step."""

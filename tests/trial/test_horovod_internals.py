@@ -1,5 +1,6 @@
-"""Where workers meet: on one address of the machine, whatever Horovod would do."""
+"""Where workers meet: on one address of the machine; and that Horovod has what is reached for."""
 
+import importlib.metadata
 import socket
 import urllib.error
 import urllib.request
@@ -8,9 +9,16 @@ from contextlib import contextmanager
 import psutil
 import pytest
 import ray
+from horovod.ray import runner, strategy, worker
+from horovod.runner.http import http_server
 
 from ucluster_tune.errors import MachineError
-from ucluster_tune.trial.processes.network import NodeRendezvous, own_interface, use_own_interface
+from ucluster_tune.trial.processes.horovod_internals import (
+    NodeRendezvous,
+    PrivateExecutor,
+    own_interface,
+    use_own_interface,
+)
 
 OTHER = "127.0.0.2"  # of the loopback too, and not the same
 
@@ -93,3 +101,40 @@ def test_address_of_no_interface_is_told_with_what_to_do(node_at):
     node_at("192.0.2.1")
     with pytest.raises(MachineError, match=r"192\.0\.2\.1.*start Ray there with --node-ip"):
         own_interface()
+
+
+def test_horovod_is_the_release_whose_insides_are_known():
+    assert importlib.metadata.version("horovod") == "0.28.1"
+
+
+@pytest.mark.parametrize(
+    ("owner", "names"),
+    [
+        (runner, ["RendezvousServer", "detect_nics"]),
+        (http_server.RendezvousServer(verbose=0), ["_httpd", "_listen_thread", "_verbose"]),
+        (runner.StaticAdapter(runner.MiniSettings(), num_workers=1), ["workers", "strategy"]),
+        (strategy.BaseStrategy, ["workers"]),
+        (runner.Coordinator, ["rendezvous"]),
+        (worker.BaseHorovodWorker, ["execute", "start_executable", "hostname"]),
+    ],
+)
+def test_horovod_has_each_name_that_is_reached_for(owner, names):
+    for name in names:
+        assert hasattr(owner, name), name
+
+
+def test_the_module_that_starts_workers_looks_both_names_up_when_it_needs_them():
+    """So that others in their place are used."""
+    used = runner.Coordinator.establish_rendezvous.__code__.co_names
+    assert "RendezvousServer" in used
+    assert "detect_nics" in runner.StaticAdapter.start.__code__.co_names
+    assert {"adapter"} <= set(runner.RayExecutor.start.__code__.co_names)
+    assert {"coordinator", "strategy", "workers"} <= set(
+        runner.StaticAdapter.start.__code__.co_names
+    )
+
+
+def test_an_executor_that_was_not_started_has_nothing_to_let_go_of():
+    executor = PrivateExecutor(PrivateExecutor.create_settings(1), num_workers=1)
+    assert (executor.begun(), executor.rendezvous) == ([], None)
+    executor.close()

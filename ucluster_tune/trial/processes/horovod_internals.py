@@ -1,14 +1,24 @@
-"""Where the workers of a trial meet: at the addresses by which Ray knows its nodes, only there.
+"""All that reaches into Horovod 0.28.1, which nobody maintains and which stays as it is.
 
-Left to itself, Horovod serves the list of who is who on every address of the machine, that of an
-outer network too, and starts more such servers to look for an interface whose name all nodes
-share. Ray knows one address of each node by which the others reach it. So the list is served there
-alone, each worker uses the interface that has its own node's, and nothing needs to be looked for.
+Each name that is not documented, and its reason:
+
+- `runner.RendezvousServer`, `runner.detect_nics`: the module names both itself, and takes no
+  others in any other way. Left to itself, Horovod serves the list of who is who on every address
+  of the machine, that of an outer network too, and starts more such servers to look for an
+  interface whose name all nodes share. Ray knows one address of each node by which the others
+  reach it. So the list is served there alone, each worker uses the interface that has its own
+  node's, and nothing needs to be looked for.
+- `RendezvousServer._httpd`, `_listen_thread`, `_verbose`: to listen on one address, and to close
+  the socket, which Horovod leaves open.
+- `RayExecutor.adapter`, its `strategy.workers` and `coordinator.rendezvous`: what was begun when
+  a start fails or takes too long; Horovod's `shutdown` only drops its references to processes.
+- `BaseHorovodWorker.execute`, `start_executable`, `hostname` of its `workers`: Horovod's own
+  calls wait for all workers without limit, and one that fails keeps the others waiting.
 """
 
 import os
 import socketserver
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
@@ -33,10 +43,41 @@ class PrivateExecutor(RayExecutor):  # type: ignore[misc]  # Horovod ships no ty
         Raises:
             MachineError: this node's address is on none of its interfaces.
         """
-        # The module names both itself, and takes no others in any other way.
         runner.RendezvousServer = NodeRendezvous
         runner.detect_nics = _own_interface_alone
         super().start(*args, **kwargs)
+
+    def begun(self) -> list[Any]:
+        """Return the actors of the workers that were begun so far, also amid a start."""
+        strategy = getattr(getattr(self, "adapter", None), "strategy", None)
+        return list(getattr(strategy, "workers", None) or [])
+
+    def make(self, cls: type, *arguments: object) -> list[Any]:
+        """Return references to the making of an object in each worker, which it keeps."""
+        workers = self.adapter.workers
+        return [worker.start_executable.remote(cls, list(arguments)) for worker in workers]
+
+    def ask(self, function: Callable[[Any], object]) -> list[Any]:
+        """Return references to what a function gives in each worker of the object made there."""
+        return [worker.execute.remote(function) for worker in self.adapter.workers]
+
+    def ping(self, actor: Any) -> Any:
+        """Return a reference to an answer of a worker, for which it needs to do nothing."""
+        return actor.hostname.remote()
+
+    @property
+    def rendezvous(self) -> "NodeRendezvous | None":
+        """The server where workers find each other, None before it is there."""
+        coordinator = getattr(getattr(self, "adapter", None), "coordinator", None)
+        server: NodeRendezvous | None = getattr(coordinator, "rendezvous", None)
+        return server
+
+    def close(self) -> None:
+        """Let go of what a start has left, whole or not; ends no process."""
+        if self.rendezvous is not None:
+            self.rendezvous.stop()
+        if hasattr(self, "adapter"):
+            self.shutdown()
 
 
 class NodeRendezvous(RendezvousServer):  # type: ignore[misc]  # Horovod ships no types
@@ -50,7 +91,7 @@ class NodeRendezvous(RendezvousServer):  # type: ignore[misc]  # Horovod ships n
         return port
 
     def stop(self) -> None:
-        """Stop, and close the socket, which Horovod's own leaves open."""
+        """Stop, and close the socket."""
         if self._listen_thread is not None:
             super().stop()
             self._httpd.server_close()

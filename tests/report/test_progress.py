@@ -3,7 +3,7 @@
 import pytest
 
 from tests.study_events import epoch, study_config
-from ucluster_tune.report.training_progress import TrainingProgress, training_summary
+from ucluster_tune.report.progress import TrainingProgress, training_summary
 
 TEST = {
     "clustering_accuracy": 0.5,

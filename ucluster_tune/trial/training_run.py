@@ -1,6 +1,7 @@
-"""Training that keeps a checkpoint of each epoch in a folder and goes on from the last one.
+"""One training in a process: it keeps a checkpoint of each epoch and goes on from the last one.
 
-The same for a worker of a trial and for `ucluster-tune train`. Loads TensorFlow.
+The same for a worker of a trial and for `ucluster-tune train`. What outlives it is the process
+(`trial.processes`). Loads TensorFlow.
 """
 
 import logging
@@ -9,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.storage.folders import PATIENCE_S
@@ -18,33 +18,32 @@ from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import EpochRecord, best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
+from ucluster_tune.trial.training_task import TrainingTask
 
 _LOGGER = logging.getLogger(__name__)
 # Seconds may pass until what a driver knows lies in a bucket, and epochs may be short.
 _N_EARLIER = 20
 
 
-class CheckpointedTraining:
-    """One rank's training in a trial's folder.
+class TrainingRun:
+    """One rank's share in a training.
 
     Keeps the files of the last two epochs and of the best one so far.
 
     Args:
-        config: of the trial.
-        files: of the trial; the same for all ranks.
-        objective: what makes an epoch the best.
+        task: what is trained; the same for all ranks.
         group: the workers.
 
     Attributes:
+        files: where all of it is kept.
         restored: the records of the epoch whose checkpoint training went on from, and of some
             epochs before it, in order; none where training began.
     """
 
-    def __init__(
-        self, config: TrialConfig, files: TrialFiles, objective: ObjectiveConfig, group: Group
-    ) -> None:
-        self._files, self._objective, self._group = files, objective, group
-        self._trainer = Trainer(config, open_dataset(config.data), group)
+    def __init__(self, task: TrainingTask, group: Group) -> None:
+        self.files = TrialFiles.at(task.folder, PATIENCE_S)
+        self._objective, self._group = task.objective, group
+        self._trainer = Trainer(task.config, open_dataset(task.config.data), group)
         self._best: EpochRecord | None = None
         self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()
@@ -60,13 +59,13 @@ class CheckpointedTraining:
         """Return the checkpoint that rank 0 chose: two readings of a folder may differ."""
         checkpoint: Checkpoint | None = None
         if self._group.rank == 0:
-            checkpoint, faults = self._files.newest_checkpoint()
+            checkpoint, faults = self.files.newest_checkpoint()
             for fault in faults:
                 _LOGGER.warning("%s", fault)
         epoch = np.array([checkpoint.epoch if checkpoint else 0])
         (epoch,) = self._group.broadcast(epoch, "epoch_of_checkpoint")
         if checkpoint is None and epoch:
-            checkpoint = self._files.read_checkpoint(int(epoch))
+            checkpoint = self.files.read_checkpoint(int(epoch))
         return checkpoint
 
     @property
@@ -99,9 +98,9 @@ class CheckpointedTraining:
             record=record,
             earlier=tuple(self._earlier[-_N_EARLIER:]),
         )
-        self._files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
+        self.files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
         best_epoch = self._best.epoch if self._best else epoch
-        self._files.keep_only({epoch - 1, epoch, best_epoch})
+        self.files.keep_only({epoch - 1, epoch, best_epoch})
         self._earlier = [*checkpoint.earlier, record]
 
 

@@ -1,0 +1,123 @@
+"""The process that owns an embedded Ray: it starts Ray, and takes all of it along when it ends.
+
+Whoever needs Ray is joined to it from another process, and holds a pipe to this one. The system
+closes that pipe when the other process ends, however it ends. All processes of Ray, and the
+orphans among them, are below this one, so that none is missed, and nobody else's is touched.
+"""
+
+import ctypes
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
+_LOOK_EVERY_S = 1.0
+_GONE_WITHIN_S = 20.0
+_PACKAGES = Path(__file__).parents[2]
+_START = (
+    f"import sys; sys.path.insert(0, {str(_PACKAGES)!r});"
+    " from ucluster_tune.cluster.owner import own; own()"
+)
+
+
+class RayOwner:
+    """The process, as seen by the one that needs its Ray.
+
+    Args:
+        options: of `ray.init`.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,  # Ctrl-C is for the process that needs it
+            text=True,
+        )
+        self._tell(json.dumps(options))
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has all of Ray's own processes yet."""
+        return self._process.poll() is None
+
+    def address(self) -> str:
+        """Wait until its Ray has started; return that's host:port.
+
+        Raises:
+            RuntimeError: it did not start, with the reason.
+        """
+        assert self._process.stdout is not None
+        answer = self._process.stdout.readline()
+        if not answer:
+            words = self._process.communicate()[1].strip().splitlines()
+            raise RuntimeError(words[-1] if words else "it said nothing")
+        return answer.strip()
+
+    def end(self) -> None:
+        """Shut its Ray down; return once all is gone."""
+        if self.is_alive:
+            self._tell("end")
+        self._process.communicate()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # somebody killed it
+            self._process.stdin.write(f"{line}\n")
+            self._process.stdin.flush()
+
+
+def own() -> None:
+    """Start a Ray as standard input says, tell its address, and end it at the next line or none.
+
+    Ends, with all of Ray, where one of Ray's own processes does.
+    """
+    options = json.loads(sys.stdin.readline())
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        import ray  # noqa: PLC0415  # seconds, which nothing else waits for
+
+        ray.init(**options)
+        print(ray.get_runtime_context().gcs_address, flush=True)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # nobody reads it any more
+        if _is_told_to_end(psutil.Process().children()):
+            ray.shutdown()  # type: ignore[no-untyped-call]  # Ray's own gap
+    finally:
+        _kill_all_below()
+    os._exit(0)  # Ray would try to take leave of what is gone
+
+
+def _is_told_to_end(rays: list[psutil.Process]) -> bool:
+    """Wait for a line; return False where the pipe ends, or one of these processes does."""
+    while all(_lives(process) for process in rays):
+        if select.select([sys.stdin], [], [], _LOOK_EVERY_S)[0]:
+            return bool(sys.stdin.readline())
+    return False
+
+
+def _kill_all_below() -> None:
+    deadline = time.monotonic() + _GONE_WITHIN_S
+    while (left := psutil.Process().children(recursive=True)) and time.monotonic() < deadline:
+        for process in left:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        with suppress(ChildProcessError):  # orphans, which are this process's children now
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.01)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # it may end between the two questions
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
