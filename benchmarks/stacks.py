@@ -76,7 +76,7 @@ def step_times_s(steps: int) -> dict[str, float]:
     config, jets = sample()
     found = {}
     for batch_size in BATCH_SIZES:
-        calls = network_calls(config, batch_of(jets, config, batch_size))
+        calls = network_calls(config, *batch_of(jets, config, batch_size))
         for name, call in zip(("step", "inference"), calls, strict=True):
             call()  # traced before it is timed
             found[f"{name}, {batch_size} jets"] = _median_s(call, steps)

@@ -26,10 +26,12 @@ from ucluster_tune.data.format.features import MAX_CONSTITUENTS, N_FEATURES
 from ucluster_tune.data.format.packed import PackedBatch, PackedJets
 from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
+from ucluster_tune.model.inference import inference_of
+from ucluster_tune.model.losses import mass_bins
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.training.neighbor_cache import with_first_neighbors
-from ucluster_tune.training.steps import NetworkState, NetworkSteps, StepScalars
+from ucluster_tune.training.steps import NetworkState, StepScalars, TrainingStep
 
 SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 
@@ -42,9 +44,9 @@ def main(batch_size: int, repeats: int, threads: int) -> None:
     """Print jets a second of both formulations, and their ratio."""
     use_devices(threads)
     config, jets = sample()
-    batch = batch_of(jets, config, batch_size)
-    packed, _ = network_calls(config, batch)
-    plain = plain_step(config, tf.constant(padded(jets, batch_size)), batch.mass_bin)
+    batch, mass_bin = batch_of(jets, config, batch_size)
+    packed, _ = network_calls(config, batch, mass_bin)
+    plain = plain_step(config, tf.constant(padded(jets, batch_size)), mass_bin)
     packed(), plain()  # traced before they are timed
 
     times = [(seconds(packed), seconds(plain)) for _ in range(repeats)]
@@ -64,28 +66,30 @@ def sample() -> tuple[TrialConfig, PackedJets]:
     """Return the published configuration and jets of the sample, with their first neighbours."""
     config = TrialConfig(data=DataConfig(path=str(SAMPLE)))
     jets = open_dataset(config.data).read_share("validation")
-    return config, with_first_neighbors(jets, config.model)
+    return config, FirstNeighborSearch(config.model)(jets)
 
 
-def batch_of(jets: PackedJets, config: TrialConfig, batch_size: int) -> PackedBatch:
-    """Return the first jets as tensors."""
-    model = config.model
-    edges_gev = np.linspace(0, model.mass_bin_max_gev, model.n_mass_bins, dtype=np.float32)
-    batch = jets.batch(np.arange(batch_size), model.n_neighbors, edges_gev)
-    return PackedBatch(*map(tf.constant, batch))
+def batch_of(
+    jets: PackedJets, config: TrialConfig, batch_size: int
+) -> tuple[PackedBatch, tf.Tensor]:
+    """Return the first jets as tensors, and their mass bins."""
+    batch = jets.batch(np.arange(batch_size), config.model.n_neighbors)
+    mass_bin = mass_bins(jets.mass_gev[:batch_size], config.model)
+    return PackedBatch(*map(tf.constant, batch)), tf.constant(mass_bin)
 
 
 def network_calls(
-    config: TrialConfig, batch: PackedBatch
+    config: TrialConfig, batch: PackedBatch, mass_bin: tf.Tensor
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return one step of training and one of inference, each waiting for its result."""
     network = build_abcnet(config.model)
     state = NetworkState(network.initial_parameters(1), network.initial_averages())
-    steps = NetworkSteps(network, state, config, OneWorker())
+    step = TrainingStep(network, state, config, OneWorker())
     scalars = StepScalars(*map(tf.constant, (10.0, 4.0, 1e-4, 0.5)))
+    infer = inference_of(network, state.parameters, state.averages)
     return (
-        lambda: steps.train(batch, scalars).focal_loss.numpy(),  # noqa: PLW0108  # a step each
-        lambda: steps.infer(batch)[0].numpy(),  # noqa: PLW0108
+        lambda: step.run(batch, mass_bin, scalars).focal_loss.numpy(),  # noqa: PLW0108  # a step each
+        lambda: infer(batch)[0].numpy(),  # noqa: PLW0108
     )
 
 

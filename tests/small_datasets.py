@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ucluster_tune.data.format.packed import pack_lists
 from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.making.writer import write_dataset
 
@@ -43,3 +44,10 @@ def write_jets(folder, n_train=60, n_validation=30, n_test=30, row_group_size=16
         for seed, (split, n) in enumerate(numbers.items())
     }
     return write_tables(folder, tables, row_group_size)
+
+
+def pack_padded(constituents, mass_gev, jet_class):
+    """Jets of float32 [jet, constituent, feature]; padding is zero in all features."""
+    real = np.any(constituents != 0.0, axis=-1)
+    lists = [constituents[jet][real[jet]] for jet in range(len(constituents))]
+    return pack_lists(np.concatenate(lists), real.sum(axis=1), mass_gev, jet_class)

@@ -28,7 +28,7 @@ OWNERS = {
     "tensorflow": ("model", "training", "models"),
     "horovod": ("training", "trial.processes"),
     "boto3": ("cluster.launched.launcher",),
-    "ray": ("trial", "models.predicting", "cluster", "search"),
+    "ray": ("trial", "models.prediction", "cluster", "search"),
     "optuna": ("search", "tracking.dashboards"),
     "mlflow": ("tracking.mlflow",),
     "sqlalchemy": ("tracking",),

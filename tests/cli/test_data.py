@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
-from ucluster_tune.cli.data.group import group as cli
-from ucluster_tune.cli.data.group import jet_options
+from ucluster_tune.cli.data import group as cli
+from ucluster_tune.cli.data import jet_options
 from ucluster_tune.data.format import features, schema
 from ucluster_tune.data.format.manifest import read_manifest, verify_files
 from ucluster_tune.data.making.writer import DEFAULT_ROW_GROUP_SIZE

@@ -13,12 +13,12 @@ from tests import small_study
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
 from tests.models.test_prediction import make_model
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
-from tests.small_datasets import made_up_jets, write_jets, write_tables
+from tests.small_datasets import made_up_jets, pack_padded, write_jets, write_tables
 from ucluster_tune.cli.main import main
-from ucluster_tune.cli.models import predicting
-from ucluster_tune.data.format.packed import pack_padded
+from ucluster_tune.cli.models import arguments
 from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
+from ucluster_tune.model.inference import INFERENCE_BATCH
 from ucluster_tune.models import prediction
 from ucluster_tune.models.saved import write_model
 
@@ -116,7 +116,7 @@ def test_hdf5_files_are_predicted_jet_by_jet(model, tmp_path):
     folder = write_folder(tmp_path / "jets", n_files=2, n_jets=25, classes=("g", "undef", "t"))
     _, found = predicted(model, folder, out=tmp_path / "clusters.parquet")
     assert found["jet"].to_pylist() == list(range(50))
-    (jets,) = open_hls4ml(folder / "jetImage_1_100p.h5", tmp_path).read_block(0)
+    (jets,) = open_hls4ml(folder / "jetImage_1_100p.h5", tmp_path).read(range(0, 1))
     wanted = prediction.Predictor(make_model()).predict([jets])
     assert found["embedding_1"].to_numpy()[25:] == pytest.approx(wanted.embedding[:, 1], abs=1e-5)
 
@@ -280,8 +280,8 @@ def test_nothing_is_overwritten(model, jets, tmp_path):
 
 
 def test_names_and_defaults_are_those_of_the_layers_below():
-    assert predicting.SPLITS == SPLITS
-    assert predicting.DEFAULT_BATCH == prediction.DEFAULT_BATCH
+    assert arguments.SPLITS == SPLITS
+    assert arguments.DEFAULT_BATCH == INFERENCE_BATCH
 
 
 def test_a_data_set_in_a_bucket_gives_the_same_rows(model, jets, tmp_path, s3_server):

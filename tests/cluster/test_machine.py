@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 
 
 @pytest.mark.parametrize(

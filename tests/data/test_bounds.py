@@ -1,5 +1,8 @@
 """What no jet can have is refused by every reader; what a real one may have is not."""
 
+from dataclasses import replace
+from math import inf
+
 import numpy as np
 import pytest
 
@@ -13,15 +16,17 @@ from ucluster_tune.data.format.features import (
     massless_momenta,
 )
 from ucluster_tune.data.format.schema import JET_CLASS, MASS_GEV, jets_table
-from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+from ucluster_tune.data.hls4ml.conversion import ConversionSettings, convert_dataset
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
 from ucluster_tune.data.reading.dataset import open_checked_dataset
 from ucluster_tune.data.reading.description import describe_dataset
-from ucluster_tune.data.reading.jet_stream import open_parquet, read_labels
+from ucluster_tune.data.reading.jet_source import open_parquet
+from ucluster_tune.data.reading.labels import all_labels
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 
-EVERYTHING = Selection(("w", "z", "t"), -np.inf, np.inf, (0.6, 0.2, 0.2), 1)
-LEAVE_OUT = Selection(("w", "z", "t"), -np.inf, np.inf, (0.6, 0.2, 0.2), 1, max_bad_jets=1)
+EVERYTHING = ConversionSettings(Selection(-inf, inf, ("w", "z", "t")), (0.6, 0.2, 0.2), 1)
+LEAVE_OUT = replace(EVERYTHING, max_bad_jets=1)
 
 
 def changed_jets(n_jets=48, mass_gev=None, feature=None, value=0.0):
@@ -68,8 +73,8 @@ def test_every_reader_of_parquet_names_jet_column_value_and_bound(tmp_path, chan
         raise DataError(fault)
     with pytest.raises(DataError, match=message):
         source = open_parquet(folder)
-        read_labels(source)
-        list(source.read_block(1))
+        all_labels(source)
+        list(source.read(range(1, 2)))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +94,7 @@ def test_hdf5_with_an_absurd_value_is_refused_or_the_jet_left_out(
     with pytest.raises(DataError, match=f"{message}.*--max-bad-jets N"):
         convert_dataset(path, tmp_path / "a", EVERYTHING, command="pytest")
     with pytest.raises(DataError, match=message):
-        list(open_hls4ml(path, tmp_path).read_block(0))
+        list(open_hls4ml(path, tmp_path).read(range(0, 1)))
     result = convert_dataset(path, tmp_path / "b", LEAVE_OUT, command="pytest")
     assert result.left_out == {"with values that no jet has": 1}
 
@@ -103,16 +108,16 @@ def test_an_absurd_mass_in_hdf5_is_refused_by_all_that_use_it(tmp_path):
         convert_dataset(path, tmp_path / "a", EVERYTHING, command="pytest")
     source = open_hls4ml(path, tmp_path)
     with pytest.raises(DataError, match=message):
-        read_labels(source)
-    assert len(list(source.read_block(0))) == 1  # a prediction needs no mass
+        all_labels(source)
+    assert len(list(source.read(range(0, 1)))) == 1  # a prediction needs no mass
 
 
 def test_masses_in_mev_are_told(tmp_path):
     file = made_up_file(60, classes=("w", "z"))
     file.jet_column("j_mass")[:] *= 1000
     path = file.write(tmp_path / "jets.h5")
-    selection = Selection(("w", "z"), -np.inf, np.inf, (0.6, 0.2, 0.2), 1)
-    result = convert_dataset(path, tmp_path / "jets", selection, command="pytest")
+    settings = replace(EVERYTHING, selection=Selection(-inf, inf, ("w", "z")))
+    result = convert_dataset(path, tmp_path / "jets", settings, command="pytest")
     (remark,) = result.remarks
     assert remark.startswith("60 of 60 jets have a mass above 10000 GeV: are masses and energies")
     assert describe_dataset(tmp_path / "jets").remarks == (remark,)

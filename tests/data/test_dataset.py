@@ -13,7 +13,7 @@ from tests.small_datasets import made_up_jets, write_jets, write_tables
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.schema import jets_table
-from ucluster_tune.data.reading.dataset import open_dataset
+from ucluster_tune.data.reading.dataset import open_checked_dataset, open_dataset
 from ucluster_tune.errors import DataError
 
 SAMPLE = Path(__file__).parents[2] / "search_spaces" / "data" / "wzt_sample"
@@ -334,8 +334,8 @@ def test_unknown_class(jets_folder):
 
 def test_newer_parquet_files(jets_folder):
     path = jets_folder / "train-00000.parquet"
-    rewrite(path, lambda table: table.replace_schema_metadata({"ucluster_tune_format": "2"}))
-    text = fault(jets_folder, r"train-00000\.parquet: format version 2 is newer than 1")
+    rewrite(path, lambda table: table.replace_schema_metadata({"ucluster_tune_format": "3"}))
+    text = fault(jets_folder, r"train-00000\.parquet: format version 3 is newer than 2")
     assert "upgrade ucluster-tune" in text
 
 
@@ -349,3 +349,32 @@ def test_newer_manifest(jets_folder):
 def test_folder_without_manifest(jets_folder):
     (jets_folder / "manifest.json").unlink()
     fault(jets_folder, r"no manifest\.json, though there are parquet files")
+
+
+def test_only_splits_that_are_asked_for_are_looked_at(jets_folder):
+    config = DataConfig(path=str(jets_folder))
+    whole = open_dataset(config)
+    (jets_folder / "test-00000.parquet").write_bytes(b"not looked at")
+    dataset = open_dataset(config, ("train", "validation"))
+    for split in ("train", "validation"):
+        assert dataset.row_groups[split] == whole.row_groups[split]
+        assert dataset.counts(split) == whole.counts(split)
+    with pytest.raises(DataError, match=r"test-00000\.parquet: has 13 bytes"):
+        open_dataset(config, ("test",))
+
+
+def test_values_that_were_read_before_are_not_read_again_where_the_files_are_the_same(jets_folder):
+    path = jets_folder / "validation-00000.parquet"
+    rewrite(path, flat_values_changed("delta_r", 3, np.nan))
+    config = DataConfig(path=str(jets_folder))
+    with pytest.raises(DataError, match="delta_r: 1 values are NaN"):
+        open_checked_dataset(config, 2)
+    with pytest.raises(DataError, match="delta_r: 1 values are NaN"):
+        open_checked_dataset(config, 2, "another checksum")
+    checksum = open_dataset(config).manifest.dataset_checksum
+    assert open_checked_dataset(config, 2, checksum).n_jets("train") == 60
+    contents = bytearray(path.read_bytes())
+    contents[len(contents) // 2] ^= 1
+    path.write_bytes(contents)
+    with pytest.raises(DataError, match=r"validation-00000\.parquet"):
+        open_checked_dataset(config, 2, checksum)

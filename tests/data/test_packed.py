@@ -1,13 +1,12 @@
 """Packed rows stand for all 100 constituents of each jet."""
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ucluster_tune.data.format.packed import mass_bins, pack_lists, pack_padded
+from tests.small_datasets import pack_padded
+from ucluster_tune.data.format.packed import pack_lists
 
-EDGES_GEV = np.linspace(0.0, 200.0, 20, dtype=np.float32)
 N_FEATURES = 8
 
 
@@ -20,7 +19,7 @@ def packed_jets(*numbers_of_constituents):
 
 
 def batch_of(jets, chosen, n_neighbors=10):
-    return jets.batch(np.array(chosen), n_neighbors, EDGES_GEV)
+    return jets.batch(np.array(chosen), n_neighbors)
 
 
 def test_rows_are_the_real_constituents_and_one_for_the_padding():
@@ -59,7 +58,6 @@ def test_batch_takes_the_chosen_jets_in_their_order():
     assert batch.jet.tolist() == [0, 0, 1, 1, 1]
     assert batch.weights.tolist() == [1.0, 99.0, 1.0, 1.0, 98.0]
     assert batch.dense_rows.tolist() == [[0, 1, -1], [2, 3, 4]]
-    assert batch.mass_bin.tolist() == mass_bins(np.array([10.0, 20.0]), EDGES_GEV).tolist()
     types = {name: getattr(batch, name).dtype for name in batch._fields}
     assert types.pop("features") == types.pop("weights") == np.float32
     assert set(types.values()) == {np.dtype(np.int32)}
@@ -103,12 +101,3 @@ def test_a_real_constituent_may_have_zeros_among_its_features():
     assert pack_padded(padded, np.ones(1, np.float32), np.zeros(1, np.int64)).n_rows.tolist() == [
         2
     ]
-
-
-@pytest.mark.parametrize(
-    ("mass_gev", "mass_bin"),
-    [(0.0, 0), (10.5, 0), (10.6, 1), (189.4, 17), (189.5, 18), (200.0, 19), (1e4, 19)],
-)
-def test_mass_bins_are_those_of_the_published_code(mass_gev, mass_bin):
-    """Edges are linspace(0, 200, 20), 10.53 GeV apart, and the last bin is the overflow."""
-    assert mass_bins(np.array([mass_gev]), EDGES_GEV).tolist() == [mass_bin]

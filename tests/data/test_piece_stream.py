@@ -41,7 +41,7 @@ def clock(monkeypatch):
 @pytest.fixture
 def dataset(tmp_path, monkeypatch):
     """Row groups of 16 jets, read in blocks of 3."""
-    monkeypatch.setattr("ucluster_tune.data.reading.row_groups._JETS_AT_A_TIME", 3)
+    monkeypatch.setattr("ucluster_tune.data.format.parquet_files._JETS_AT_A_TIME", 3)
     return open_dataset(DataConfig(path=str(write_jets(tmp_path / "jets", 60))))
 
 

@@ -98,11 +98,11 @@ def test_what_is_nothing_known_is_left_to_the_reader_to_refuse(tmp_path, name):
 def test_hdf5_files_are_converted_once(files, cache):
     preparation = plan_preparation(config(files))
     assert not preparation.is_ready
-    assert f"HLS4ML files {files} will be converted to {cache}" in preparation.told()
+    assert f"HLS4ML files {files} will be converted to {cache}" in preparation.in_words()
     assert not cache.exists()
     size = size_of(preparation)
     assert size.n_bytes == sum(path.stat().st_size for path in files.iterdir())
-    assert size.told().endswith("B of HLS4ML files are to be read")
+    assert size.in_words().endswith("B of HLS4ML files are to be read")
     conversion, tasks = made(preparation)
     assert conversion.n_jets == 180
     assert tasks == {"converting jets": [size.n_bytes, size.n_bytes]}
@@ -125,11 +125,11 @@ def test_changed_files_and_other_classes_are_converted_anew(files):
 def test_a_record_is_fetched_and_converted_once(zenodo, cache):
     preparation = plan_preparation(config(RECORD))
     assert not preparation.is_ready
-    assert "Zenodo record 3602254 will be fetched into" in preparation.told()
+    assert "Zenodo record 3602254 will be fetched into" in preparation.in_words()
     assert zenodo.requests == []  # a plan asks nobody
     size = size_of(preparation, QUICK)
     assert size.n_bytes == size.n_bytes_to_fetch == len(zenodo.files["train.tar.gz"])
-    assert size.told().startswith("LHC jets, 1 file of ")
+    assert size.in_words().startswith("LHC jets, 1 file of ")
     conversion, tasks = made(preparation)
     assert conversion.manifest.source == f"HLS4ML LHC jets: doi:{RECORD}"
     assert set(tasks) == {"train.tar.gz", "converting jets"}
@@ -216,7 +216,7 @@ def test_a_record_is_converted_into_a_bucket_once_for_all_machines(
 ):
     preparation = plan_preparation(config(RECORD))
     assert preparation.data_path == f"{bucket}/zenodo-3602254/jets-wzt"
-    assert f"and moved to {preparation.data_path}" in preparation.told()
+    assert f"and moved to {preparation.data_path}" in preparation.in_words()
     conversion, tasks = made(preparation)
     assert conversion.n_jets == 180
     assert all(told == counted for told, counted in tasks.values())
@@ -249,7 +249,7 @@ def test_a_bucket_that_breaks_off_is_gone_on_from_without_converting_again(
             made(preparation)
     again = plan_preparation(config(files))
     assert not again.is_ready  # without the manifest it is no data set
-    assert again.told() == f"{again.dataset} will be copied to {again.data_path}"
+    assert again.in_words() == f"{again.dataset} will be copied to {again.data_path}"
     conversion, tasks = made(again)
     assert conversion is None
     assert list(tasks) == [f"copying to {again.data_path}"]
@@ -263,7 +263,7 @@ def test_a_data_set_of_the_cache_is_copied_and_stays(files, bucket, monkeypatch)
         made(plan_preparation(config(files)))
     preparation = plan_preparation(config(files))
     assert not preparation.is_ready
-    assert size_of(preparation).told().endswith("B of parquet are to be copied")
+    assert size_of(preparation).in_words().endswith("B of parquet are to be copied")
     assert made(preparation)[0] is None
     assert preparation.dataset is not None
     assert preparation.dataset.exists()

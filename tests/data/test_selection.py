@@ -6,8 +6,9 @@ import pytest
 
 from tests.small_datasets import made_up_jets, write_tables
 from ucluster_tune.data.format.features import CLASS_NAMES
-from ucluster_tune.data.reading.jet_stream import open_parquet
-from ucluster_tune.data.reading.selection import SelectedJets, Selection, select_labels
+from ucluster_tune.data.reading.jet_source import SelectedJets, open_parquet
+from ucluster_tune.data.reading.labels import select_labels
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 
 MASSES = [10.0, 10.5, 80.0, 90.0, 170.0, 199.9, 200.0, 5.0, 85.0, 300.0]
@@ -46,16 +47,17 @@ def test_selected_jets_are_those_of_the_labels(source):
     selected = SelectedJets(source, selection)
     labels = select_labels(source, selection)
     for block in range(len(source.block_sizes)):
-        (whole,) = source.read_block(block)
+        alone = range(block, block + 1)
+        (whole,) = source.read(alone)
         passes = selection.passes(whole.mass_gev, whole.jet_class)
-        pieces = list(selected.read_block(block))
+        pieces = list(selected.read(alone))
         assert len(pieces) == int(passes.any())
         for piece in pieces:
             assert np.array_equal(piece.mass_gev, whole.mass_gev[passes])
             rows = np.repeat(passes, whole.n_rows)
             assert np.array_equal(piece.features, whole.features[rows])
             assert np.array_equal(piece.n_padded, whole.n_padded[passes])
-        mass_gev, jet_class = selected.read_block_labels(block)
+        mass_gev, jet_class = selected.read_labels(alone)
         assert mass_gev.tolist() == [m for piece in pieces for m in piece.mass_gev.tolist()]
         assert jet_class.tolist() == [c for piece in pieces for c in piece.jet_class.tolist()]
     assert labels.class_names == ("q", "z")

@@ -13,7 +13,7 @@ from ucluster_tune.data.format.features import (
     cylindrical,
     massless_momenta,
 )
-from ucluster_tune.data.simulation import blocks, collisions, emulation, precision, splits
+from ucluster_tune.data.simulation import blocks, collisions, emulation, splits
 from ucluster_tune.data.simulation.blocks import BlockRequest, JetBlock, make_block, make_blocks
 from ucluster_tune.data.simulation.collisions import (
     collide,
@@ -149,15 +149,15 @@ def test_errors_turn_no_momentum_around():
 def test_rounding_is_as_fine_as_the_bits_say():
     values = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     for n_bits in (8, 12, 20):
-        rounded = precision.round_significand(values, n_bits)
+        rounded = blocks.round_significand(values, n_bits)
         error = np.abs(rounded / values - 1).max()
         assert 2.0 ** -(n_bits + 2) < error <= 2.0**-n_bits
         assert len(np.unique(rounded.view(np.uint32) % 2 ** (24 - n_bits))) == 1
-    assert np.array_equal(precision.round_significand(values, 24), values)
+    assert np.array_equal(blocks.round_significand(values, 24), values)
 
 
 def test_zero_stays_zero():
-    assert not precision.round_significand(np.zeros(3, dtype=np.float32), 12).any()
+    assert not blocks.round_significand(np.zeros(3, dtype=np.float32), 12).any()
 
 
 # jets
@@ -425,6 +425,6 @@ def test_the_seed_decides_which_jet_goes_where():
     assert set(masses(1)) != set(masses(2))
 
 
-@pytest.mark.parametrize("module", [blocks, collisions, emulation, precision, splits])
+@pytest.mark.parametrize("module", [blocks, collisions, emulation, splits])
 def test_examples_in_the_documentation_hold(module):
     assert doctest.testmod(module).failed == 0

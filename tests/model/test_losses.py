@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ucluster_tune.config.trial import LossConfig
-from ucluster_tune.model.losses import clustering_loss_sum, focal_loss_sum, squared_distances
+from ucluster_tune.config.trial import LossConfig, ModelConfig
+from ucluster_tune.model.losses import (
+    clustering_loss_sum,
+    focal_loss_sum,
+    mass_bins,
+    squared_distances,
+)
 
 
 def test_focal_loss_by_hand():
@@ -57,3 +62,12 @@ def test_clustering_loss_of_a_large_alpha_is_the_nearest_distance():
     embedding = tf.constant([[0.0], [10.0]])
     loss = clustering_loss_sum(embedding, tf.constant([[1.0], [7.0]]), tf.constant(1e4))
     assert float(loss) == pytest.approx(1.0 + 9.0)
+
+
+@pytest.mark.parametrize(
+    ("mass_gev", "mass_bin"),
+    [(0.0, 0), (10.5, 0), (10.6, 1), (189.4, 17), (189.5, 18), (200.0, 19), (1e4, 19)],
+)
+def test_mass_bins_are_those_of_the_published_code(mass_gev, mass_bin):
+    """Edges are linspace(0, 200, 20), 10.53 GeV apart, and the last bin is the overflow."""
+    assert mass_bins(np.array([mass_gev]), ModelConfig()).tolist() == [mass_bin]

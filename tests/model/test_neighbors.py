@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests.small_datasets import pack_padded
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.format.packed import pack_padded
-from ucluster_tune.model.neighbors import feature_space_neighbors, first_neighbors
-from ucluster_tune.training.neighbor_cache import with_first_neighbors
+from ucluster_tune.model.neighbors import (
+    FirstNeighborSearch,
+    feature_space_neighbors,
+    first_neighbors,
+)
 
-EDGES_GEV = np.linspace(0.0, 200.0, 20, dtype=np.float32)
 PADDING_DISTANCE = 1000.0
 
 
@@ -27,7 +29,7 @@ def packed(constituents):
 
 def first_of(constituents, n_neighbors=10):
     jets = packed(constituents)
-    batch = jets.batch(np.arange(len(jets)), n_neighbors, EDGES_GEV)
+    batch = jets.batch(np.arange(len(jets)), n_neighbors)
     found = first_neighbors(
         tf.constant(batch.features),
         batch.dense_rows,
@@ -105,7 +107,7 @@ def test_neighbors_stay_inside_their_jet():
 def test_neighbors_in_feature_space_count_padding_as_often_as_it_is_there(n_real):
     generator = np.random.default_rng(n_real)
     jets = packed(jets_of(n_real))
-    batch = jets.batch(np.arange(1), 10, EDGES_GEV)
+    batch = jets.batch(np.arange(1), 10)
     values = generator.normal(size=(len(batch.features), 16)).astype(np.float32)
     if n_real < 100:
         values[-1] = 0.1 * values[-1]  # padding is near to everything
@@ -120,7 +122,7 @@ def test_neighbors_in_feature_space_count_padding_as_often_as_it_is_there(n_real
 
 def test_no_gradient_flows_through_the_choice():
     jets = packed(jets_of(20))
-    batch = jets.batch(np.arange(1), 10, EDGES_GEV)
+    batch = jets.batch(np.arange(1), 10)
     values = tf.constant(batch.features)
     with tf.GradientTape() as tape:
         tape.watch(values)
@@ -131,9 +133,9 @@ def test_no_gradient_flows_through_the_choice():
 
 def test_the_search_made_once_is_that_of_each_batch():
     constituents = jets_of(*np.random.default_rng(1).integers(1, 101, 300))
-    jets = with_first_neighbors(packed(constituents), ModelConfig())
+    jets = FirstNeighborSearch(ModelConfig())(packed(constituents))
     chosen = np.array([299, 4, 270])
-    batch = jets.batch(chosen, 10, EDGES_GEV)
+    batch = jets.batch(chosen, 10)
     _, _, found = first_of(constituents[chosen])
     assert np.array_equal(np.sort(batch.first_neighbors), np.sort(found))
 
@@ -141,7 +143,7 @@ def test_the_search_made_once_is_that_of_each_batch():
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])  # squared, the last overflows
 def test_where_the_network_diverges_neighbors_are_rows_that_there_are(value):
     jets = packed(jets_of(4, 30, 100))
-    batch = jets.batch(np.arange(len(jets)), 10, EDGES_GEV)
+    batch = jets.batch(np.arange(len(jets)), 10)
     values = tf.fill([len(batch.features), 5], tf.constant(value, tf.float32))
     found = feature_space_neighbors(values, batch.dense_rows, batch.dense_columns, 10).numpy()
     assert found.min() >= 0

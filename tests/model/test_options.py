@@ -6,21 +6,20 @@ import tensorflow as tf
 
 from tests.model.published_graph import PlainNetwork, nearest, nearest_in_angle, pairwise
 from tests.model.test_published import departure, made_up_constituents
+from tests.small_datasets import pack_padded
 from tests.training.small_training import MODEL
 from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
-from ucluster_tune.data.format.packed import PackedBatch, pack_padded
+from ucluster_tune.data.format.packed import PackedBatch
 from ucluster_tune.errors import ModelError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.model.attention import head_names
 from ucluster_tune.model.dropout import Dropout
 from ucluster_tune.model.losses import centroid_separation_loss, focal_loss_sum
-from ucluster_tune.model.neighbors import feature_space_neighbors
+from ucluster_tune.model.neighbors import FirstNeighborSearch, feature_space_neighbors
 from ucluster_tune.model.optimizer import learning_rate_after
 from ucluster_tune.model.published import refuse_unpublished
-from ucluster_tune.training.neighbor_cache import with_first_neighbors
 
 N_JETS = 12
-EDGES_GEV = np.linspace(0.0, 200.0, 20, dtype=np.float32)
 
 
 def config_with(**options):
@@ -92,13 +91,13 @@ def test_options_are_those_of_the_plain_formulation_in_double_precision(options)
     start = network.initial_parameters(seed=3).astype(np.float64)
     start += generator.normal(0.0, 0.2, start.shape)
     jets = made_up_constituents(generator, N_JETS)
-    packed = with_first_neighbors(
-        pack_padded(jets, np.full(N_JETS, 80.0, np.float32), np.zeros(N_JETS, np.int64)), config
+    packed = FirstNeighborSearch(config)(
+        pack_padded(jets, np.full(N_JETS, 80.0, np.float32), np.zeros(N_JETS, np.int64))
     )
     batch = PackedBatch(
         *(
             tf.constant(a, tf.float64 if a.dtype == np.float32 else tf.int32)
-            for a in packed.batch(np.arange(N_JETS), config.n_neighbors, EDGES_GEV)
+            for a in packed.batch(np.arange(N_JETS), config.n_neighbors)
         )
     )
     found, wanted = [], []
@@ -131,10 +130,10 @@ def test_masked_pool_does_not_depend_on_the_number_of_padded_ones():
     jet = np.random.default_rng(0).normal(0, 0.3, (1, 100, 8)).astype(np.float32)
     jet[:, :, 2] = -1.0 - np.abs(jet[:, :, 2])
     jet[:, 20:] = 0.0
-    packed = with_first_neighbors(
-        pack_padded(jet, np.full(1, 80.0, np.float32), np.zeros(1, np.int64)), config
+    packed = FirstNeighborSearch(config)(
+        pack_padded(jet, np.full(1, 80.0, np.float32), np.zeros(1, np.int64))
     )
-    batch = packed.batch(np.arange(1), config.n_neighbors, EDGES_GEV)
+    batch = packed.batch(np.arange(1), config.n_neighbors)
     fewer = batch._replace(weights=np.where(batch.weights > 1, 3, batch.weights))
     embeddings = [
         network.in_inference(weights, stored, PackedBatch(*map(tf.constant, b)))[0].numpy()

@@ -11,13 +11,13 @@ from tests.model.trajectories import (
     follow_plain,
     tensors,
 )
+from tests.small_datasets import pack_padded
 from ucluster_tune.config.trial import ModelConfig
-from ucluster_tune.data.format.packed import pack_padded
 from ucluster_tune.errors import ModelError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.model.losses import squared_distances
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.model.published import published_name, vectors_from_published
-from ucluster_tune.training.neighbor_cache import with_first_neighbors
 
 N_STEPS = 10
 NETWORK = build_abcnet(ModelConfig())
@@ -43,9 +43,8 @@ def reference_batches(steps, n_jets=128):
 def test_inference_with_published_weights(published_start, reference):
     """The bound asked for is 1e-4; measured are 5e-7 for the embedding and 2e-6 for the others."""
     published = reference("inference")
-    jets = with_first_neighbors(
-        pack_padded(published.constituents, published.mass_gev, published.jet_class),
-        CONFIG.model,
+    jets = FirstNeighborSearch(CONFIG.model)(
+        pack_padded(published.constituents, published.mass_gev, published.jet_class)
     )
     parameters, averages = published_start
     weights = NETWORK.parameters.unpack(tf.constant(parameters))

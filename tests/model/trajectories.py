@@ -7,13 +7,15 @@ import numpy as np
 import tensorflow as tf
 
 from tests.model import published_graph as plain
+from tests.small_datasets import pack_padded
 from ucluster_tune.config.trial import DataConfig, TrialConfig
-from ucluster_tune.data.format.packed import PackedBatch, PackedJets, pack_padded
+from ucluster_tune.data.format.packed import PackedBatch, PackedJets
 from ucluster_tune.model.abcnet import Abcnet, build_abcnet
+from ucluster_tune.model.losses import mass_bins
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.model.optimizer import adam_step_size
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.training.neighbor_cache import with_first_neighbors
-from ucluster_tune.training.steps import NetworkState, NetworkSteps, StepScalars
+from ucluster_tune.training.steps import NetworkState, StepScalars, TrainingStep
 
 CONFIG = TrialConfig(data=DataConfig(path="unused"))
 EDGES_GEV = np.linspace(0.0, 200.0, 20, dtype=np.float32)
@@ -46,11 +48,11 @@ def packed(constituents: Array, mass_bin: Array) -> PackedJets:
     """Jets with their first neighbours, and masses in the middle of their bins."""
     mass_gev = np.append(EDGES_GEV[:-1] + 5.0, 250.0)[mass_bin]
     jets = pack_padded(constituents, mass_gev, np.zeros(len(constituents), np.int64))
-    return with_first_neighbors(jets, CONFIG.model)
+    return FirstNeighborSearch(CONFIG.model)(jets)
 
 
 def tensors(jets: PackedJets, dtype: tf.DType = tf.float32) -> PackedBatch:
-    batch = jets.batch(np.arange(len(jets)), CONFIG.model.n_neighbors, EDGES_GEV)
+    batch = jets.batch(np.arange(len(jets)), CONFIG.model.n_neighbors)
     return PackedBatch(
         *(tf.constant(a, dtype if a.dtype == np.float32 else tf.int32) for a in batch)
     )
@@ -61,18 +63,23 @@ def follow_ours(
 ) -> Trajectory:
     """Train with the package's own code."""
     state = NetworkState(*(vector.astype(dtype.as_numpy_dtype) for vector in start))
-    steps = NetworkSteps(build_abcnet(CONFIG.model), state, CONFIG, OneWorker())
+    network = build_abcnet(CONFIG.model)
+    step = TrainingStep(network, state, CONFIG, OneWorker())
     losses = []
     for index, batch in enumerate(batches):
         step_size = adam_step_size(CONFIG.training, LEARNING_RATE, index + 1)
         scalars = (CLUSTERING_WEIGHT, batch.alpha, step_size, AVERAGES_MOVE_BY)
-        result = steps.train(
-            tensors(packed(batch.constituents, batch.mass_bin), dtype),
+        jets = packed(batch.constituents, batch.mass_bin)
+        result = step.run(
+            tensors(jets, dtype),
+            tf.constant(mass_bins(jets.mass_gev, CONFIG.model)),
             StepScalars(*(tf.constant(scalar, dtype) for scalar in scalars)),
         )
         losses.append((result.focal_loss.numpy(), result.clustering_loss.numpy()))
-    embedding, logits, _ = steps.infer(
-        tensors(packed(probe, np.zeros(len(probe), np.int64)), dtype)
+    embedding, logits = network.in_inference(
+        network.parameters.unpack(tf.convert_to_tensor(state.parameters)),
+        network.averages.unpack(tf.convert_to_tensor(state.averages)),
+        tensors(packed(probe, np.zeros(len(probe), np.int64)), dtype),
     )
     focal, kmeans = np.transpose(losses)
     return Trajectory(

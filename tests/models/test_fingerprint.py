@@ -8,20 +8,20 @@ import pytest
 import tensorflow as tf
 
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
-from tests.small_datasets import made_up_jets, write_jets
+from tests.small_datasets import made_up_jets, pack_padded, write_jets
 from tests.training.small_training import MODEL
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
-from ucluster_tune.data.format.packed import PackedBatch, pack_padded
+from ucluster_tune.data.format.packed import PackedBatch
 from ucluster_tune.data.format.parquet_files import pack_table
-from ucluster_tune.data.reading.jet_stream import open_parquet
+from ucluster_tune.data.reading.jet_source import open_parquet
 from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import build_abcnet
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.models.fingerprint import take_fingerprint
 from ucluster_tune.models.published import read_published
 from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report.fingerprint_view import fingerprint_document, is_near
-from ucluster_tune.training.neighbor_cache import FirstNeighborSearch
 
 SAMPLE = Path(__file__).parents[2] / "search_spaces" / "data" / "wzt_sample"
 WIDE = Selection(0.0, 1000.0)
@@ -46,11 +46,17 @@ class InMemory:
         self._jets = jets
         self.block_sizes = (len(jets),)
 
-    def read_block(self, index):
+    def read(self, blocks):
         yield self._jets
 
-    def read_block_labels(self, index):
+    def read_labels(self, blocks):
         return self._jets.mass_gev, self._jets.jet_class
+
+    def place_of(self, chunk, position):
+        return f"jet {position}"
+
+    def unknown_classes(self):
+        return []
 
 
 def jets_of(n_jets, seed):
@@ -63,7 +69,7 @@ def model():
     network = build_abcnet(MODEL)
     parameters = network.initial_parameters(3)
     jets = FirstNeighborSearch(MODEL)(jets_of(400, 1))
-    batch = jets.batch(np.arange(400), MODEL.n_neighbors, np.zeros(1, np.float32))
+    batch = jets.batch(np.arange(400), MODEL.n_neighbors)
     moments = network.in_training(
         network.parameters.unpack(tf.constant(parameters)), PackedBatch(*map(tf.constant, batch))
     )[2]

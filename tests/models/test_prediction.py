@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from tests.published_data import FOLDER, published_arrays_of
-from tests.small_datasets import made_up_jets
+from tests.small_datasets import made_up_jets, pack_padded
 from tests.training.small_training import MODEL
 from ucluster_tune.data.format.features import CLASS_NAMES
-from ucluster_tune.data.format.packed import pack_padded
 from ucluster_tune.data.format.parquet_files import pack_table
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import build_abcnet

@@ -96,9 +96,18 @@ def test_process_that_cannot_be_reached_while_all_nodes_live_is_a_lost_process(t
     assert told(tmp_path, error)[0] == "worker_lost"
 
 
-def test_process_ended_for_want_of_memory_is_told_so(tmp_path, living):
-    error = RayActorError(ACTOR, "Task was killed due to the node running low on memory.")
-    assert told(tmp_path, error)[0] == "memory"
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("Failure # 1\n1 worker(s) were killed due to the node running low on memory", "memory"),
+        ("Failure # 1\nlow on memory\nFailure # 2\nno answer", "worker_lost"),
+    ],
+)
+def test_process_that_ray_ended_for_want_of_memory_is_told_so(tmp_path, living, words, kind):
+    """Tune keeps only the words: see `test_worker_that_ray_ends_for_want_of_memory_...`."""
+    trial = failed_trial(tmp_path, None)
+    (tmp_path / "error.txt").write_text(words)
+    assert failure_of(trial, NODES, lambda: True).kind.name == kind
 
 
 def test_error_is_told_once_where_a_later_failure_leaves_none(tmp_path, living):

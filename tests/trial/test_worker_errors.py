@@ -109,4 +109,6 @@ def test_worker_that_ray_ends_for_want_of_memory_is_of_that_kind():
         check=True,
     )
     told = [line for line in result.stdout.splitlines() if line.startswith("memory")]
-    assert told == ["memory worker 0 was ended: its machine ran low on memory"] * 2
+    assert len(told) == 2
+    for line in told:
+        assert line.startswith("memory worker 0 was ended: its machine ran low on memory; lower ")

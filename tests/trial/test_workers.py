@@ -22,9 +22,9 @@ from ucluster_tune.config.one_trial import trial_config_of
 from ucluster_tune.config.study import ResourcesConfig, StudyConfig
 from ucluster_tune.errors import DataError, TrialError
 from ucluster_tune.training.checkpoint import read_checkpoint
-from ucluster_tune.trial.evaluate import room_on_a_node
 from ucluster_tune.trial.failures import StartError
 from ucluster_tune.trial.files import TrialFiles
+from ucluster_tune.trial.measurement import room_on_a_node
 from ucluster_tune.trial.training_task import TrainingTask, epochs_of
 
 pytestmark = [

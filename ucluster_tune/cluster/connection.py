@@ -31,7 +31,7 @@ class JoinedRay:
         all_nodes: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return Machine(int(all_nodes.get("CPU", 0)), int(all_nodes.get("GPU", 0)))
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return its size in words."""
         import ray  # noqa: PLC0415  # after its environment
 

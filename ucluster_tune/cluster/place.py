@@ -1,4 +1,4 @@
-"""Which Ray a search runs on: one that is named, one that is there, or one of its own.
+"""Which Ray a search runs on: one that is named, one that is there, or this machine's own.
 
 Starts nothing and loads no Ray.
 """
@@ -9,6 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from ucluster_tune.config.plan import Machine
 from ucluster_tune.errors import MachineError
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
@@ -26,6 +27,17 @@ class Place:
 
     address: str | None
     why: str
+
+
+def this_machine() -> Machine:
+    """Return the cores that this process may use, and the GPUs."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        folder = Path("/proc/driver/nvidia/gpus")
+        n_gpus = len(list(folder.iterdir())) if folder.is_dir() else 0
+    else:
+        n_gpus = len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    return Machine(n_cpus=len(os.sched_getaffinity(0)), n_gpus=n_gpus)
 
 
 def choose_place(*, is_local: bool = False, address: str | None = None) -> Place:

@@ -41,10 +41,10 @@ class BudgetConfig(Section):
     )
     until: str | None = Field(None, description="time after which no trial begins; null: none")
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return the limits in words.
 
-        >>> BudgetConfig(n_trials=8, until="2026-12-24T18:00+01:00").told()
+        >>> BudgetConfig(n_trials=8, until="2026-12-24T18:00+01:00").in_words()
         '8 trials, begun until 2026-12-24T18:00+01:00'
         """
         trials = "trials" if self.n_trials is None else f"{self.n_trials} trials"

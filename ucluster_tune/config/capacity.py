@@ -20,10 +20,10 @@ class NodeCapacity:
     n_cpus: float
     n_gpus: float
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return the numbers in words.
 
-        >>> NodeCapacity(8, 1).told()
+        >>> NodeCapacity(8, 1).in_words()
         '8 CPUs, 1 GPUs'
         """
         return f"{self.n_cpus:g} CPUs, {self.n_gpus:g} GPUs"
@@ -56,14 +56,15 @@ class ClusterCapacity:
         """Of all nodes that are there."""
         return math.fsum(node.n_gpus for node in self.nodes)
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return all nodes in words, equal ones together.
 
-        >>> ClusterCapacity((NodeCapacity(4, 0), NodeCapacity(8, 1), NodeCapacity(8, 1))).told()
+        >>> large = NodeCapacity(8, 1)
+        >>> ClusterCapacity((NodeCapacity(4, 0), large, large)).in_words()
         '1 node of 4 CPUs, 0 GPUs; 2 nodes of 8 CPUs, 1 GPUs'
         """
         parts = [
-            f"{count} node{'s' * (count > 1)} of {node.told()}"
+            f"{count} node{'s' * (count > 1)} of {node.in_words()}"
             for node, count in Counter(self.nodes).items()
         ]
         if self.may_grow:

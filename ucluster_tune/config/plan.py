@@ -157,7 +157,7 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     room = "no room yet, so trials wait until nodes are added"
     if n_now:
         room = f"room for {n_now} at a time, and for more as nodes are added"
-    return f"{takes}: {room} ({capacity.told()})"
+    return f"{takes}: {room} ({capacity.in_words()})"
 
 
 def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
@@ -175,7 +175,7 @@ def _a_trial_takes(study: StudyConfig) -> str:
 def _what_there_is(capacity: ClusterCapacity) -> str:
     if capacity.is_one_machine:
         return f"this machine has {capacity.n_cpus:g} and {capacity.n_gpus:g}"
-    return f"the cluster has {capacity.told()}"
+    return f"the cluster has {capacity.in_words()}"
 
 
 def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from pathlib import Path, PurePath
 from typing import Final
 
-from ucluster_tune.config.zenodo_names import zenodo_number
+from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.storage.locations import Location, locate
 
 MANIFEST_JSON: Final = "manifest.json"

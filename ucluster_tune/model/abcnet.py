@@ -145,7 +145,7 @@ class Abcnet:
         hidden_3 = convolve("second_convolution_1", batch.features, attention_2)
         hidden_4 = convolve("second_convolution_2", hidden_3)
 
-        n_jets = tf.shape(batch.mass_bin)[0]
+        n_jets = tf.shape(batch.dense_rows)[0]
         layers = (hidden_1, hidden_2, hidden_3, hidden_4, local_1, local_2)
         points = convolve(
             "embedding", *(dropout.of_constituents(x, batch.jet, n_jets) for x in layers)

@@ -4,11 +4,23 @@ Sums, since the workers of a group may hold different numbers of jets: the mean 
 the group.
 """
 
+import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
-from ucluster_tune.config.trial import LossConfig
+from ucluster_tune.config.trial import LossConfig, ModelConfig
 
 _LEAST_DOUBT = 1e-12
+
+
+def mass_bins(mass_gev: npt.NDArray[np.float32], model: ModelConfig) -> npt.NDArray[np.int32]:
+    """Return int32 [jet], the target of the pretraining head; the last bin takes all above.
+
+    >>> mass_bins(np.array([5.0, 80.0, 500.0]), ModelConfig()).tolist()
+    [0, 7, 19]
+    """
+    edges_gev = np.linspace(0.0, model.mass_bin_max_gev, model.n_mass_bins, dtype=np.float32)
+    return (np.searchsorted(edges_gev, mass_gev, side="right") - 1).clip(0).astype(np.int32)
 
 
 def focal_loss_sum(logits: tf.Tensor, mass_bin: tf.Tensor, loss: LossConfig) -> tf.Tensor:

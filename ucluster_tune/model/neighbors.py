@@ -1,14 +1,61 @@
 """The two searches for nearest neighbours among the constituents of a jet.
 
-The first one works on the input alone and is made ahead of the steps; the second one works in the
-space that the network learns. No gradient flows through either choice.
+The first one works on the input alone and is made ahead of the steps: once for all epochs for jets
+that stay in memory. The second one works in the space that the network learns. No gradient flows
+through either choice.
 """
+
+from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
+from ucluster_tune.config.trial import ModelConfig
+from ucluster_tune.data.format.features import N_FEATURES
+from ucluster_tune.data.format.packed import PackedJets
+
+_JETS_AT_A_TIME = 256
 _FARTHEST = 1e30  # beyond any distance, but nearer than what is absent
 ETA_REL, PHI_REL, LN_PT_REL = 0, 1, 2  # columns of the features
+
+
+class FirstNeighborSearch:
+    """The first search as a function of jets, traced once for any number of them.
+
+    Args:
+        model: whose neighbours.
+    """
+
+    def __init__(self, model: ModelConfig) -> None:
+        self._n_neighbors = model.n_neighbors
+
+        @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
+            input_signature=[
+                tf.TensorSpec([None, N_FEATURES], tf.float32),
+                tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([None, None], tf.int32),
+            ],
+            autograph=False,
+        )
+        def search(
+            features: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor
+        ) -> tf.Tensor:
+            return first_neighbors(
+                features, dense_rows, dense_columns, model.n_neighbors, model.padding_distance
+            )
+
+        self._search = search
+
+    def __call__(self, jets: PackedJets) -> PackedJets:
+        """Return `jets` with their first neighbours."""
+        found = []
+        for start in range(0, len(jets), _JETS_AT_A_TIME):
+            chosen = np.arange(start, min(start + _JETS_AT_A_TIME, len(jets)))
+            batch = jets.batch(chosen, self._n_neighbors)
+            rows = self._search(batch.features, batch.dense_rows, batch.dense_columns).numpy()
+            offsets = jets.first_rows[chosen] - jets.first_rows[start]
+            found.append((rows - offsets[batch.jet][:, None]).astype(np.int16))
+        return replace(jets, first_neighbors=np.concatenate(found))
 
 
 def first_neighbors(

@@ -16,12 +16,12 @@ import tensorflow as tf
 
 from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.packed import FloatArray, PackedBatch, PackedJets, concatenate
-from ucluster_tune.data.reading.jet_stream import JetSource
-from ucluster_tune.data.reading.selection import SelectedJets, Selection
+from ucluster_tune.data.reading.jet_source import JetSource, SelectedJets
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import Abcnet, build_abcnet
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.models.saved import SavedModel
-from ucluster_tune.training.neighbor_cache import FirstNeighborSearch
 
 MAX_JETS: Final = 12_000
 JETS_PER_BATCH: Final = 512
@@ -130,7 +130,7 @@ def _chosen_jets(source: SelectedJets, seed: int) -> PackedJets:
     generator = np.random.default_rng(seed)
     parts: list[PackedJets] = []
     for index in generator.permutation(len(source.block_sizes)).tolist():
-        parts += source.read_block(index)
+        parts += source.read(range(index, index + 1))
         if sum(map(len, parts)) >= MAX_JETS:
             break
     if not parts:
@@ -148,7 +148,6 @@ def _moments(
     """Return the moments of all layers by name, and mean and covariance of the features."""
     parameters = network.parameters.unpack(tf.constant(model.parameters))
     searched = FirstNeighborSearch(model.config)(jets)
-    edges_gev = np.zeros(1, np.float32)  # mass bins play no part here
 
     @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]
     def of_batch(batch: PackedBatch) -> tf.Tensor:
@@ -160,7 +159,7 @@ def _moments(
     total = np.zeros(network.averages.size)
     mean, square = np.zeros(len(FEATURE_NAMES)), np.zeros((len(FEATURE_NAMES),) * 2)
     for chosen in parts:
-        batch = searched.batch(chosen, model.config.n_neighbors, edges_gev)
+        batch = searched.batch(chosen, model.config.n_neighbors)
         total += of_batch(PackedBatch(*map(tf.constant, batch))).numpy() / len(parts)
         features, shares = batch.features.astype(float), batch.weights / batch.weights.sum()
         mean += shares @ features / len(parts)

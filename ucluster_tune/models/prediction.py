@@ -1,22 +1,30 @@
-"""Clusters of jets by a model whose weights rest: no labels, no selection, no data set."""
+"""Clusters of jets by a model whose weights rest, by this process or by workers of a running Ray.
 
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+Needs no labels, no selection and no data set: any source of jets will do.
+"""
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from ucluster_tune.config.trial import DataConfig, TrialConfig
 from ucluster_tune.data.format.features import MAX_CONSTITUENTS
 from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedBatch, PackedJets
-from ucluster_tune.errors import DataError
+from ucluster_tune.data.reading.jet_source import Chunk, JetSource, chunks_of
+from ucluster_tune.errors import DataError, MachineError, UClusterTuneError
 from ucluster_tune.model.abcnet import build_abcnet
+from ucluster_tune.model.inference import INFERENCE_BATCH, inference_of
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.models.saved import SavedModel
-from ucluster_tune.training.group import OneWorker
-from ucluster_tune.training.neighbor_cache import FirstNeighborSearch
-from ucluster_tune.training.steps import NetworkState, NetworkSteps
 
-DEFAULT_BATCH = 128  # small enough to stay in the processor's caches
+_CHUNKS_IN_FLIGHT = 2  # of a worker: the next one waits for it, and never more results for us
+_CHUNK_TIMEOUT_S = 900.0
+
 PlaceOfJet = Callable[[int], str]
 
 
@@ -52,11 +60,9 @@ class Predictor:
         batch_size: jets at a time; the result does not depend on it but for rounding.
     """
 
-    def __init__(self, model: SavedModel, batch_size: int = DEFAULT_BATCH) -> None:
-        config = TrialConfig(data=DataConfig(path="unused"), model=model.config)
-        state = NetworkState(model.parameters, model.averages)
+    def __init__(self, model: SavedModel, batch_size: int = INFERENCE_BATCH) -> None:
         network = build_abcnet(model.config)
-        self._infer = NetworkSteps(network, state, config, OneWorker()).infer
+        self._infer = inference_of(network, model.parameters, model.averages)
         self._search = FirstNeighborSearch(model.config)
         self._n_neighbors = model.config.n_neighbors
         self._batch_size = batch_size
@@ -94,10 +100,9 @@ class Predictor:
     def _predict_batch(
         self, jets: PackedJets, chosen: IntArray, n_done: int, place_of: PlaceOfJet
     ) -> Prediction:
-        edges_gev = np.zeros(1, np.float32)  # mass bins play no part here
-        batch = jets.batch(chosen, self._n_neighbors, edges_gev)
-        embedding, _, distances = self._infer(PackedBatch(*map(tf.constant, batch)))
-        embedding, distances = embedding.numpy(), distances.numpy()
+        batch = jets.batch(chosen, self._n_neighbors)
+        found = self._infer(PackedBatch(*map(tf.constant, batch)))
+        embedding, distances = (tensor.numpy() for tensor in found)
         bad = np.flatnonzero(~np.isfinite(distances).all(axis=1))
         if len(bad):
             jet = bad[0]
@@ -115,3 +120,93 @@ class Predictor:
             jet_class=jets.jet_class[chosen],
             n_constituents=MAX_CONSTITUENTS - jets.n_padded[chosen],
         )
+
+
+def predict_here(model: SavedModel, source: JetSource, batch_size: int) -> Iterator[Prediction]:
+    """Yield the clusters of all jets of a source, in order, some thousand at a time.
+
+    Takes all cores, and a GPU where TensorFlow has one.
+
+    Raises:
+        DataError: a jet cannot be read, or the network gives no number for it.
+    """
+    predictor = Predictor(model, batch_size)
+    for chunk in chunks_of(source):
+        yield predictor.predict(source.read(chunk.blocks), partial(source.place_of, chunk))
+
+
+def predict_with_workers(
+    model: SavedModel, source: JetSource, batch_size: int, n_workers: int, cpus_per_worker: float
+) -> Iterator[Prediction]:
+    """Yield the same, made by workers of the Ray that this process is connected to.
+
+    Raises:
+        DataError: as `predict_here`.
+        MachineError: a worker died, did not start or gave no answer.
+    """
+    import ray  # noqa: PLC0415  # one process alone must not load it
+
+    chunks = chunks_of(source)
+    model_reference, source_reference = ray.put(model), ray.put(source)
+    workers: list[Any] = [
+        ray.remote(_PredictionWorker)
+        .options(num_cpus=cpus_per_worker, max_restarts=0)
+        .remote(model_reference, source_reference, batch_size, max(1, math.floor(cpus_per_worker)))
+        for _ in range(min(n_workers, len(chunks)))
+    ]
+    try:
+        yield from _in_order(workers, chunks)
+    finally:
+        for worker in workers:
+            ray.kill(worker, no_restart=True)
+
+
+def _in_order(workers: Sequence[Any], chunks: Sequence[Chunk]) -> Iterator[Prediction]:
+    """Yield results in the order of the chunks, dealt to the workers in turn."""
+    waiting: deque[Any] = deque()
+    for index, chunk in enumerate(chunks):
+        if len(waiting) == _CHUNKS_IN_FLIGHT * len(workers):
+            yield _result(waiting.popleft())
+        waiting.append(workers[index % len(workers)].predict.remote(chunk))
+    while waiting:
+        yield _result(waiting.popleft())
+
+
+def _result(reference: Any) -> Prediction:
+    import ray  # noqa: PLC0415  # see `predict_with_workers`
+
+    try:
+        result: Prediction = ray.get(reference, timeout=_CHUNK_TIMEOUT_S)
+        return result
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UClusterTuneError):
+            raise error.cause from None
+        raise MachineError(f"a worker of the prediction failed:\n{error}") from None
+    except ray.exceptions.GetTimeoutError:
+        raise MachineError(
+            f"waited {_CHUNK_TIMEOUT_S:g} s for a worker of the prediction; try fewer --workers"
+        ) from None
+    except ray.exceptions.RayError as error:
+        raise MachineError(
+            "a worker of the prediction died: its process crashed or was killed, perhaps for want"
+            f" of memory; try fewer --workers ({type(error).__name__})"
+        ) from None
+
+
+class _PredictionWorker:
+    """A process of Ray that holds the model and reads the jets itself."""
+
+    def __init__(
+        self, model: SavedModel, source: JetSource, batch_size: int, n_threads: int
+    ) -> None:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
+
+        use_devices(n_threads)
+        self._source = source
+        self._predictor = Predictor(model, batch_size)
+
+    def predict(self, chunk: Chunk) -> Prediction:
+        """Return the clusters of a chunk."""
+        place_of = partial(self._source.place_of, chunk)
+        return self._predictor.predict(self._source.read(chunk.blocks), place_of)

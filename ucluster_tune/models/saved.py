@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from ucluster_tune.config.trial import DataConfig, ModelConfig, TrainingConfig, TrialConfig
+from ucluster_tune.config.trial import ModelConfig, TrainingConfig, TrialConfig
 from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.data.recognition import MODEL_JSON
 from ucluster_tune.errors import CheckpointError
@@ -132,13 +132,14 @@ def read_model(folder: Path) -> SavedModel:
     document = _parse(path)
     try:
         config = ModelConfig.model_validate(document["model"])
-        selection = _selection(document["selection"])
+        selection = Selection(**document["selection"])
         origin, checksum = str(document["origin"]), document["weights"]["sha256"]
         settings = _optimizer_settings(document["optimizer"])
     except ValidationError as error:
         fault = error.errors()[0]
-        where = ".".join(map(str, fault["loc"]))
-        raise CheckpointError(f"{path}: model.{where}: {fault['msg']}") from error
+        section = "selection" if error.title == Selection.__name__ else "model"
+        where = ".".join((section, *map(str, fault["loc"])))
+        raise CheckpointError(f"{path}: {where}: {fault['msg']}") from error
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: lacks what a model holds: {error}") from error
     contents = _read(folder / WEIGHTS_NPZ)
@@ -230,12 +231,6 @@ def _optimizer_settings(document: Any) -> tuple[int, float, float] | None:
     betas = {f"adam_{name}": document[name] for name in ("beta_1", "beta_2")}
     training = TrainingConfig.model_validate(betas)
     return n_steps, training.adam_beta_1, training.adam_beta_2
-
-
-def _selection(values: dict[str, Any]) -> Selection:
-    """Return a selection, checked as a data section is."""
-    config = DataConfig.model_validate({"path": "any", **values})
-    return Selection(config.mass_min_gev, config.mass_max_gev, config.classes)
 
 
 def _parse(path: Path) -> dict[str, Any]:

@@ -20,6 +20,10 @@ from ucluster_tune.trial.failures import (
 )
 from ucluster_tune.trial.processes.nodes import VERDICT_TIMEOUT_S, lost_nodes
 
+# Two things that Ray knows are told in words alone, not by a type: that a process was ended for
+# want of memory, since Tune keeps no errors but those of tasks and actors; and whether an actor's
+# node died with it.
+_LOW_ON_MEMORY, _WITH_ITS_NODE = "low on memory", "its node has died"
 _PROCESS_LOST = "its process crashed or was killed, perhaps for want of memory"
 
 
@@ -43,22 +47,23 @@ def failure_of(trial: Trial, nodes: frozenset[str], is_over: Callable[[], bool])
         return TrialFailure(text, kind_of(CheckpointError()))
     if isinstance(error, RayActorError) and not error.actor_init_failed:
         return _of_lost_process(error, nodes, is_over)
-    # Tune keeps errors of the program and of actors; another one is about the way to the process.
-    kind = kind_of(WorkerLostError() if error is None else ProgramError())
     path = Path(trial.error_file or "")
     text = path.read_text(encoding="utf-8") if path.is_file() else str(error or "unknown")
-    return TrialFailure(text, kind)
+    if error is not None:
+        return TrialFailure(text, kind_of(ProgramError()))
+    # Of neither the program nor the actor: about the way to the process, or Ray ended it.
+    if _LOW_ON_MEMORY in text.rpartition("Failure #")[2]:  # of several failures the last one
+        return TrialFailure(
+            "its process was ended: its machine ran low on memory", kind_of(OutOfMemoryError())
+        )
+    return TrialFailure(text, kind_of(WorkerLostError()))
 
 
 def _of_lost_process(
     error: RayActorError, nodes: frozenset[str], is_over: Callable[[], bool]
 ) -> TrialFailure:
-    if "low on memory" in str(error):  # Ray's own watch over memory
-        return TrialFailure(
-            "its process was ended: its machine ran low on memory", kind_of(OutOfMemoryError())
-        )
     is_unclear = isinstance(error, ActorUnavailableError)
-    is_of_node = "its node has died" in str(error)
+    is_of_node = _WITH_ITS_NODE in str(error)
     if is_of_node or (is_unclear and lost_nodes(nodes, VERDICT_TIMEOUT_S, is_over)):
         return TrialFailure(NODE_LOST, kind_of(NodeLostError()))
     return TrialFailure(_PROCESS_LOST, kind_of(WorkerLostError()))

@@ -76,7 +76,7 @@ class SearchNodes:
             return self
         with ExitStack() as stack:
             self._joined = stack.enter_context(joined_ray(place.address))
-            say(f"Running on the Ray at {place.address}: {self._joined.told()} ({place.why})")
+            say(f"Running on the Ray at {place.address}: {self._joined.in_words()} ({place.why})")
             from ucluster_tune.cluster.capacity import capacity_watch  # noqa: PLC0415  # loads Ray
 
             self._look = capacity_watch()
@@ -174,5 +174,7 @@ class Room:
             return
         n_trials = room_for_trials(self._config, nodes)
         if n_trials != self._n_trials:
-            self._say(f"Trials at a time: {n_trials} in place of {self._n_trials}, {nodes.told()}")
+            self._say(
+                f"Trials at a time: {n_trials} in place of {self._n_trials}, {nodes.in_words()}"
+            )
             self._n_trials = n_trials

@@ -5,13 +5,11 @@ changes, and the folder is complete before the first trial starts.
 """
 
 import socket
-from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import ExitStack
-from pathlib import Path
 
 from ucluster_tune import __version__
 from ucluster_tune.config.plan import FittedStudy
-from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.data.reading.dataset import JetDataset, open_checked_dataset
 from ucluster_tune.search.room import SearchNodes, SearchSetting
 from ucluster_tune.search.session import Session, mass_baseline
@@ -48,7 +46,8 @@ def drive_study(
     with ExitStack() as stack:
         room = nodes.room(fitted)
         setting.say(f"Reading the jets of {config.data.path}")
-        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial)
+        checked = None if known is None else known.dataset_checksum
+        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial, checked)
         if known is not None:
             refuse_other_jets(known, dataset, config)
         nodes.check(config)
@@ -56,9 +55,12 @@ def drive_study(
             stack.enter_context(study_folder(fitted.asked, paths))
         paths.stop_request.unlink(missing_ok=True)
         stack.enter_context(log_to_study(paths))
-        tracker_of = _opened_beside(config.tracking, setting.folder.root) if not known else None
+        tracking = None
+        if known is None:  # beside what follows, since that loads MLflow
+            root = setting.folder.root
+            tracking = begin(lambda: Tracker.open(config.tracking, root), "open-tracker")
         ray = stack.enter_context(nodes.running_ray())
-        opening, tracker = _opening(study, fitted, dataset, tracker_of)
+        opening, tracker = _opening(study, fitted, dataset, tracking)
         journal = stack.enter_context(StudyJournal(paths.record))
         record = study.begin(journal, opening)
         for remark in study.remarks:
@@ -71,16 +73,16 @@ def _opening(
     study: StudyToDrive,
     fitted: FittedStudy,
     dataset: JetDataset,
-    tracker_of: Callable[[], Tracker] | None,
+    tracking: "Future[Tracker] | None",
 ) -> tuple[StudyStarted | StudyResumed, Tracker | None]:
     """Return the event that this driver begins with, and the store of a study that is new."""
-    if tracker_of is None:
+    if tracking is None:
         host = socket.gethostname()
         return StudyResumed(code_version=__version__, host=host, fitted=fitted.fitted), None
     config = fitted.asked
     assert config.name is not None, "load_study_config names every study"
     baseline = mass_baseline(config, dataset, "validation")
-    tracker = tracker_of()
+    tracker = tracking.result()  # Tracker.open has a limit of its own
     started = StudyStarted(
         name=config.name,
         config=config.model_dump(mode="json"),
@@ -95,9 +97,3 @@ def _opening(
         warm_start=study.warm_start,
     )
     return started, tracker
-
-
-def _opened_beside(tracking: TrackingConfig, root: Path) -> Callable[[], Tracker]:
-    """Open the store beside what follows, since that loads MLflow; return what waits for it."""
-    opening = begin(lambda: Tracker.open(tracking, root), "open-tracker")
-    return opening.result  # Tracker.open has a limit of its own

@@ -30,9 +30,9 @@ from ucluster_tune.tracking.mlflow.tracked_study import (
     study_mirror,
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
-from ucluster_tune.training.baselines import kmeans_mass
-from ucluster_tune.trial.evaluate import evaluate_checkpoint
+from ucluster_tune.training.mass_clusters import kmeans_mass
 from ucluster_tune.trial.failures import in_one_line
+from ucluster_tune.trial.measurement import measure_checkpoint
 
 _LOGGER = logging.getLogger(__name__)
 _MLFLOW_TIMEOUT_S = 60.0
@@ -175,7 +175,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
     baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
     files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
-        test = evaluate_checkpoint(
+        test = measure_checkpoint(
             config,
             files.checkpoint_place(best.best_epoch),
             "test",

@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from ray import tune
 
 from ucluster_tune.config.budget import MOST_TRIALS
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say, TuneListener
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.suggestions import Suggestions
 from ucluster_tune.search.verdicts import Verdicts
 from ucluster_tune.study.paths import remove_folder
-from ucluster_tune.trial.resources import placement
 from ucluster_tune.trial.trainable import UClusterTrainable
 
 
@@ -46,7 +46,7 @@ def run_trials(
     listener = TuneListener(driver, scheduler, say, refuse_dead_ray)
     remove_folder(paths.ray)  # nothing of Tune's own is ever read again
     tuner = tune.Tuner(
-        tune.with_resources(trainable, placement(config.resources)),
+        tune.with_resources(trainable, _placement(config.resources)),
         tune_config=tune.TuneConfig(
             search_alg=Suggestions(sampler, driver, room),
             scheduler=scheduler,
@@ -73,6 +73,16 @@ def run_trials(
         tuner.fit()
     # Tune takes an error for one trial's own, so what nothing can go on after is told here again.
     driver.keeper.refuse_fatal()
+
+
+def _placement(resources: ResourcesConfig) -> tune.PlacementGroupFactory:
+    """Return one bundle a worker, and an empty one for the trainable, which only waits."""
+    bundle = {"CPU": resources.cpus_per_worker}
+    if resources.gpus_per_worker:
+        bundle["GPU"] = resources.gpus_per_worker
+    return tune.PlacementGroupFactory(
+        [{}, *([bundle] * resources.workers_per_trial)], strategy=resources.placement.upper()
+    )
 
 
 @contextmanager

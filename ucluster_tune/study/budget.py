@@ -19,7 +19,10 @@ def budget_of(config: Mapping[str, Any]) -> BudgetConfig:
 
 
 def with_time_limit(config: dict[str, Any], until: str | None) -> dict[str, Any]:
-    """Return the configuration of a study that an older version gave a time, told beside it."""
+    """Return a study's configuration with its time limit in it.
+
+    Older versions told that beside the configuration, which held a number that no study reaches.
+    """
     if until is None:
         return config
     return {**config, "budget": {"n_trials": None, "until": until}}

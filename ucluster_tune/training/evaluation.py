@@ -1,7 +1,7 @@
 """Clusters of jets in inference mode, and how well they agree with the classes."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,11 +10,15 @@ import tensorflow as tf
 
 from ucluster_tune.data.feeding.feed import JetBatch
 from ucluster_tune.data.format.packed import IntArray, PackedBatch
-from ucluster_tune.training.cluster_counts import ClusterCounts
+from ucluster_tune.model.inference import Infer
 from ucluster_tune.training.group import Group
-from ucluster_tune.training.metrics import ClusterQuality, Confusion, cluster_quality
+from ucluster_tune.training.metrics import (
+    ClusterCounts,
+    ClusterQuality,
+    Confusion,
+    cluster_quality,
+)
 
-INFERENCE_BATCH = 128  # small enough to stay in the processor's caches
 _MAX_KEPT_JETS = 3000
 
 
@@ -62,7 +66,7 @@ class Evaluation:
 
 def evaluate(
     batches: Iterable[JetBatch[PackedBatch]],
-    infer: Callable[[PackedBatch], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+    infer: Infer,
     centroids: npt.NDArray[np.float32],
     class_names: Sequence[str],
     evaluation_batch_size: int,
@@ -72,7 +76,7 @@ def evaluate(
 
     Args:
         batches: this rank's jets, in their order.
-        infer: returns embedding, logits and squared distances of a batch.
+        infer: of the network that is measured.
         centroids: float32 [cluster, dim].
         class_names: of the data set.
         evaluation_batch_size: of the published protocol.
@@ -82,7 +86,7 @@ def evaluate(
     kept: list[tuple[npt.NDArray[np.generic], ...]] = []
     n_kept = n_not_finite = 0
     for jets in batches:
-        embedding, _, squared = infer(jets.batch)
+        embedding, squared = infer(jets.batch)
         distances = squared.numpy()
         n_not_finite += int((~np.isfinite(distances)).any(axis=1).sum())
         cluster = np.argmin(distances, axis=1).astype(np.int64)

@@ -10,6 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ucluster_tune.data.format.packed import FloatArray, IntArray
+from ucluster_tune.data.reading.dataset import JetDataset
+from ucluster_tune.training.metrics import (
+    batched_accuracies,
+    cluster_quality,
+    confusion_matrix,
+)
 
 Floats = npt.NDArray[np.floating[Any]]
 _N_INIT = 10
@@ -57,6 +63,23 @@ def best_thresholds(mass_gev: FloatArray, jet_class: IntArray) -> Floats:
         if matched > best:
             best, best_cuts = matched, (int(np.argmax(gain_of_first_cut[: upper + 1])), upper)
     return np.array([_threshold(masses, int(cuts[cut])) for cut in best_cuts])
+
+
+def kmeans_mass(
+    dataset: JetDataset, split: str, n_clusters: int, evaluation_batch_size: int, seed: int
+) -> dict[str, Any]:
+    """Return the quality of k-means on the jet mass alone, as plain values.
+
+    The centres are those of the training jets; the jets of `split` go to the nearest one.
+    """
+    train_mass_gev, _ = dataset.read_masses("train")
+    mass_gev, jet_class = dataset.read_masses(split)
+    cluster = intervals_of(mass_gev, kmeans_thresholds(train_mass_gev, n_clusters, seed))
+    shape = (n_clusters, len(dataset.class_names))
+    confusion = confusion_matrix(cluster, jet_class, *shape)
+    in_batches = batched_accuracies(cluster, jet_class, *shape, evaluation_batch_size)
+    quality = cluster_quality(confusion, float(np.mean(in_batches)))
+    return {**vars(quality), "confusion": confusion.tolist(), "split": split}
 
 
 def intervals_of(mass_gev: FloatArray, thresholds: Floats) -> IntArray:

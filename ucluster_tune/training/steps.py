@@ -1,13 +1,13 @@
-"""One step of training and one of inference, traced once for batches of any size."""
+"""One step of training, traced once for batches of any size."""
 
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.data.format.features import N_FEATURES
 from ucluster_tune.data.format.packed import PackedBatch
 from ucluster_tune.model.abcnet import CENTROIDS, Abcnet
+from ucluster_tune.model.inference import batch_spec
 from ucluster_tune.model.losses import (
     centroid_separation_loss,
     clustering_loss_sum,
@@ -77,8 +77,8 @@ class NetworkState:
         )
 
 
-class NetworkSteps:
-    """The traced functions of one network, its state and its group.
+class TrainingStep:
+    """The training step of one network, its state and its group: `run(batch, mass_bin, scalars)`.
 
     Args:
         network: shapes.
@@ -92,21 +92,15 @@ class NetworkSteps:
     ) -> None:
         self._network, self._state, self._config, self._group = network, state, config, group
         dtype = state.parameters.dtype
-        batch = PackedBatch(
-            features=tf.TensorSpec([None, N_FEATURES], dtype),
-            weights=tf.TensorSpec([None], dtype),
-            jet=tf.TensorSpec([None], tf.int32),
-            first_neighbors=tf.TensorSpec([None, config.model.n_neighbors], tf.int32),
-            dense_rows=tf.TensorSpec([None, None], tf.int32),
-            dense_columns=tf.TensorSpec([None, None], tf.int32),
-            mass_bin=tf.TensorSpec([None], tf.int32),
-        )
+        batch = batch_spec(config.model.n_neighbors, dtype)
+        mass_bin = tf.TensorSpec([None], tf.int32)
         scalar = tf.TensorSpec([], dtype)
         scalars = StepScalars(scalar, scalar, scalar, scalar)
-        self.train = tf.function(self._train, input_signature=[batch, scalars], autograph=False)
-        self.infer = tf.function(self._infer, input_signature=[batch], autograph=False)
+        self.run = tf.function(
+            self._run, input_signature=[batch, mass_bin, scalars], autograph=False
+        )
 
-    def _train(self, batch: PackedBatch, scalars: StepScalars) -> StepResult:
+    def _run(self, batch: PackedBatch, mass_bin: tf.Tensor, scalars: StepScalars) -> StepResult:
         network, state, loss = self._network, self._state, self._config.loss
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)
@@ -114,7 +108,7 @@ class NetworkSteps:
             embedding, logits, moments = network.in_training(
                 parameters, batch, self._group.sum_tensor, state.dropout_seed
             )
-            focal = focal_loss_sum(logits, batch.mass_bin, loss)
+            focal = focal_loss_sum(logits, mass_bin, loss)
             clustering = clustering_loss_sum(
                 embedding, parameters[CENTROIDS], scalars.inverse_temperature
             )
@@ -167,13 +161,6 @@ class NetworkSteps:
             embedding_square=square,
             separation_loss=separation,
         )
-
-    def _infer(self, batch: PackedBatch) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return embedding [jet, dim], logits [jet, mass bin], distances [jet, cluster]."""
-        parameters = self._network.parameters.unpack(self._state.parameters)
-        averages = self._network.averages.unpack(self._state.averages)
-        embedding, logits = self._network.in_inference(parameters, averages, batch)
-        return embedding, logits, squared_distances(embedding, parameters[CENTROIDS])
 
 
 def _jets_by_cluster(embedding: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:

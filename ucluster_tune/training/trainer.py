@@ -8,12 +8,15 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ucluster_tune.config.trial import TrialConfig
-from ucluster_tune.data.feeding.feed import JetFeed
+from ucluster_tune.data.feeding.feed import JetBatch, JetFeed
 from ucluster_tune.data.format.packed import IntArray, PackedBatch, PackedJets
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.data.reading.sharding import steps_per_epoch
 from ucluster_tune.errors import CheckpointError, CollapsedEmbeddingError, NonFiniteLossError
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
+from ucluster_tune.model.inference import INFERENCE_BATCH, inference_of
+from ucluster_tune.model.losses import mass_bins
+from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.model.optimizer import (
     adam_step_size,
     batch_norm_momentum_after,
@@ -21,13 +24,12 @@ from ucluster_tune.model.optimizer import (
     learning_rate_after,
 )
 from ucluster_tune.training.checkpoint import Checkpoint
-from ucluster_tune.training.evaluation import INFERENCE_BATCH, Evaluation, evaluate
+from ucluster_tune.training.evaluation import Evaluation, evaluate
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.health import MAX_DEAD_STEPS, StepHealth, epoch_warnings
 from ucluster_tune.training.kmeans import kmeans_centroids
-from ucluster_tune.training.neighbor_cache import FirstNeighborSearch
 from ucluster_tune.training.record import EpochRecord
-from ucluster_tune.training.steps import NetworkState, NetworkSteps, StepScalars
+from ucluster_tune.training.steps import NetworkState, StepScalars, TrainingStep
 
 OnStep = Callable[[int, int], None]
 
@@ -51,11 +53,9 @@ class Trainer:
             self._network.initial_parameters(config.training.seed),
             self._network.initial_averages(),
         )
-        self._steps = NetworkSteps(self._network, self._state, config, group)
+        self._training_step = TrainingStep(self._network, self._state, config, group)
+        self._infer = inference_of(self._network, self._state.parameters, self._state.averages)
         self._n_steps = self._n_jets = self._n_dead_steps = 0
-        self._mass_bin_edges_gev = np.linspace(
-            0.0, config.model.mass_bin_max_gev, config.model.n_mass_bins, dtype=np.float32
-        )
         self._steps_per_epoch = steps_per_epoch(
             dataset.n_jets_by_rank("train", group.world_size), config.training.global_batch_size
         )
@@ -93,7 +93,7 @@ class Trainer:
             started = time.perf_counter()
             for step, jets in enumerate(batches, start=1):
                 step_losses, embedding, state = self._step(
-                    epoch, step, jets.batch, clustering_weight, inverse_temperature
+                    epoch, step, jets, clustering_weight, inverse_temperature
                 )
                 losses.append(step_losses)
                 if in_pretraining:
@@ -178,7 +178,7 @@ class Trainer:
         self,
         epoch: int,
         step: int,
-        batch: PackedBatch,
+        jets: JetBatch[PackedBatch],
         clustering_weight: float,
         inverse_temperature: float,
     ) -> tuple[tuple[float, float, float], npt.NDArray[np.float32], StepHealth]:
@@ -188,8 +188,9 @@ class Trainer:
         if self.config.model.dropout > 0:
             draw = self._n_steps * self._group.world_size + self._group.rank
             self._state.dropout_seed.assign([training.seed, draw % 2**31])
-        result = self._steps.train(
-            batch,
+        result = self._training_step.run(
+            jets.batch,
+            tf.constant(mass_bins(jets.mass_gev, self.config.model)),
             StepScalars(
                 clustering_weight=tf.constant(clustering_weight),
                 inverse_temperature=tf.constant(inverse_temperature),
@@ -252,8 +253,7 @@ class Trainer:
         return layout.to_arrays(self._state.parameters.numpy())[CENTROIDS]
 
     def _batch(self, jets: PackedJets, chosen: IntArray) -> PackedBatch:
-        batch = jets.batch(chosen, self.config.model.n_neighbors, self._mass_bin_edges_gev)
-        return PackedBatch(*map(tf.constant, batch))
+        return PackedBatch(*map(tf.constant, jets.batch(chosen, self.config.model.n_neighbors)))
 
     def _feed(self, split: str) -> JetFeed[PackedBatch]:
         return JetFeed(
@@ -270,7 +270,7 @@ class Trainer:
         with feed.in_order(INFERENCE_BATCH) as batches:
             evaluation = evaluate(
                 batches,
-                self._steps.infer,
+                self._infer,
                 self._centroids(),
                 self._dataset.class_names,
                 self.config.training.evaluation_batch_size,

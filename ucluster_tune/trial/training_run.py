@@ -23,6 +23,7 @@ from ucluster_tune.trial.training_task import TrainingTask
 _LOGGER = logging.getLogger(__name__)
 # Seconds may pass until what a driver knows lies in a bucket, and epochs may be short.
 _N_EARLIER = 20
+_SPLITS = ("train", "validation")  # test jets are measured once a study
 
 
 class TrainingRun:
@@ -43,7 +44,7 @@ class TrainingRun:
     def __init__(self, task: TrainingTask, group: Group) -> None:
         self.files = TrialFiles.at(task.folder, PATIENCE_S)
         self._objective, self._group = task.objective, group
-        self._trainer = Trainer(task.config, open_dataset(task.config.data), group)
+        self._trainer = Trainer(task.config, open_dataset(task.config.data, _SPLITS), group)
         self._best: EpochRecord | None = None
         self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()

@@ -17,27 +17,24 @@ from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.manifest import read_manifest, verify_files
 from ucluster_tune.data.format.schema import SPLITS
 from ucluster_tune.data.hls4ml import conversion, layout
-from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+from ucluster_tune.data.hls4ml.conversion import ConversionSettings, convert_dataset
 from ucluster_tune.data.making.mixing import JetMixer
 from ucluster_tune.data.reading.dataset import open_checked_dataset
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError, MachineError
 
 ALL = ("g", "q", "w", "z", "t")
 
 
-def selection(**changes):
-    values = {
-        "classes": ("w", "z", "t"),
-        "mass_min_gev": -inf,
-        "mass_max_gev": inf,
-        "fractions": (0.6, 0.2, 0.2),
-        "seed": 1,
-    }
-    return Selection(**{**values, **changes})
+def of_settings(classes=("w", "z", "t"), mass_min_gev=-inf, mass_max_gev=inf, **changes):
+    selection = Selection(mass_min_gev, mass_max_gev, classes)
+    return ConversionSettings(selection, **{"fractions": (0.6, 0.2, 0.2), "seed": 1, **changes})
 
 
 def convert(source, out, changes=None, **options):
-    return convert_dataset(source, out, selection(**(changes or {})), command="a test", **options)
+    return convert_dataset(
+        source, out, of_settings(**(changes or {})), command="a test", **options
+    )
 
 
 def read(folder):

@@ -1,5 +1,6 @@
 """The parquet mirror of the HLS4ML jets, written here in the layout that its maker documents."""
 
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,16 @@ import pytest
 from tests.hls4ml_files import CONSTITUENT_NAMES, N_COLUMNS, made_up_file
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.format.manifest import read_manifest
-from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+from ucluster_tune.data.hls4ml.conversion import ConversionSettings, convert_dataset
 from ucluster_tune.data.hls4ml.mirror import is_mirror, read_mirror
 from ucluster_tune.data.hls4ml.sources import is_source
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
 from ucluster_tune.data.making.preparation import plan_preparation
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 
 LABELS = ("g", "q", "w", "z", "t")
-SELECTION = Selection(LABELS, -np.inf, np.inf, (0.5, 0.25, 0.25), seed=1)
+SETTINGS = ConversionSettings(Selection(-inf, inf, LABELS), (0.5, 0.25, 0.25), 1)
 
 
 def write_mirror(path: Path, n_jets=60, seed=0, **changes):
@@ -44,8 +46,8 @@ def write_mirror(path: Path, n_jets=60, seed=0, **changes):
     return file, counts
 
 
-def converted(source, folder, selection=SELECTION):
-    result = convert_dataset(source, folder, selection, command="pytest")
+def converted(source, folder, settings=SETTINGS):
+    result = convert_dataset(source, folder, settings, command="pytest")
     tables = [pq.read_table(path) for path in sorted(folder.glob("*.parquet"))]
     return result, pa.concat_tables(tables)
 
@@ -82,8 +84,8 @@ def test_unsorted_lists_are_sorted_before_they_are_cut(tmp_path):
             turned = [values[::-1] for values in table[name].to_pylist()]
             table = table.set_column(index, name, pa.array(turned, pa.list_(pa.float32())))
     pq.write_table(table, tmp_path / "jets.parquet")
-    selection = Selection(LABELS, -np.inf, np.inf, (1.0, 0.0, 0.0), seed=1)
-    _, jets = converted(tmp_path / "jets.parquet", tmp_path / "out", selection)
+    settings = ConversionSettings(Selection(-inf, inf, LABELS), (1.0, 0.0, 0.0), 1)
+    _, jets = converted(tmp_path / "jets.parquet", tmp_path / "out", settings)
     hardest = sorted(np.log(file.column("j1_pt")[:, 0]))
     found = sorted(values[0] for values in jets["ln_pt"].to_pylist())
     np.testing.assert_allclose(found, hardest, rtol=1e-6)
@@ -167,8 +169,8 @@ def test_a_git_clone_with_hdf5_files_is_converted(tmp_path):
     (clone / ".git" / "objects").mkdir(parents=True)
     (clone / ".git" / "objects" / "pack.h5").write_bytes(b"no jets")
     (clone / "README.md").write_text("notebooks")
-    selection = Selection(("w", "z", "t"), -np.inf, np.inf, (0.5, 0.25, 0.25), seed=1)
-    result, _ = converted(clone, tmp_path / "jets", selection)
+    settings = ConversionSettings(Selection(-inf, inf, ("w", "z", "t")), (0.5, 0.25, 0.25), 1)
+    result, _ = converted(clone, tmp_path / "jets", settings)
     assert result.n_jets == 80
 
 

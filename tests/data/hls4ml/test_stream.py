@@ -1,6 +1,7 @@
 """All jets of HDF5 files, each once and in order, none selected away."""
 
 import tarfile
+from math import inf
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -8,14 +9,16 @@ import pytest
 
 from tests.hls4ml_files import made_up_file, write_folder, write_tar
 from ucluster_tune.data.format.features import CLASS_NAMES
-from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+from ucluster_tune.data.hls4ml.conversion import ConversionSettings, convert_dataset
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
-from ucluster_tune.data.reading.jet_stream import chunks_of, open_parquet, read_chunk, read_labels
+from ucluster_tune.data.reading.jet_source import chunks_of, open_parquet
+from ucluster_tune.data.reading.labels import all_labels
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 
 
 def all_jets(source):
-    return [jets for chunk in chunks_of(source) for jets in read_chunk(source, chunk)]
+    return [jets for chunk in chunks_of(source) for jets in source.read(chunk.blocks)]
 
 
 def test_every_jet_of_every_file_comes_in_order(tmp_path):
@@ -27,7 +30,7 @@ def test_every_jet_of_every_file_comes_in_order(tmp_path):
         [made_up_file(40, seed=n, first_id=n * 40).jet_column("j_mass") for n in range(3)]
     )
     assert np.array_equal(np.concatenate([j.mass_gev for j in all_jets(source)]), wanted)
-    mass_gev, jet_class = read_labels(source)
+    mass_gev, jet_class = all_labels(source)
     assert np.array_equal(mass_gev, wanted)
     names = np.array(CLASS_NAMES)[jet_class].tolist()
     assert names == [("w", "z", "t")[index % 40 % 3] for index in range(120)]
@@ -52,7 +55,7 @@ def test_a_file_of_many_chunks_is_read_in_blocks(tmp_path):
 
 def test_features_are_those_of_a_conversion(tmp_path):
     path = made_up_file(30).write(tmp_path / "jets.h5")
-    everything = Selection(("w", "z", "t"), -np.inf, np.inf, (1.0, 0.0, 0.0), 1)
+    everything = ConversionSettings(Selection(-inf, inf, ("w", "z", "t")), (1.0, 0.0, 0.0), 1)
     convert_dataset(path, tmp_path / "converted", everything, command="pytest")
     (converted,) = all_jets(open_parquet(tmp_path / "converted"))
     (streamed,) = all_jets(open_hls4ml(path, tmp_path))
@@ -93,7 +96,7 @@ def test_a_bad_value_is_named_with_its_jet(tmp_path):
     with pytest.raises(DataError, match="jet 3 has values in j1_e that are NaN, infinite or"):
         all_jets(source)
     with pytest.raises(DataError, match="jet 5 has a mass of nan GeV"):
-        read_labels(source)
+        all_labels(source)
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])
@@ -113,7 +116,7 @@ def test_jets_of_an_archive_come_as_those_of_its_files_unpacked(tmp_path, mode):
     for found, unpacked in zip(all_jets(source), all_jets(wanted), strict=True):
         assert np.array_equal(found.features, unpacked.features)
         assert np.array_equal(found.mass_gev, unpacked.mass_gev)
-    assert np.array_equal(read_labels(source)[1], read_labels(wanted)[1])
+    assert np.array_equal(all_labels(source)[1], all_labels(wanted)[1])
     assert sum(n_bytes) == archive.stat().st_size
 
 

@@ -106,7 +106,8 @@ def convert(
             f"{low:g} must be below --mass-max, {high:g}", param_hint="'--mass-min'"
         )
 
-    from ucluster_tune.data.hls4ml.conversion import Selection, convert_dataset
+    from ucluster_tune.data.hls4ml.conversion import ConversionSettings, convert_dataset
+    from ucluster_tune.data.reading.selection import Selection
     from ucluster_tune.report.cells import program
 
     command = [
@@ -129,7 +130,7 @@ def convert(
         conversion = convert_dataset(
             source,
             out,
-            Selection(classes, low, high, fractions, seed, max_bad_jets),
+            ConversionSettings(Selection(low, high, classes), fractions, seed, max_bad_jets),
             command=shlex.join(command),
             row_group_size=row_group_size,
             on_size=begin,

@@ -121,8 +121,8 @@ def describe(
 def _fingerprint(folder: str, model: str, classes: tuple[str, ...] | None) -> "Fingerprint":
     from dataclasses import replace
 
-    from ucluster_tune.cli.models.predicting import load_model
-    from ucluster_tune.data.reading.jet_stream import open_parquet
+    from ucluster_tune.cli.models.arguments import load_model
+    from ucluster_tune.data.reading.jet_source import open_parquet
 
     opened = load_model(model)  # before anything else loads TensorFlow, with all its news
     from ucluster_tune.models.fingerprint import PUBLISHED_CLASSES, take_fingerprint

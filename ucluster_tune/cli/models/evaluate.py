@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ucluster_tune.cli.data.jet_options import ClassList, FiniteRange, LocalPath
-from ucluster_tune.cli.models.predicting import (
+from ucluster_tune.cli.models.arguments import (
     DEFAULT_BATCH,
     SPLITS,
     data_argument,
@@ -26,7 +26,7 @@ from ucluster_tune.storage.whole_files import explained, refuse_unwritable
 
 if TYPE_CHECKING:
     from ucluster_tune.data.format.packed import IntArray
-    from ucluster_tune.data.reading.jet_stream import JetSource
+    from ucluster_tune.data.reading.jet_source import JetSource
     from ucluster_tune.data.reading.selection import Selection
     from ucluster_tune.models.saved import SavedModel
 
@@ -128,7 +128,8 @@ def evaluate(
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
     thresholds, chosen on training jets.
     """
-    from ucluster_tune.report.evaluation import evaluation_document, measurable_labels
+    from ucluster_tune.data.reading.labels import select_labels
+    from ucluster_tune.report.agreement import agreement_document
 
     if plot is not None:
         refuse_unwritable(plot, MachineError)
@@ -137,9 +138,9 @@ def evaluate(
         own = model.selection
         selection, origin = _window(source, own, window, mass_min, mass_max)
         selection = replace(selection, classes=own.classes if classes is None else classes)
-        labels = measurable_labels(source, selection)
+        labels = select_labels(source, selection)
         cluster, n_empty = _clusters(model, source, selection, workers)
-        document = evaluation_document(
+        document = agreement_document(
             model,
             source,
             training_source(data),
@@ -163,9 +164,9 @@ def _print(document: dict[str, Any], model_dir: str, data: str) -> None:
     """Print the numbers as people read them, and what to type next."""
     from rich.console import Console
 
-    from ucluster_tune.report.assessment_view import assessment_view
+    from ucluster_tune.report.agreement import agreement_view
 
-    Console(highlight=False).print(assessment_view(document))
+    Console(highlight=False).print(agreement_view(document))
     words = [program(), "predict", model_dir, data, "--out", "clusters.parquet"]
     click.echo(f"Next, the cluster of every jet: {shlex.join(words)}")
 
@@ -212,7 +213,7 @@ def _clusters(
     """Return the cluster of each selected jet, and how many of them have no constituents."""
     import numpy as np
 
-    from ucluster_tune.data.reading.selection import SelectedJets
+    from ucluster_tune.data.reading.jet_source import SelectedJets
     from ucluster_tune.report.progress import JetProgress
 
     selected = SelectedJets(source, selection)

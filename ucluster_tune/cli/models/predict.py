@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ucluster_tune.cli.data.jet_options import LocalPath
-from ucluster_tune.cli.models.predicting import (
+from ucluster_tune.cli.models.arguments import (
     DEFAULT_BATCH,
     SPLITS,
     data_argument,
@@ -20,7 +20,7 @@ from ucluster_tune.cli.models.predicting import (
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
-    from ucluster_tune.data.reading.jet_stream import JetSource
+    from ucluster_tune.data.reading.jet_source import JetSource
     from ucluster_tune.models.saved import SavedModel
 
 

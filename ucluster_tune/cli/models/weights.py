@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.data.jet_options import ClassList, LocalPath
-from ucluster_tune.cli.models.predicting import model_argument, quiet_tensorflow
+from ucluster_tune.cli.models.arguments import model_argument, quiet_tensorflow
 
 
 @click.group(

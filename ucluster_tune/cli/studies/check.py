@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.cli.studies.study_options import search_space_file, set_option, set_words
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
@@ -49,11 +49,11 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         document = plan_document(study, plan)
         document["data"]["jets"] = jets or None
-        document["data"]["to_do"] = None if preparation.is_ready else preparation.told()
+        document["data"]["to_do"] = None if preparation.is_ready else preparation.in_words()
         click.echo(json.dumps(document, indent=2, allow_nan=False))
         return
     console = Console()
-    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.told()))
+    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.in_words()))
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)

@@ -12,7 +12,7 @@ import click
 
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, all_typed_words
 from ucluster_tune.cli.studies.study_options import set_option, studies_dir_option
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
 
@@ -112,7 +112,7 @@ def _ray(place: "Place") -> Iterator[str]:
             yield "this machine, with a Ray of its own"
         return
     with joined_ray(place.address) as joined:
-        yield f"the Ray at {place.address}: {joined.told()}"
+        yield f"the Ray at {place.address}: {joined.in_words()}"
 
 
 def _all_rows(
@@ -145,7 +145,7 @@ def _request(config: StudyConfig, studies: str, say: Say) -> "CheckRequest":
     preparation = plan_preparation(config.data)
     if preparation.is_ready:
         return CheckRequest.of(config.reading(preparation.data_path), studies)
-    say(f"{config.data.path}: not checked, since `run` makes it first: {preparation.told()}")
+    say(f"{config.data.path}: not checked, since `run` makes it first: {preparation.in_words()}")
     return replace(CheckRequest.of(config, studies), data=None)
 
 
@@ -162,7 +162,7 @@ def _room(config: StudyConfig) -> "CheckRow":
     except MachineError as error:
         found, _, remedy = str(error).partition(": ")
         return CheckRow("all", "resources", False, found, remedy)
-    found = f"{n_trials} trial{'s' * (n_trials > 1)} at a time on {nodes.told()}"
+    found = f"{n_trials} trial{'s' * (n_trials > 1)} at a time on {nodes.in_words()}"
     return CheckRow("all", "resources", True, wait_for_nodes(config, nodes) or found)
 
 

@@ -124,7 +124,7 @@ class OnCluster(click.Command):
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
         """Carries the command out on the cluster; returns its exit code."""
-        click.echo(_told(head), err=True)
+        click.echo(_why_there(head), err=True)
         words = [_PROGRAM, str(ctx.info_name), *typed_words(ctx), "--local"]
         return head.run(words, terminal=sys.stdin.isatty() and sys.stdout.isatty())
 
@@ -179,7 +179,7 @@ class SearchCommand(OnCluster):
     def run_on(self, head: "Head", ctx: click.Context) -> int:
         """Send the search to the cluster and show it; Ctrl-C only ends the showing."""
         job = self.job(ctx)
-        click.echo(_told(head), err=True)
+        click.echo(_why_there(head), err=True)
         with _jobs_of(head) as jobs:
             job_id = _submit(jobs, job)
             click.echo(
@@ -194,7 +194,7 @@ class SearchCommand(OnCluster):
 
     def send(self, head: "Head", jobs: Sequence[Job]) -> list[str]:
         """Send jobs without a view of them; return their ids."""
-        click.echo(_told(head), err=True)
+        click.echo(_why_there(head), err=True)
         if not jobs:
             return []
         with _jobs_of(head) as interface:
@@ -241,7 +241,7 @@ def _refuse_relative(option: str, folder: str, head: "Head") -> None:
         )
 
 
-def _told(head: "Head") -> str:
+def _why_there(head: "Head") -> str:
     return f"On cluster {head.cluster}, head {head.host}, since {head.file} names it and it is up"
 
 

@@ -25,9 +25,9 @@ def prepared_data_path(preparation: "Preparation", yes: bool) -> str:
     check_files(preparation)
     if not preparation.is_ready:
         size = size_of(preparation, say=lambda line: click.echo(line, err=True))
-        click.echo(f"{preparation.name}: {size.told()}", err=True)
+        click.echo(f"{preparation.name}: {size.in_words()}", err=True)
         click.echo(
-            f"Once, before the first trial: {preparation.told()}"
+            f"Once, before the first trial: {preparation.in_words()}"
             + ("" if size.is_dataset else "; the data set takes about as much room again"),
             err=True,
         )

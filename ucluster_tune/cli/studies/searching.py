@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ucluster_tune.cli.main import INTERRUPTED
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place

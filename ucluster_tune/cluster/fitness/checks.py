@@ -52,7 +52,7 @@ def quick_check(request: CheckRequest) -> None:
         MachineError: with all faults and their remedies.
     """
     rows, _ = _rows(request, _QUICK_LIMIT_S, with_libraries=False)
-    faults = [row.told() for row in rows if not row.ok]
+    faults = [row.in_words() for row in rows if not row.ok]
     if faults:
         n = len(faults)
         head = f"the cluster is not fit for this search: {n} fault{'s' * (n > 1)}"

@@ -50,7 +50,7 @@ class CheckRow:
         """Return the row as plain data."""
         return asdict(self)
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return the row in one line."""
         text = f"{self.node}: {self.check}: {self.found}"
         return f"{text}; {self.remedy}" if self.remedy else text

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from ucluster_tune.data.format.schema import FORMAT_VERSION, SPLITS
+from ucluster_tune.data.format.schema import FORMAT_VERSION, MEND, SPLITS
 from ucluster_tune.data.recognition import FILES, MANIFEST_JSON, Kind, what_is
 from ucluster_tune.errors import DataError, MissingError
 from ucluster_tune.storage.locations import Location, locate
@@ -23,14 +23,12 @@ HLS4ML_SOURCE: Final = "HLS4ML LHC jets"
 
 _MAKE_ONE: Final = "make one with `ucluster-tune data simulate --out DIR`"
 _CONVERT: Final = "make a data set of it with `ucluster-tune data convert SOURCE --out DIR`"
-_MEND: Final = "copy the data set again from where it came, or make it again"
 _NO_DATASET: Final = {
     Kind.HDF5: f"this is an HDF5 file; {_CONVERT}",
     Kind.MISSING: f"no such folder; check data.path, or {_MAKE_ONE}",
     Kind.HDF5_FOLDER: f"no {MANIFEST_NAME}, but HDF5 files; {_CONVERT}",
     Kind.PARQUET_FOLDER: (
-        f"no {MANIFEST_NAME}, though there are parquet files: the data set is not complete;"
-        f" {_MEND}"
+        f"no {MANIFEST_NAME}, though there are parquet files: the data set is not complete; {MEND}"
     ),
     Kind.EMPTY_FOLDER: f"no {MANIFEST_NAME} (the folder is empty); {_MAKE_ONE}",
 }
@@ -102,7 +100,7 @@ def read_manifest(directory: Path | str | Location) -> Manifest:
             f"{'.'.join(str(part) for part in fault['loc']) or 'top level'}: {fault['msg']}"
             for fault in error.errors()[:3]
         )
-        raise DataError(f"{path}: not a manifest of a data set: {faults}; {_MEND}") from error
+        raise DataError(f"{path}: not a manifest of a data set: {faults}; {MEND}") from error
     if SAMPLE_IS_NEW:
         _refuse_old_jets(path, manifest)
     return manifest
@@ -148,17 +146,17 @@ def verify_files(
                 change = "cut short" if n_bytes < file.n_bytes else "longer than it was"
                 raise DataError(
                     f"{place}: {change}: {n_bytes} bytes, {MANIFEST_NAME} says"
-                    f" {file.n_bytes}; {_MEND}"
+                    f" {file.n_bytes}; {MEND}"
                 )
             checksum = _sha256_at(place)
         except MissingError as error:
             raise DataError(
-                f"{place}: missing, though {MANIFEST_NAME} lists it; {_MEND}"
+                f"{place}: missing, though {MANIFEST_NAME} lists it; {MEND}"
             ) from error
         if checksum != file.sha256:
             raise DataError(
                 f"{place}: altered: sha256 is {checksum[:12]}..., {MANIFEST_NAME} says"
-                f" {file.sha256[:12]}...; {_MEND}"
+                f" {file.sha256[:12]}...; {MEND}"
             )
         if on_file is not None:
             on_file(file.path)
@@ -197,12 +195,12 @@ def _parse(path: Location) -> Any:
     try:
         document = json.loads(path.read_bytes())
     except ValueError as error:
-        raise DataError(f"{path}: not readable as JSON: {error}; {_MEND}") from error
+        raise DataError(f"{path}: not readable as JSON: {error}; {MEND}") from error
     version = document.get("format_version") if isinstance(document, dict) else None
     if type(version) is not int or version < 1:
         raise DataError(
             f"{path}: not a manifest of a data set: format_version must be a whole number from 1,"
-            f" got {version!r}; {_MEND}"
+            f" got {version!r}; {MEND}"
         )
     if version > FORMAT_VERSION:
         raise DataError(

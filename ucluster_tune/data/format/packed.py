@@ -19,9 +19,10 @@ IntArray = npt.NDArray[np.int64]
 
 
 class PackedBatch(NamedTuple):
-    """Jets as rows: first a jet's real constituents, then one row for its padding, if it has any.
+    """All that a network reads of some jets, and no target.
 
-    Holds NumPy arrays here and tensors inside the network.
+    Rows are first a jet's real constituents, then one for its padding, if it has any. Holds NumPy
+    arrays here and tensors inside the network.
 
     Attributes:
         features: float32 [row, feature].
@@ -31,7 +32,6 @@ class PackedBatch(NamedTuple):
         dense_rows: int32 [jet, slot]; the rows of each jet, -1 where it has fewer.
         dense_columns: int32 [jet, candidate]; as `dense_rows`, the padded row repeated as often
             as it can be a neighbour, that is min(padded constituents, n_neighbors) times.
-        mass_bin: int32 [jet]; target of the pretraining head.
     """
 
     features: Any
@@ -40,7 +40,6 @@ class PackedBatch(NamedTuple):
     first_neighbors: Any
     dense_rows: Any
     dense_columns: Any
-    mass_bin: Any
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,12 @@ class PackedJets:
             first_neighbors=None if self.first_neighbors is None else self.first_neighbors[rows],
         )
 
-    def batch(
-        self, jets: IntArray, n_neighbors: int, mass_bin_edges_gev: FloatArray
-    ) -> PackedBatch:
+    def batch(self, jets: IntArray, n_neighbors: int) -> PackedBatch:
         """Return the chosen jets as the network reads them.
 
         Args:
             jets: int64 [jet]; which ones, in which order.
             n_neighbors: k of the neighbour searches.
-            mass_bin_edges_gev: float32 [edge]; the last bin takes all masses above.
         """
         n_rows, n_padded = self.n_rows[jets], self.n_padded[jets]
         starts = np.cumsum(n_rows) - n_rows
@@ -122,7 +118,6 @@ class PackedJets:
             first_neighbors=first_neighbors.astype(np.int32),
             dense_rows=dense_rows.astype(np.int32),
             dense_columns=np.concatenate([dense_rows, repeated], axis=1).astype(np.int32),
-            mass_bin=mass_bins(self.mass_gev[jets], mass_bin_edges_gev),
         )
 
 
@@ -139,26 +134,6 @@ def concatenate(parts: Sequence[PackedJets]) -> PackedJets:
         jet_class=np.concatenate([part.jet_class for part in parts]),
         first_neighbors=np.concatenate(neighbors) if len(neighbors) == len(parts) else None,
     )
-
-
-def mass_bins(mass_gev: FloatArray, edges_gev: FloatArray) -> npt.NDArray[np.int32]:
-    """Return the mass bin of each jet; the last of the len(edges) bins is the overflow.
-
-    >>> mass_bins(np.array([5.0, 80.0, 500.0]), np.linspace(0, 200, 20)).tolist()
-    [0, 7, 19]
-    """
-    return (np.searchsorted(edges_gev, mass_gev, side="right") - 1).clip(0).astype(np.int32)
-
-
-def pack_padded(constituents: FloatArray, mass_gev: FloatArray, jet_class: IntArray) -> PackedJets:
-    """Return jets given as float32 [jet, constituent, feature], padded with zeros.
-
-    A constituent is padding when all its features are zero.
-    """
-    real = np.any(constituents != 0.0, axis=-1)
-    n_real = real.sum(axis=1)
-    lists = [constituents[jet][real[jet]] for jet in range(len(constituents))]
-    return pack_lists(np.concatenate(lists), n_real, mass_gev, jet_class)
 
 
 def pack_lists(

@@ -22,6 +22,7 @@ from ucluster_tune.data.format.schema import (
     FORMAT_VERSION,
     JET_CLASS,
     MASS_GEV,
+    MEND,
     jets_schema,
 )
 from ucluster_tune.errors import DataError, MissingError
@@ -33,7 +34,7 @@ ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
 
 _BUFFER_BYTES: Final = 1 << 18  # of a column; without, all columns of a row group are read whole
 _MAX_SHOWN: Final = 40
-_MEND: Final = "copy the data set again from where it came, or make it again"
+_JETS_AT_A_TIME: Final = 4096  # a row group may hold a million
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class JetFile:
             if stream.size() != self.n_bytes:
                 raise DataError(
                     f"{self.place}: has {stream.size()} bytes, the manifest says {self.n_bytes}:"
-                    f" it was cut short or changed; {_MEND}"
+                    f" it was cut short or changed; {MEND}"
                 )
             # Of a remote file all columns of a row group come with few requests at a time.
             with pq.ParquetFile(
@@ -94,11 +95,11 @@ def check_masses(mass_gev: FloatArray, where: str, first_jet: int = 0) -> None:
     if MASS_BOUNDS_GEV.hold(mass_gev):
         return
     if not np.isfinite(mass_gev).all():
-        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {_MEND}")
+        raise DataError(f"{where}, column {MASS_GEV}: values are NaN or infinite; {MEND}")
     first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
     raise DataError(
         f"{where}, column {MASS_GEV}: jet {first_jet + first} has a mass"
-        f" {mass_fault(float(mass_gev[first]))}; {_MEND}"
+        f" {mass_fault(float(mass_gev[first]))}; {MEND}"
     )
 
 
@@ -116,31 +117,39 @@ def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> No
     counts = pc.list_value_length(table[FEATURE_NAMES[0]])
     n_without = len(counts) - int(np.count_nonzero(counts.fill_null(0)))
     if n_without:
-        raise DataError(f"{where}: {n_without} jets have no constituents; {_MEND}")
+        raise DataError(f"{where}: {n_without} jets have no constituents; {MEND}")
     longest = pc.max(counts).as_py() or 0
     if longest > MAX_CONSTITUENTS:
         raise DataError(
             f"{where}: a jet has {longest} constituents, the format allows"
-            f" {MAX_CONSTITUENTS}; {_MEND}"
+            f" {MAX_CONSTITUENTS}; {MEND}"
         )
     for name in FEATURE_NAMES:
         if pc.list_value_length(table[name]) != counts:
             raise DataError(
                 f"{where}: columns {FEATURE_NAMES[0]} and {name} list different numbers of"
-                f" constituents for a jet; {_MEND}"
+                f" constituents for a jet; {MEND}"
             )
         values, bounds = flat(table[name]), FEATURE_BOUNDS[name]
         if bounds.hold(values):
             continue
         n_bad = int(np.count_nonzero(~np.isfinite(values)))
         if n_bad:
-            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {_MEND}")
+            raise DataError(f"{where}, column {name}: {n_bad} values are NaN or infinite; {MEND}")
         first = int(np.flatnonzero(bounds.outside(values))[0])
         jet = int(np.searchsorted(np.cumsum(counts.to_numpy()), first, side="right"))
         raise DataError(
             f"{where}, column {name}: jet {jet if jets is None else jets[jet]} has a constituent"
-            f" with {values[first]:g}, outside of {bounds}; {_MEND}"
+            f" with {values[first]:g}, outside of {bounds}; {MEND}"
         )
+
+
+def tables_of(file: pq.ParquetFile, row_group: int) -> Iterator[tuple[int, pa.Table]]:
+    """Yield a row group some thousand jets at a time, each time with the number of the first."""
+    start = 0
+    for batch in file.iter_batches(_JETS_AT_A_TIME, row_groups=[row_group], columns=ALL_COLUMNS):
+        yield start, pa.Table.from_batches([batch])
+        start += len(batch)
 
 
 def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
@@ -166,7 +175,7 @@ def refuse_unknown_classes(table: pa.Table, where: str) -> None:
     if unknown:
         raise DataError(
             f"{where}, column {JET_CLASS}: unknown class {min(unknown)[:_MAX_SHOWN]!r};"
-            f" classes are {', '.join(CLASS_NAMES)}; {_MEND}"
+            f" classes are {', '.join(CLASS_NAMES)}; {MEND}"
         )
 
 
@@ -187,12 +196,12 @@ def _check_columns(path: Location, schema: pa.Schema) -> None:
         index = schema.get_field_index(field.name)
         if index < 0:
             raise DataError(
-                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {_MEND}"
+                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {MEND}"
             )
         found = schema.field(index).type
         if not _same_kind(found, field.type):
             raise DataError(
-                f"{path}: column {field.name} holds {found}, the format says {field.type}; {_MEND}"
+                f"{path}: column {field.name} holds {found}, the format says {field.type}; {MEND}"
             )
 
 
@@ -210,13 +219,13 @@ def _reading(place: Location) -> Iterator[None]:
     try:
         yield
     except MissingError as error:
-        raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+        raise DataError(f"{place}: missing, though the manifest lists it; {MEND}") from error
     except (pa.ArrowException, OSError) as error:
         found = storage_error(error, place.text)
         if isinstance(found, MissingError):
-            raise DataError(f"{place}: missing, though the manifest lists it; {_MEND}") from error
+            raise DataError(f"{place}: missing, though the manifest lists it; {MEND}") from error
         if found is not None:
             raise found from error
         # Arrow has an OSError of its own for contents that it cannot make out.
         reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(f"{place}: not a readable parquet file: {reason}; {_MEND}") from error
+        raise DataError(f"{place}: not a readable parquet file: {reason}; {MEND}") from error

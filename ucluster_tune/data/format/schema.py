@@ -20,6 +20,9 @@ SPLITS: Final = ("train", "validation", "test")
 JET_CLASS: Final = "jet_class"
 MASS_GEV: Final = "mass_gev"
 
+MEND: Final = "copy the data set again from where it came, or make it again"
+"""What to do with a data set that is damaged, to end a message."""
+
 MAX_ROW_GROUP_SIZE: Final = 1_000_000
 """Jets in a row group: what comes from the storage at a time."""
 

@@ -44,6 +44,7 @@ from ucluster_tune.data.hls4ml.sources import (
 from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
 from ucluster_tune.data.making.mixing import JetMixer, Keys
 from ucluster_tune.data.making.writer import DatasetWriter
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 
 DEFAULT_ROW_GROUP_SIZE: Final = 1024
@@ -57,25 +58,26 @@ _SPLIT_STREAM, _ORDER_STREAM = 0, 1
 
 
 @dataclass(frozen=True)
-class Selection:
+class ConversionSettings:
     """Which jets are converted, and how they are dealt to the splits.
 
     Attributes:
-        classes: some of CLASS_NAMES.
-        mass_min_gev: jets at or below are left out; -inf keeps all.
-        mass_max_gev: jets at or above are left out.
+        selection: of jets by mass and class.
         fractions: of train, validation and test, with sum 1.
         seed: decides which jet goes where.
         max_bad_jets: jets with values that are not finite or absurd to leave out, before
             giving up.
     """
 
-    classes: Sequence[str]
-    mass_min_gev: float
-    mass_max_gev: float
+    selection: Selection
     fractions: Sequence[float]
     seed: int
     max_bad_jets: int = 0
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The classes that are kept."""
+        return CLASS_NAMES if self.selection.classes is None else self.selection.classes
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ class Conversion:
 def convert_dataset(
     source: Path,
     directory: Path,
-    selection: Selection,
+    settings: ConversionSettings,
     *,
     command: str,
     origin: str | None = None,
@@ -108,13 +110,13 @@ def convert_dataset(
 ) -> Conversion:
     """Convert HLS4ML files to a data set in a new folder.
 
-    Equal files and selections make equal data sets, whether the files lie in a folder or in
+    Equal files and settings make equal data sets, whether the files lie in a folder or in
     archives.
 
     Args:
         source: an HDF5 file, a folder of them, their tar, or parquet files of the mirror.
         directory: a folder that does not exist or is empty.
-        selection: which jets, and their splits.
+        settings: which jets, and their splits.
         command: the command that is recorded.
         origin: where the files come from, such as a DOI; by default the name of `source`.
         row_group_size: jets in a row group.
@@ -128,7 +130,7 @@ def convert_dataset(
     """
     files = find_source_files(source)
     on_size(sum(file.n_bytes for file in files))
-    converter = _Converter(selection)
+    converter = _Converter(settings)
     with DatasetWriter(directory, row_group_size=row_group_size) as writer:
         check_hdf5_files(files)
         with writer.scratch() as scratch:
@@ -138,9 +140,9 @@ def convert_dataset(
                 f"{source}: {JETS} has no rows: there are no jets in it; download or copy the"
                 " files again, or choose others"
             )
-        _refuse_empty(writer, selection, converter)
-        settings: dict[str, JsonValue] = {
-            **_recorded(selection),
+        _refuse_empty(writer, settings, converter)
+        recorded: dict[str, JsonValue] = {
+            **_recorded(settings),
             "row_group_size": row_group_size,
             "files": [{"name": f.path.name, "n_bytes": f.n_bytes} for f in files],
             "columns": dict(zip(FEATURE_NAMES, FEATURE_COLUMNS, strict=True)),
@@ -151,7 +153,7 @@ def convert_dataset(
             name=directory.resolve().name,
             source=f"{HLS4ML_SOURCE}: {origin or source.resolve().name}",
             command=command,
-            settings=settings,
+            settings=recorded,
         )
     return Conversion(
         manifest, converter.n_jets, dict(converter.left_out), converter.masses.remarks()
@@ -179,17 +181,18 @@ def _convert(
                     writer.write(split, part.drop_columns([_SPLIT]))
 
 
-def _recorded(selection: Selection) -> dict[str, JsonValue]:
-    """Return the selection as plain JSON, which has no infinity."""
+def _recorded(settings: ConversionSettings) -> dict[str, JsonValue]:
+    """Return the settings as plain JSON, which has no infinity."""
+    selection = settings.selection
     bounds = (selection.mass_min_gev, selection.mass_max_gev)
     low, high = (value if np.isfinite(value) else None for value in bounds)
     return {
-        "classes": list(selection.classes),
+        "classes": list(settings.class_names),
         "mass_min_gev": low,
         "mass_max_gev": high,
-        "fractions": list(selection.fractions),
-        "seed": selection.seed,
-        "max_bad_jets": selection.max_bad_jets,
+        "fractions": list(settings.fractions),
+        "seed": settings.seed,
+        "max_bad_jets": settings.max_bad_jets,
     }
 
 
@@ -231,11 +234,11 @@ def _mirrored_blocks(
 class _Converter:
     """Selects jets, draws their split and their place, and keeps count."""
 
-    def __init__(self, selection: Selection) -> None:
+    def __init__(self, settings: ConversionSettings) -> None:
         self.n_jets = 0
         self.masses = MassCensus()
         self.left_out: Counter[str] = Counter()
-        self._selection = selection
+        self._settings = settings
         self._file: Hdf5File | None = None
         self._n_files: Counter[str] = Counter()
 
@@ -266,7 +269,7 @@ class _Converter:
         self._n_files[file.name] += 1
         words = np.frombuffer(hashlib.sha256(name.encode()).digest(), np.uint32).tolist()
         seeds = [
-            np.random.SeedSequence(self._selection.seed, spawn_key=(stream, *words))
+            np.random.SeedSequence(self._settings.seed, spawn_key=(stream, *words))
             for stream in (_SPLIT_STREAM, _ORDER_STREAM)
         ]
         self._splits, self._order = (np.random.PCG64(seed) for seed in seeds)
@@ -274,17 +277,15 @@ class _Converter:
     def _draw(self, n_jets: int) -> tuple[npt.NDArray[np.int8], Keys]:
         """Return the split and the key of the next jets; raw numbers never change with NumPy."""
         uniform = (self._splits.random_raw(n_jets) >> np.uint64(11)) * 2.0**-53
-        borders = np.cumsum(self._selection.fractions)[:-1]
+        borders = np.cumsum(self._settings.fractions)[:-1]
         split = np.searchsorted(borders, uniform, side="right").astype(np.int8)
         return split, np.asarray(self._order.random_raw(n_jets), np.uint64)
 
     def _is_selected(self, block: JetBlock) -> npt.NDArray[np.bool_]:
-        selection, mass = self._selection, block.mass_gev
-        wanted = [CLASS_NAMES.index(name) for name in selection.classes]
-        is_wanted = np.isin(block.class_index, wanted)
+        selection, mass = self._settings.selection, block.mass_gev
+        is_wanted = selection.in_classes(block.class_index)
         # A mass that is NaN is selected, to be found bad.
-        is_outside = (mass <= selection.mass_min_gev) | (mass >= selection.mass_max_gev)
-        is_outside &= np.isfinite(mass)
+        is_outside = ~selection.in_window(mass) & np.isfinite(mass)
         is_kept: npt.NDArray[np.bool_] = is_wanted & ~is_outside
         is_unlabelled = block.class_index == NO_CLASS
         self._leave_out("without a class", int(is_unlabelled.sum()))
@@ -311,7 +312,7 @@ class _Converter:
         self._leave_out(_NOT_FINITE, int((~is_finite).sum()))
         self._leave_out(_OUT_OF_BOUNDS, int((is_bad & is_finite).sum()))
         n_bad = self.left_out[_NOT_FINITE] + self.left_out[_OUT_OF_BOUNDS]
-        if n_bad > self._selection.max_bad_jets:
+        if n_bad > self._settings.max_bad_jets:
             first = int(np.flatnonzero(is_bad)[0])
             raise DataError(
                 f"{file.label}: jet {numbers[first]} has"
@@ -328,13 +329,15 @@ class _Converter:
             self.left_out[reason] += n_jets
 
 
-def _refuse_empty(writer: DatasetWriter, selection: Selection, converter: _Converter) -> None:
+def _refuse_empty(
+    writer: DatasetWriter, settings: ConversionSettings, converter: _Converter
+) -> None:
     read = f"{converter.n_jets} jets were read"
     if converter.left_out:
         reasons = [f"{n} {reason}" for reason, n in converter.left_out.items()]
         read += f", {', '.join(reasons)}"
-    for name in selection.classes:
-        for split, fraction in zip(SPLITS, selection.fractions, strict=True):
+    for name in settings.class_names:
+        for split, fraction in zip(SPLITS, settings.fractions, strict=True):
             if fraction > 0 and not writer.counts(split).get(name):
                 raise DataError(
                     f"no {split} jets of class {name}: {read}; name other classes"

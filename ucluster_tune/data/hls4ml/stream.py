@@ -9,15 +9,15 @@ import numpy as np
 from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.data.hls4ml.jets import check_file, constituent_lists, read_rows, read_truth
-from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files
-from ucluster_tune.data.hls4ml.unpacking import side_by_side
+from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files, side_by_side
 from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
+from ucluster_tune.data.reading.jet_source import Chunk, place_in_file
 from ucluster_tune.errors import DataError
 
 
 @dataclass(frozen=True)
 class Hls4mlJets:
-    """The jets of some files, file by file, row by row; see `data.jet_stream.JetSource`.
+    """The jets of some files, file by file, row by row; see `data.reading.jet_source.JetSource`.
 
     Attributes:
         description: path and order.
@@ -34,27 +34,44 @@ class Hls4mlJets:
         """Jets of each block."""
         return tuple(stop - start for _, start, stop in self.rows)
 
-    def read_block(self, index: int) -> Iterator[PackedJets]:
-        """Yield the jets of a block; those without constituents stay."""
-        file, start, stop = self.rows[index]
-        for block in read_rows(file.path, file.label, start, stop).parts():
-            counts, features = constituent_lists(block.columns)
-            number = block.start + np.arange(len(block))
-            _refuse_bad(features, np.repeat(number, counts), file.label)
-            yield pack_lists(features, counts, block.mass_gev, block.class_index.astype(np.int64))
+    def read(self, blocks: range) -> Iterator[PackedJets]:
+        """Yield the jets of neighbouring blocks; those without constituents stay."""
+        for file, start, stop in self.rows[blocks.start : blocks.stop]:
+            for block in read_rows(file.path, file.label, start, stop).parts():
+                counts, features = constituent_lists(block.columns)
+                number = block.start + np.arange(len(block))
+                _refuse_bad(features, np.repeat(number, counts), file.label)
+                jet_class = block.class_index.astype(np.int64)
+                yield pack_lists(features, counts, block.mass_gev, jet_class)
 
-    def read_block_labels(self, index: int) -> tuple[FloatArray, IntArray]:
-        """Return mass [GeV] and class of the jets of a block."""
-        file, start, stop = self.rows[index]
-        mass_gev, jet_class = read_truth(file.path, file.label, start, stop)
-        if not MASS_BOUNDS_GEV.hold(mass_gev):
-            first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
-            raise DataError(
-                f"{file.label}: jet {start + first} has a mass"
-                f" {mass_fault(float(mass_gev[first]))};"
-                " download or copy the file again from where it came"
-            )
-        return mass_gev, jet_class.astype(np.int64)
+    def read_labels(self, blocks: range) -> tuple[FloatArray, IntArray]:
+        """Return mass [GeV] and class of the jets of neighbouring blocks."""
+        masses, classes = [], []
+        for file, start, stop in self.rows[blocks.start : blocks.stop]:
+            mass_gev, jet_class = read_truth(file.path, file.label, start, stop)
+            if not MASS_BOUNDS_GEV.hold(mass_gev):
+                first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
+                raise DataError(
+                    f"{file.label}: jet {start + first} has a mass"
+                    f" {mass_fault(float(mass_gev[first]))};"
+                    " download or copy the file again from where it came"
+                )
+            masses.append(mass_gev)
+            classes.append(jet_class.astype(np.int64))
+        return np.concatenate(masses), np.concatenate(classes)
+
+    def place_of(self, chunk: Chunk, position: int) -> str:
+        """Return the file of a jet and its number there."""
+        row = position
+        for file, start, stop in self.rows[chunk.blocks.start :]:
+            if row < stop - start:
+                return place_in_file(file.label, start + row, chunk.first_jet + position)
+            row -= stop - start
+        raise AssertionError("a position is that of a jet of the chunk")
+
+    def unknown_classes(self) -> list[str]:
+        """Return none: the columns of classes have names of their own."""
+        return []
 
 
 def open_hls4ml(path: Path, scratch: Path, on_bytes: OnBytes = lambda n_bytes: None) -> Hls4mlJets:

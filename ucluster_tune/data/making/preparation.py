@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.format.manifest import MANIFEST_NAME
-from ucluster_tune.data.hls4ml.conversion import Conversion, Selection, convert_dataset
+from ucluster_tune.data.hls4ml.conversion import Conversion, ConversionSettings, convert_dataset
 from ucluster_tune.data.hls4ml.sources import (
     check_hdf5_files,
     find_source_files,
@@ -26,6 +27,7 @@ from ucluster_tune.data.hls4ml.sources import (
 )
 from ucluster_tune.data.making.dataset_copy import copy_dataset, dataset_bytes, refuse_unwritable
 from ucluster_tune.data.making.zenodo import ZenodoRecord, download_files, read_record
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.download import Say, ServerPatience, in_words, n_bytes_left
@@ -79,7 +81,7 @@ class Preparation:
         """Whether it was converted already, before a place was named for it."""
         return self.kept is not None and self.dataset is not None and _is_dataset(self.dataset)
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return what is to be done, in a sentence; asks nobody."""
         if self.is_only_to_be_sent:
             return f"{self.dataset} will be copied to {self.kept}"
@@ -107,7 +109,7 @@ class Size:
     n_bytes_to_fetch: int
     is_dataset: bool = False
 
-    def told(self) -> str:
+    def in_words(self) -> str:
         """Return the sizes, in words."""
         if self.is_dataset:
             return f"{in_words(self.n_bytes)} of parquet are to be copied"
@@ -302,12 +304,9 @@ def _fetch_and_convert(
     return convert_dataset(
         preparation.files,
         preparation.dataset,
-        Selection(
-            classes=preparation.classes,
-            mass_min_gev=-float("inf"),  # selected when they are read, by any search as it likes
-            mass_max_gev=float("inf"),
-            fractions=DEFAULT_FRACTIONS,
-            seed=SPLIT_SEED,
+        # Masses are selected when jets are read, by any search as it likes.
+        ConversionSettings(
+            Selection(-inf, inf, preparation.classes), DEFAULT_FRACTIONS, SPLIT_SEED
         ),
         command=command,
         origin=origin,

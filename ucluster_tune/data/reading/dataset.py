@@ -11,16 +11,16 @@ from ucluster_tune.data.format.bounds import MassCensus
 from ucluster_tune.data.format.features import CLASS_NAMES
 from ucluster_tune.data.format.manifest import Manifest, read_manifest, verify_files
 from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, concatenate
-from ucluster_tune.data.format.parquet_files import JetFile, class_index
-from ucluster_tune.data.format.schema import MASS_GEV, SPLITS
+from ucluster_tune.data.format.parquet_files import LABELS, JetFile, refuse_unknown_classes
+from ucluster_tune.data.format.schema import JET_CLASS, SPLITS
 from ucluster_tune.data.reading.row_groups import (
     FileMetadata,
-    JetFilter,
+    Labels,
     RowGroup,
-    label_tables,
     read_jets,
-    scan_file,
+    read_labels,
 )
+from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.data.reading.sharding import Piece, share_row_groups
 from ucluster_tune.errors import DataError
 from ucluster_tune.storage.locations import Location, locate
@@ -34,13 +34,15 @@ class JetDataset:
         config: path and selection.
         manifest: as read.
         class_names: classes that are kept, in the order of their indices.
-        row_groups: by split.
+        row_groups: of each split that was opened.
+        n_selected: jets of each such split that pass the selection, by class.
     """
 
     config: DataConfig
     manifest: Manifest
     class_names: tuple[str, ...]
     row_groups: dict[str, tuple[RowGroup, ...]]
+    n_selected: dict[str, dict[str, int]]
 
     def n_jets(self, split: str) -> int:
         """Jets of `split` that pass the selection."""
@@ -48,8 +50,7 @@ class JetDataset:
 
     def counts(self, split: str) -> dict[str, int]:
         """Jets of `split` that pass the selection, by class."""
-        groups = self.row_groups[split]
-        return {name: sum(g.n_selected[name] for g in groups) for name in self.class_names}
+        return self.n_selected[split]
 
     def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
         """Return the pieces of row groups that a rank reads."""
@@ -90,16 +91,18 @@ class JetDataset:
             DataError: as `read_share`.
         """
         groups = self.row_groups[split]
-        return read_jets([(groups[p.row_group], p) for p in pieces], self._filter, known)
+        chosen = [(groups[p.row_group], p) for p in pieces]
+        return read_jets(chosen, self.class_names, self.selection, known)
 
     def read_masses(self, split: str) -> tuple[FloatArray, IntArray]:
         """Return mass [GeV] and class of all selected jets of `split`, and no features."""
         masses, classes = [], []
+        index = np.array([CLASS_NAMES.index(name) for name in self.class_names])
         for jet_file, _ in groupby(self.row_groups[split], lambda group: group.file):
-            for table in label_tables(jet_file):
-                kept = table.filter(self._filter.passes(table))
-                masses.append(kept[MASS_GEV].to_numpy())
-                classes.append(class_index(kept, self.class_names))
+            for labels in read_labels(jet_file):
+                passes = self.selection.passes(labels.mass_gev, labels.jet_class)
+                masses.append(labels.mass_gev[passes])
+                classes.append(np.searchsorted(index, labels.jet_class[passes]))
         return np.concatenate(masses), np.concatenate(classes)
 
     def check_values(self) -> None:
@@ -114,14 +117,15 @@ class JetDataset:
                 pass
 
     @property
-    def _filter(self) -> JetFilter:
-        return JetFilter(self.config, self.class_names)
+    def selection(self) -> Selection:
+        """Which jets are read."""
+        return Selection(self.config.mass_min_gev, self.config.mass_max_gev, self.class_names)
 
 
-def open_dataset(config: DataConfig) -> JetDataset:
+def open_dataset(config: DataConfig, splits: Sequence[str] = SPLITS) -> JetDataset:
     """Return the data set at `config.path`, its files and columns checked, jets selected.
 
-    Reads classes and masses of all jets, and no features.
+    Reads classes and masses of all jets of `splits`, and no features.
 
     Raises:
         DataError: something is missing, cut short, of a newer format, of an unknown shape, or no
@@ -130,28 +134,32 @@ def open_dataset(config: DataConfig) -> JetDataset:
     folder = locate(config.path)
     manifest = read_manifest(folder)
     class_names = _kept_classes(config, manifest, folder)
-    row_groups = {
-        split: tuple(
-            group
-            for file in manifest.split_files(split)
-            for group in scan_file(
-                JetFile(folder / file.path, file.n_bytes), JetFilter(config, class_names)
-            )
-        )
-        for split in SPLITS
-    }
-    dataset = JetDataset(config, manifest, class_names, row_groups)
-    for split in SPLITS:
+    dataset = JetDataset(config, manifest, class_names, {}, {})
+    for split in splits:
+        files = [JetFile(folder / f.path, f.n_bytes) for f in manifest.split_files(split)]
+        groups, counts = _count_selected(files, dataset.selection)
+        dataset.row_groups[split] = groups
+        dataset.n_selected[split] = {
+            name: int(counts[CLASS_NAMES.index(name)]) for name in class_names
+        }
         _refuse_empty(dataset, split)
     return dataset
 
 
-def open_checked_dataset(config: DataConfig, world_size: int) -> JetDataset:
-    """Return the same, looked at as closely as is worth it before the first trial.
+def open_checked_dataset(
+    config: DataConfig, world_size: int, checked_before: str | None = None
+) -> JetDataset:
+    """Return the data set of `open_dataset`, looked at as closely as is worth it for a study.
 
     Of a local data set every file is compared with its checksum and every value read. A remote
     one would have to be fetched whole for that: it stays with the sizes of the files, their
     columns, classes and masses, and values are checked whenever they are read for training.
+
+    Args:
+        config: path and selection.
+        world_size: number of ranks.
+        checked_before: the data set's checksum when all its values were read, with this
+            selection; files that still have their checksums are not read again.
 
     Raises:
         DataError: as `open_dataset`; or a file was altered, a value is not finite, or there are
@@ -160,10 +168,46 @@ def open_checked_dataset(config: DataConfig, world_size: int) -> JetDataset:
     dataset = open_dataset(config)
     if locate(config.path).is_local:
         verify_files(config.path, dataset.manifest)
-        dataset.check_values()
+        if dataset.manifest.dataset_checksum != checked_before:
+            dataset.check_values()
     for split in SPLITS:
         dataset.n_jets_by_rank(split, world_size)
     return dataset
+
+
+def _count_selected(
+    files: Sequence[JetFile], selection: Selection
+) -> tuple[tuple[RowGroup, ...], IntArray]:
+    """Return all row groups with the number of jets that pass, and their sum by CLASS_NAMES."""
+    groups: list[RowGroup] = []
+    by_class = np.zeros(len(CLASS_NAMES), np.int64)
+    for file in files:
+        for labels in read_labels(file):
+            _refuse_unlabelled(file, labels)
+            passes = selection.passes(labels.mass_gev, labels.jet_class)
+            group = np.repeat(np.arange(len(labels.sizes)), labels.sizes)[passes]
+            n_jets = np.bincount(group, minlength=len(labels.sizes)).tolist()
+            groups += map(RowGroup, [file] * len(n_jets), labels.row_groups, n_jets)
+            by_class += np.bincount(labels.jet_class[passes], minlength=len(CLASS_NAMES))
+    return tuple(groups), by_class
+
+
+def _refuse_unlabelled(file: JetFile, labels: Labels) -> None:
+    """Raise for the first row group with a jet of no class or of an unknown one."""
+    unlabelled = np.flatnonzero(labels.jet_class < 0)
+    if not len(unlabelled):
+        return
+    position = int(np.searchsorted(np.cumsum(labels.sizes), unlabelled[0], side="right"))
+    row_group = labels.row_groups[position]
+    with file.opened() as opened:
+        table = opened.read_row_group(row_group, LABELS)
+    where = f"{file}, row group {row_group}"
+    if table[JET_CLASS].null_count:
+        raise DataError(
+            f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
+            " a search needs labelled jets to measure its accuracy"
+        )
+    refuse_unknown_classes(table, where)
 
 
 def _kept_classes(config: DataConfig, manifest: Manifest, folder: Location) -> tuple[str, ...]:
@@ -199,7 +243,7 @@ def _unit_hint(dataset: JetDataset, split: str) -> str:
     """Return what speaks for masses in MeV, which no window in GeV takes."""
     census = MassCensus()
     for jet_file, _ in groupby(dataset.row_groups[split], lambda group: group.file):
-        for table in label_tables(jet_file):
-            census.take(table[MASS_GEV].to_numpy())
+        for labels in read_labels(jet_file):
+            census.take(labels.mass_gev)
     remark = census.unit_remark()
     return f"; {remark}" if remark else ""

@@ -14,13 +14,13 @@ from ucluster_tune.data.format.bounds import MassCensus
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.format.manifest import Manifest, ManifestFile, read_manifest, verify_files
 from ucluster_tune.data.format.parquet_files import (
-    ALL_COLUMNS,
     JetFile,
     check_lists,
     check_masses,
     class_index,
     flat,
     refuse_unknown_classes,
+    tables_of,
 )
 from ucluster_tune.data.format.schema import MASS_GEV, SPLITS
 from ucluster_tune.errors import DataError
@@ -40,7 +40,6 @@ _N_MASS_BINS: Final = 20_000  # up to 2 TeV; heavier jets go to the last one
 _N_SPECTRUM_BINS: Final = 60
 _N_SAMPLED_ROW_GROUPS: Final = 16
 _MAX_SAMPLED_JETS: Final = 4096
-_JETS_AT_A_TIME: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -186,16 +185,12 @@ def _batches(
     """Yield some thousand jets at a time, checked: row group, first row in it, table."""
     with jet_file.opened() as file:
         for index in range(file.num_row_groups) if chosen is None else chosen:
-            where, start = f"{jet_file}, row group {index}", 0
-            for batch in file.iter_batches(
-                _JETS_AT_A_TIME, row_groups=[index], columns=ALL_COLUMNS
-            ):
-                table = pa.Table.from_batches([batch])
+            where = f"{jet_file}, row group {index}"
+            for start, table in tables_of(file, index):
                 check_masses(table[MASS_GEV].to_numpy(), where, start)
                 refuse_unknown_classes(table, where)
-                check_lists(table, where, start + np.arange(len(batch)))
+                check_lists(table, where, start + np.arange(len(table)))
                 yield index, start, table
-                start += len(batch)
 
 
 def _count_faults(

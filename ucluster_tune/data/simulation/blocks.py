@@ -22,12 +22,14 @@ from ucluster_tune.data.format.features import CLASS_NAMES, constituent_features
 from ucluster_tune.data.simulation.collisions import collide
 from ucluster_tune.data.simulation.emulation import emulate
 from ucluster_tune.data.simulation.jets import Jet, JetFinder
-from ucluster_tune.data.simulation.precision import round_significand
 from ucluster_tune.data.simulation.settings import SimulationSettings
 from ucluster_tune.errors import DataError, MachineError
 
 JETS_PER_BLOCK: Final = 1000
 """Starting both Pythias takes a second, a block some 20."""
+
+FLOAT32_BITS: Final = 24
+"""Significant bits of a float32."""
 
 _MAX_COLLISIONS_PER_JET: Final = 50
 _PYTHIA_SEEDS: Final = 900_000_000  # from 1 to here, says Pythia
@@ -199,3 +201,20 @@ def _enter_worker() -> None:
 def _end_after(parent: multiprocessing.process.BaseProcess) -> None:
     parent.join()
     os._exit(1)
+
+
+def round_significand(
+    values: npt.NDArray[np.float32], significant_bits: int
+) -> npt.NDArray[np.float32]:
+    """Return finite float32 values, rounded to so many significant bits, from 2 to 24.
+
+    >>> round_significand(np.array([3.14159265], dtype=np.float32), 8).tolist()
+    [3.140625]
+    """
+    dropped = FLOAT32_BITS - significant_bits
+    if dropped == 0:
+        return values.copy()
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    half = np.uint32(1 << (dropped - 1))
+    mask = np.uint32(0xFFFFFFFF ^ ((1 << dropped) - 1))
+    return ((bits + half) & mask).view(np.float32)

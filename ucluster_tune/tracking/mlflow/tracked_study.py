@@ -26,7 +26,7 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
         params={
             "sampler": config.sampler.name,
             "scheduler": config.scheduler.name,
-            "n_trials": config.budget.n_trials or config.budget.told(),
+            "n_trials": config.budget.n_trials or config.budget.in_words(),
             "n_epochs": config.training.n_epochs,
             "workers_per_trial": config.resources.workers_per_trial,
             "objective": config.objective.metric,

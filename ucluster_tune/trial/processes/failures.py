@@ -76,7 +76,10 @@ def failure_of_call(error: ray.exceptions.RayError, rank: int) -> UClusterTuneEr
 
 def _failure_of_process(error: ray.exceptions.RayError, rank: int) -> TrialError:
     if isinstance(error, ray.exceptions.OutOfMemoryError):  # Ray's own watch over memory
-        return OutOfMemoryError(f"worker {rank} was ended: its machine ran low on memory")
+        return OutOfMemoryError(
+            f"worker {rank} was ended: its machine ran low on memory; lower"
+            " training.global_batch_size or the widths, or resources.max_concurrent_trials"
+        )
     if isinstance(error, ray.exceptions.ActorUnavailableError):
         return WorkerSilentError(f"worker {rank} cannot be reached any more")
     if isinstance(error, ray.exceptions.RayActorError):

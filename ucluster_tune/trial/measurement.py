@@ -17,7 +17,7 @@ from ucluster_tune.trial.processes.nodes import most_cpus_of_a_node
 _ROOM_TIMEOUT_S = 30.0  # longer than the end of the last trial takes to free its CPUs
 
 
-def evaluate_checkpoint(
+def measure_checkpoint(
     config: TrialConfig,
     checkpoint: str,
     split: str,
@@ -41,16 +41,16 @@ def evaluate_checkpoint(
     """
     try:
         with room_on_a_node(n_cpus, least_cpus) as (room, n_given):
-            task = _evaluate.options(**room).remote(
+            task = _measure.options(**room).remote(
                 config, checkpoint, split, max(1, math.floor(n_given))
             )
             return _answer(task, timeout_s)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, UClusterTuneError):
             raise error.cause from None
-        raise TrialError(f"the evaluation on {split} jets failed:\n{error}") from None
+        raise TrialError(f"the measure on {split} jets failed:\n{error}") from None
     except ray.exceptions.RayError as error:
-        raise TrialError(f"the evaluation on {split} jets gave no answer: {error}") from None
+        raise TrialError(f"the measure on {split} jets gave no answer: {error}") from None
 
 
 def _answer(task: Any, timeout_s: float) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def room_on_a_node(
 
 
 @ray.remote(max_retries=0)
-def _evaluate(config: TrialConfig, checkpoint: str, split: str, n_threads: int) -> dict[str, Any]:
+def _measure(config: TrialConfig, checkpoint: str, split: str, n_threads: int) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
     from ucluster_tune.trial.training_run import measure  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Every number of an assessment against another way to get it."""
+"""Every number of an agreement against another way to get it."""
 
 from itertools import permutations
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
-from ucluster_tune.data.reading.selection import SelectedLabels
-from ucluster_tune.training.assessment import assess, assess_mass_alone
+from ucluster_tune.data.reading.labels import SelectedLabels
+from ucluster_tune.training.agreement import agreement_by_mass, agreement_of
 from ucluster_tune.training.mass_clusters import best_thresholds, intervals_of, kmeans_thresholds
 from ucluster_tune.training.matching import accuracy_interval, batched_accuracy_interval
 
@@ -37,7 +37,7 @@ def best_accuracy(cluster, jet_class, n=3):
 def case():
     labels = make_labels()
     cluster = make_clusters(labels)
-    return labels, cluster, assess(cluster, labels, 3, 400, 9)
+    return labels, cluster, agreement_of(cluster, labels, 3, 400, 9)
 
 
 def test_accuracies_are_those_of_every_permutation_tried(case):
@@ -86,7 +86,7 @@ def test_efficiency_and_purity_by_class(case):
 
 def test_a_class_without_cluster_has_no_purity():
     labels = make_labels()
-    found = assess(make_clusters(labels, 2), labels, 2, 100, 1)
+    found = agreement_of(make_clusters(labels, 2), labels, 2, 100, 1)
     alone = [q for q in found.by_class.values() if q.cluster is None]
     assert len(alone) == 1
     assert (alone[0].efficiency, alone[0].purity) == (0.0, None)
@@ -94,14 +94,14 @@ def test_a_class_without_cluster_has_no_purity():
 
 def test_an_empty_cluster_has_no_purity():
     labels = make_labels(names=("w", "z"))
-    found = assess(np.zeros(N_JETS, np.int64), labels, 3, 100, 1)
+    found = agreement_of(np.zeros(N_JETS, np.int64), labels, 3, 100, 1)
     empty = [q for q in found.by_class.values() if q.cluster != 0]
     assert [(q.efficiency, q.purity) for q in empty] == [(0.0, None)]
 
 
 def test_mass_alone_is_chosen_on_training_jets():
     labels, training = make_labels(), make_labels(seed=5)
-    found = assess_mass_alone(labels, training, 3, 100, 2)
+    found = agreement_by_mass(labels, training, 3, 100, 2)
     for name, cuts in (
         ("kmeans_mass", kmeans_thresholds(training.mass_gev, 3, 2)),
         ("mass_thresholds", best_thresholds(training.mass_gev, training.jet_class)),
@@ -115,7 +115,7 @@ def test_mass_alone_is_chosen_on_training_jets():
 
 def test_without_training_jets_each_half_is_measured_with_the_other():
     labels = make_labels()
-    found = assess_mass_alone(labels, None, 3, 100, 2)
+    found = agreement_by_mass(labels, None, 3, 100, 2)
     cluster = np.zeros(N_JETS, int)
     even, odd = slice(0, None, 2), slice(1, None, 2)
     for chosen, applied in ((even, odd), (odd, even)):
@@ -128,5 +128,5 @@ def test_without_training_jets_each_half_is_measured_with_the_other():
 
 def test_one_jet_is_measured_too():
     labels = make_labels(1, names=("w",))
-    assert assess(np.array([2]), labels, 3, 100, 1).clustering_accuracy == 1.0
-    assert assess_mass_alone(labels, None, 3, 100, 1)["kmeans_mass"].clustering_accuracy == 1.0
+    assert agreement_of(np.array([2]), labels, 3, 100, 1).clustering_accuracy == 1.0
+    assert agreement_by_mass(labels, None, 3, 100, 1)["kmeans_mass"].clustering_accuracy == 1.0

@@ -11,12 +11,12 @@ import click
 
 from ucluster_tune.cli.data.jet_options import progress_bar
 from ucluster_tune.cli.data.wrong_data import explained_data
-from ucluster_tune.cluster.machine import this_machine
+from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:
     from ucluster_tune.data.hls4ml.stream import Hls4mlJets
-    from ucluster_tune.data.reading.jet_stream import JetSource
+    from ucluster_tune.data.reading.jet_source import JetSource
     from ucluster_tune.models.prediction import Prediction
     from ucluster_tune.models.saved import SavedModel
 
@@ -75,7 +75,7 @@ def opened_source(
                 click.secho(f"Warning: {remark}", fg="yellow", err=True)
             yield files
         return
-    from ucluster_tune.data.reading.jet_stream import open_parquet
+    from ucluster_tune.data.reading.jet_source import open_parquet
 
     with explained_data(place):
         source = open_parquet(place, split or default_split)
@@ -102,7 +102,7 @@ def training_source(place: str) -> "JetSource | None":
     if _is_hls4ml(place):
         return None
     from ucluster_tune.data.format.manifest import read_manifest
-    from ucluster_tune.data.reading.jet_stream import open_parquet
+    from ucluster_tune.data.reading.jet_source import open_parquet
 
     return open_parquet(place, "train") if read_manifest(place).n_jets("train") else None
 
@@ -124,7 +124,7 @@ def predictions(
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 
     prepare_environment()
-    from ucluster_tune.models.predicting import predict_here, predict_with_workers
+    from ucluster_tune.models.prediction import predict_here, predict_with_workers
 
     n_cpus = this_machine().n_cpus
     with ExitStack() as stack:

@@ -6,9 +6,8 @@ from tests.hls4ml_files import made_up_file
 from tests.small_datasets import made_up_jets
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
 from ucluster_tune.data.making.writer import write_dataset
-from ucluster_tune.data.reading.jet_stream import chunks_of, open_parquet, read_chunk
-from ucluster_tune.data.reading.selection import SelectedJets, Selection
-from ucluster_tune.models.jet_positions import jet_place
+from ucluster_tune.data.reading.jet_source import SelectedJets, chunks_of, open_parquet
+from ucluster_tune.data.reading.selection import Selection
 
 
 @pytest.fixture
@@ -30,10 +29,10 @@ def parquet(tmp_path):
 def places(source, n_jets=15):
     """Mass and place of all jets that a source gives, in chunks."""
     return [
-        (mass_gev, jet_place(source, chunk, position))
+        (mass_gev, source.place_of(chunk, position))
         for chunk in chunks_of(source, n_jets)
         for position, mass_gev in enumerate(
-            mass for piece in read_chunk(source, chunk) for mass in piece.mass_gev.tolist()
+            mass for piece in source.read(chunk.blocks) for mass in piece.mass_gev.tolist()
         )
     ]
 

@@ -13,7 +13,7 @@ from tests.small_datasets import made_up_jets, write_jets, write_tables
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.format.schema import SPLITS
 from ucluster_tune.data.making.writer import write_dataset
-from ucluster_tune.data.reading.jet_stream import chunks_of, open_parquet, read_chunk
+from ucluster_tune.data.reading.jet_source import chunks_of, open_parquet
 from ucluster_tune.errors import DataError
 
 
@@ -23,7 +23,7 @@ def folder(tmp_path):
 
 
 def masses(source, n_jets=8192):
-    pieces = [p for chunk in chunks_of(source, n_jets) for p in read_chunk(source, chunk)]
+    pieces = [p for chunk in chunks_of(source, n_jets) for p in source.read(chunk.blocks)]
     return np.concatenate([piece.mass_gev for piece in pieces])
 
 
@@ -69,7 +69,7 @@ def test_no_jet_is_selected_away_and_the_unlabelled_are_minus_one(tmp_path):
     jets = jets.set_column(0, jets.schema.field(0), labels)
     jets = jets.set_column(1, jets.schema.field(1), far_out)
     source = open_parquet(write_tables(tmp_path / "jets", {"train": jets}))
-    (piece,) = source.read_block(0)
+    (piece,) = source.read(range(0, 1))
     assert piece.jet_class.tolist() == [
         -1,
         *(CLASS_NAMES.index(c) for c in labels.to_pylist()[1:]),
@@ -79,7 +79,7 @@ def test_no_jet_is_selected_away_and_the_unlabelled_are_minus_one(tmp_path):
 
 def test_constituents_are_those_of_the_file(folder):
     table = pq.read_table(folder / "validation-00000.parquet")
-    (piece,) = open_parquet(folder, "validation").read_block(1)
+    (piece,) = open_parquet(folder, "validation").read(range(1, 2))
     for jet in range(len(piece)):
         rows = slice(piece.first_rows[jet], piece.first_rows[jet] + piece.n_rows[jet] - 1)
         for column, name in enumerate(FEATURE_NAMES):
@@ -94,22 +94,28 @@ class Sizes:
     block_sizes: tuple[int, ...]
     description: str = ""
 
-    def read_block(self, index):
+    def read(self, blocks):
         raise AssertionError
 
-    read_block_labels = read_block
+    read_labels = read
+
+    def place_of(self, chunk, position):
+        raise AssertionError
+
+    def unknown_classes(self):
+        raise AssertionError
 
 
 @given(st.lists(st.integers(0, 9), max_size=30).map(tuple), st.integers(1, 20))
 def test_chunks_hold_every_block_with_jets_once(sizes, n_jets):
     chunks = chunks_of(Sizes(sizes), n_jets)
-    seen = [block for chunk in chunks for block in range(chunk.first, chunk.stop)]
+    seen = [block for chunk in chunks for block in chunk.blocks]
     assert seen == list(range(len(seen)))
     assert not any(sizes[len(seen) :])
     start = 0
     for chunk in chunks:
         assert chunk.first_jet == start
-        assert chunk.n_jets == sum(sizes[chunk.first : chunk.stop]) > 0
+        assert chunk.n_jets == sum(sizes[chunk.blocks.start : chunk.blocks.stop]) > 0
         start += chunk.n_jets
     assert all(chunk.n_jets >= n_jets for chunk in chunks[:-1])
 

@@ -1,14 +1,22 @@
-"""What `ucluster-tune evaluate` shows of an assessment."""
+"""How well clusters agree with classes, as `evaluate` tells it: plain values and their view."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from ucluster_tune.config.study import ReferenceConfig
+from ucluster_tune.data.format.packed import IntArray
+from ucluster_tune.data.reading.jet_source import JetSource
+from ucluster_tune.data.reading.labels import SelectedLabels, select_labels
+from ucluster_tune.data.reading.selection import Selection
+from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report import cells
 from ucluster_tune.report.pictures import CLASS_LABELS
 from ucluster_tune.report.study_tables import plain_table
+from ucluster_tune.training.agreement import PUBLISHED_BATCH, agreement_by_mass, agreement_of
 
 _NAMES = {
     "model": "model",
@@ -17,7 +25,82 @@ _NAMES = {
 }
 
 
-def assessment_view(document: Mapping[str, Any]) -> RenderableType:
+def agreement_document(
+    model: SavedModel,
+    source: JetSource,
+    training_source: JetSource | None,
+    selection: Selection,
+    labels: SelectedLabels,
+    cluster: IntArray,
+    n_resamples: int,
+    seed: int,
+    *,
+    window_from: str,
+    n_without_constituents: int,
+) -> dict[str, Any]:
+    """Return all numbers, as plain values.
+
+    Args:
+        model: that made the clusters.
+        source: of the jets.
+        training_source: of other jets, to choose clusters by mass on; None where there are none.
+        selection: made on both.
+        labels: of the selected jets.
+        cluster: int64 [selected jet].
+        n_resamples: of the bootstrap.
+        seed: of k-means and bootstrap.
+        window_from: where the window of masses comes from, in words.
+        n_without_constituents: selected jets of which nothing but padding was seen.
+    """
+    n_clusters = model.config.n_clusters
+    training = None
+    if training_source is not None:
+        training = select_labels(training_source, replace(selection, classes=labels.class_names))
+    results = {
+        "model": agreement_of(cluster, labels, n_clusters, n_resamples, seed),
+        **agreement_by_mass(labels, training, n_clusters, n_resamples, seed),
+    }
+    reference = ReferenceConfig()
+    counts = {
+        name: int((labels.jet_class == index).sum())
+        for index, name in enumerate(labels.class_names)
+    }
+    return {
+        "model": model.origin,
+        "data": source.description,
+        "selection": {
+            "mass_min_gev": selection.mass_min_gev,
+            "mass_max_gev": selection.mass_max_gev,
+            "classes": list(labels.class_names),
+            "text": str(selection),
+            "window_from": window_from,
+        },
+        "jets": {
+            "read": labels.n_read,
+            "passed": len(labels.mass_gev),
+            "outside_mass_window": labels.n_outside,
+            "other_class": labels.n_other_class,
+            "unlabelled": labels.n_unlabelled,
+            "unknown_classes": list(labels.unknown_classes),
+            "without_constituents": n_without_constituents,
+            "by_class": counts,
+        },
+        "n_clusters": n_clusters,
+        "published_batch": PUBLISHED_BATCH,
+        "bootstrap": {"resamples": n_resamples, "seed": seed, "level": 0.95},
+        "chosen_on": _chosen_on(training),
+        "results": {name: found.as_dict() for name, found in results.items()},
+        "reference": {"accuracy": reference.accuracy, "source": reference.source},
+    }
+
+
+def _chosen_on(training: SelectedLabels | None) -> str:
+    if training is None:
+        return "chosen on each half of these jets and measured on the other half"
+    return f"chosen on {len(training.mass_gev):,} training jets"
+
+
+def agreement_view(document: Mapping[str, Any]) -> RenderableType:
     """Return the numbers of `evaluate --json` as people read them."""
     jets = document["jets"]
     by_class = ", ".join(f"{_label(name)} {n:,}" for name, n in jets["by_class"].items())

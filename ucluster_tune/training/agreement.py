@@ -1,4 +1,4 @@
-"""All that is told of a clustering of labelled jets, the network's or one by mass alone."""
+"""How well clusters of jets agree with their classes: a network's, or those by mass alone."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 
 from ucluster_tune.data.format.packed import FloatArray, IntArray
-from ucluster_tune.data.reading.selection import SelectedLabels
+from ucluster_tune.data.reading.labels import SelectedLabels
 from ucluster_tune.training.mass_clusters import (
     N_INTERVALS,
     Floats,
@@ -47,7 +47,7 @@ class ClassQuality:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class Agreement:
     """How well clusters agree with classes; see `EpochRecord` for the meaning of the numbers.
 
     Attributes:
@@ -73,14 +73,14 @@ class Assessment:
         return asdict(self)
 
 
-def assess(
+def agreement_of(
     cluster: IntArray,
     labels: SelectedLabels,
     n_clusters: int,
     n_resamples: int,
     seed: int,
     thresholds_gev: list[list[float]] | None = None,
-) -> Assessment:
+) -> Agreement:
     """Return all numbers about a clustering.
 
     Args:
@@ -94,7 +94,7 @@ def assess(
     shape = (n_clusters, len(labels.class_names))
     confusion = confusion_matrix(cluster, labels.jet_class, *shape)
     batched = batched_accuracies(cluster, labels.jet_class, *shape, PUBLISHED_BATCH)
-    return Assessment(
+    return Agreement(
         **vars(cluster_quality(confusion, float(np.mean(batched)))),
         clustering_accuracy_interval=accuracy_interval(confusion, n_resamples, seed),
         clustering_accuracy_batched_interval=batched_accuracy_interval(
@@ -106,13 +106,13 @@ def assess(
     )
 
 
-def assess_mass_alone(
+def agreement_by_mass(
     labels: SelectedLabels,
     training: SelectedLabels | None,
     n_clusters: int,
     n_resamples: int,
     seed: int,
-) -> dict[str, Assessment]:
+) -> dict[str, Agreement]:
     """Return how well the mass alone does: `kmeans_mass` and `mass_thresholds`.
 
     Args:
@@ -138,7 +138,7 @@ def assess_mass_alone(
             cuts = choose(*chosen_on)
             cluster[applied_to] = intervals_of(labels.mass_gev[applied_to], cuts)
             thresholds.append(cuts.tolist())
-        found[name] = assess(cluster, labels, n_intervals, n_resamples, seed, thresholds)
+        found[name] = agreement_of(cluster, labels, n_intervals, n_resamples, seed, thresholds)
     return found
 
 
