@@ -69,8 +69,8 @@ def _output(command: list[str]) -> str:
 def step_times_s(steps: int) -> dict[str, float]:
     """Return the medians of training and inference, one thread, in this process."""
     # Loaded where they are timed: the comparing process needs none.
-    from benchmarks.training_speed import batch_of, network_calls, sample  # noqa: PLC0415
-    from ucluster_tune.training.device import use_devices  # noqa: PLC0415
+    from benchmarks.training_speed import batch_of, network_calls, sample
+    from ucluster_tune.training.device import use_devices
 
     use_devices(1)
     config, jets = sample()

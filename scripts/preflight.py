@@ -6,6 +6,7 @@ reads, so that an old Python gets a sentence and not a syntax error.
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -14,6 +15,7 @@ from typing import Dict, List, Optional, Sequence, Tuple
 PYTHONS = ((3, 11), (3, 12))  # on the first, all tests are run each time
 WHY_THESE = "TensorFlow 2.19 has no build for 3.13"
 GLIBC = (2, 28)  # what Arrow's and Ray's builds ask for
+GCC_NEWEST = 13  # g++ 14 finds fault with the FlatBuffers in Horovod 0.28.1
 GIB = 1024.0**3
 
 # The environment was measured for "cpu", 2.7; the cache holds the same files, most of them linked,
@@ -132,10 +134,26 @@ def compiler_problem(compiler: str) -> Optional[str]:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     if done.returncode == 0:
-        return None
+        return _too_new_compiler(compiler)
     lines = [line for line in output.splitlines() if "error" in line] or output.splitlines()
     says = lines[0].strip() if lines else "it says nothing"
     return f"The C++ compiler {compiler} cannot build a C++17 program ({says}): {remedy}."
+
+
+def _too_new_compiler(compiler: str) -> Optional[str]:
+    try:
+        asked = [compiler, "-dM", "-E", "-x", "c++", os.devnull]
+        macros = subprocess.check_output(asked, stderr=subprocess.DEVNULL).decode()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    found = re.search(r"#define __GNUC__ (\d+)", macros)
+    if "#define __clang__" in macros or not found or int(found.group(1)) <= GCC_NEWEST:
+        return None
+    return (
+        f"The C++ compiler {compiler} is g++ {found.group(1)}, which refuses a header that"
+        f" Horovod brings along: {_package('g++-13', 'gcc13-c++')}, and name it with"
+        " `CC=gcc-13 CXX=g++-13 make install`."
+    )
 
 
 def _make_problem() -> Optional[str]:

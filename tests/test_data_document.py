@@ -74,7 +74,7 @@ def test_every_command_of_the_document_works_from_first_to_last(workplace):
     assert sum(f.n_jets for f in read_manifest(workplace / "data" / "hls4ml").files) == 180
 
 
-@pytest.mark.parametrize("name", ["convert", "download", "describe"])
+@pytest.mark.parametrize("name", ["convert", "download", "describe", "simulate"])
 def test_every_option_is_in_the_document(name):
     for option in data.commands[name].params:
         for flag in option.opts:

@@ -128,6 +128,16 @@ def test_the_compiler_may_be_another(machine):
     assert "no C++ compiler (yours)" in sentence(install(machine, CXX="yours"))
 
 
+def test_a_compiler_newer_than_horovod_is_named(machine):
+    (machine / "g++").unlink()
+    found = shutil.which("g++")
+    newer = "echo '#define __GNUC__ 14'"
+    put_program(machine / "g++", f'case "$*" in *-dM*) {newer} ;; *) exec {found} "$@" ;; esac')
+    text = sentence(install(machine))
+    assert "is g++ 14, which refuses a header that Horovod brings along" in text
+    assert "CXX=g++-13 make install" in text
+
+
 def test_no_make_is_named(machine):
     (machine / "make").unlink()
     assert "There is no make" in sentence(install(machine))

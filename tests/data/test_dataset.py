@@ -67,7 +67,7 @@ def test_committed_sample_is_read():
     assert dataset.class_names == ("w", "z", "t")
     counts = dataset.counts("train")
     assert dataset.n_jets("train") == sum(counts.values())
-    assert all(0 < counts[name] <= 1920 for name in counts)
+    assert all(0 < counts[name] <= 1280 for name in counts)
     jets = dataset.read_share("validation")
     assert len(jets) == dataset.n_jets("validation")
     in_order = [int(np.count_nonzero(jets.jet_class == index)) for index in range(3)]
@@ -75,7 +75,7 @@ def test_committed_sample_is_read():
     assert np.isfinite(jets.features).all()
     assert ((jets.mass_gev > 10) & (jets.mass_gev < 200)).all()
     tops = jets.mass_gev[jets.jet_class == 2]
-    assert 160 < np.median(tops) < 185, "class 2 must be the top"
+    assert 130 < np.median(tops) < 175, "class 2 must be the top; a third is not contained"
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3, 7])

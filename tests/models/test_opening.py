@@ -13,6 +13,7 @@ from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.models.opening import open_model
 from ucluster_tune.models.saved import write_model
 from ucluster_tune.training.checkpoint import Checkpoint
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.files import TrialFiles
 
 NETWORK = build_abcnet(MODEL)
@@ -31,7 +32,7 @@ def make_checkpoint(epoch, best_epoch, **changes):
         "averages": np.ones(NETWORK.averages.size, np.float32),
         "first_moment": np.zeros(size, np.float32),
         "second_moment": np.zeros(size, np.float32),
-        "best": None if best_epoch is None else {"epoch": best_epoch},
+        "best": best_epoch and EpochRecord.from_values({"epoch": best_epoch}),
     }
     return Checkpoint(**{**values, **changes})
 

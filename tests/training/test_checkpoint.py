@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.study_events import epoch
 from ucluster_tune.errors import CheckpointError
 from ucluster_tune.storage.folders import DiskFolder
 from ucluster_tune.training.checkpoint import (
@@ -38,7 +39,7 @@ def make_checkpoint(**changes):
         "seed": 7,
         "config": {"training": {"seed": 7}},
         "dataset_checksum": "ab" * 32,
-        "best": {"epoch": 2, "clustering_accuracy": 0.5},
+        "best": epoch("0001", 2, 0.5).record,
         **{name: generator.normal(size=50).astype(np.float32) for name in ARRAYS},
     }
     return Checkpoint(**{**values, **changes})

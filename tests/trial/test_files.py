@@ -23,7 +23,7 @@ def checkpoint(epoch):
         averages=arrays,
         first_moment=arrays,
         second_moment=arrays,
-        best={"epoch": epoch},
+        best=EpochRecord.from_values({"epoch": epoch}),
     )
 
 

@@ -26,14 +26,14 @@ class JoinedRay:
 
     def machine(self) -> Machine:
         """Return what all living nodes have together."""
-        import ray  # noqa: PLC0415  # after its environment
+        import ray  # after its environment
 
         all_nodes: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
         return Machine(int(all_nodes.get("CPU", 0)), int(all_nodes.get("GPU", 0)))
 
     def in_words(self) -> str:
         """Return its size in words."""
-        import ray  # noqa: PLC0415  # after its environment
+        import ray  # after its environment
 
         machine = self.machine()
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
@@ -50,7 +50,7 @@ def joined_ray(address: str) -> Iterator[JoinedRay]:
         MachineError: it does not answer, is of another version, or refuses this machine's token.
     """
     prepare_environment(is_embedded=False)
-    import ray  # noqa: PLC0415  # after its environment
+    import ray  # after its environment
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)

@@ -10,6 +10,7 @@ from typing import Final
 
 from ucluster_tune.cluster.owner import RayOwner
 from ucluster_tune.errors import MachineError
+from ucluster_tune.trial.processes.ray_internals import LOOPBACK_ALONE, N_TRIES_TO_JOIN
 
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
 
@@ -37,11 +38,6 @@ _ENVIRONMENT = {
 }
 
 
-# On the loopback interface alone, which also lasts when a laptop changes its network; Ray
-# offers that under this name, and replaces 127.0.0.1 by another address otherwise.
-_LOOPBACK_ALONE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
-
-
 def prepare_environment(*, is_embedded: bool = True) -> None:
     """Set what Ray reads when it is imported; the user's own settings win.
 
@@ -51,12 +47,12 @@ def prepare_environment(*, is_embedded: bool = True) -> None:
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if is_embedded:
-        os.environ.setdefault(_LOOPBACK_ALONE, "0")
+        os.environ.setdefault(LOOPBACK_ALONE, "0")
         # As Ray does by itself where it starts, for this process joins what another one starts.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     else:
         # Each try of a Ray that does not answer takes most of a minute, and Ray makes 20.
-        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "2")
+        os.environ.setdefault(N_TRIES_TO_JOIN, "2")
 
 
 class EmbeddedRay:
@@ -71,7 +67,7 @@ class EmbeddedRay:
 
     def refuse_dead(self) -> None:
         """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
-        if not self._owner.is_alive:
+        if not self._owner.is_whole:
             raise MachineError(
                 "Ray on this machine ended: one of its own processes crashed or was killed,"
                 " perhaps for want of memory; look into /tmp/ray/session_latest/logs"
@@ -86,7 +82,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
         MachineError: Ray does not start.
     """
     prepare_environment()
-    import ray  # noqa: PLC0415  # after its environment
+    import ray  # after its environment
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)

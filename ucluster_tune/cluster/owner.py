@@ -47,9 +47,11 @@ class RayOwner:
         self._tell(json.dumps(options))
 
     @property
-    def is_alive(self) -> bool:
-        """Whether it has all of Ray's own processes yet."""
-        return self._process.poll() is None
+    def is_whole(self) -> bool:
+        """Whether it lives with all of Ray's own processes; it says so where one ends."""
+        assert self._process.stdout is not None
+        has_told = select.select([self._process.stdout], [], [], 0)[0]
+        return self._process.poll() is None and not has_told
 
     def address(self) -> str:
         """Wait until its Ray has started; return that's host:port.
@@ -66,7 +68,7 @@ class RayOwner:
 
     def end(self) -> None:
         """Shut its Ray down; return once all is gone."""
-        if self.is_alive:
+        if self._process.poll() is None:
             self._tell("end")
         self._process.communicate()
 
@@ -80,29 +82,27 @@ class RayOwner:
 def own() -> None:
     """Start a Ray as standard input says, tell its address, and end it at the next line or none.
 
-    Ends, with all of Ray, where one of Ray's own processes does.
+    Tells where one of Ray's own processes ends. The others are kept until the user of
+    Ray, who may wait for answers of theirs, has ended in its order.
     """
     options = json.loads(sys.stdin.readline())
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
-        import ray  # noqa: PLC0415  # seconds, which nothing else waits for
+        import ray  # seconds, which nothing else waits for
 
         ray.init(**options)
         print(ray.get_runtime_context().gcs_address, flush=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # nobody reads it any more
-        if _is_told_to_end(psutil.Process().children()):
+        rays, is_whole = psutil.Process().children(), True
+        while not select.select([sys.stdin], [], [], _LOOK_EVERY_S if is_whole else None)[0]:
+            is_whole = all(_lives(process) for process in rays)
+            if not is_whole:
+                print("one of Ray's own processes has ended", flush=True)
+        if sys.stdin.readline() and is_whole:
             ray.shutdown()  # type: ignore[no-untyped-call]  # Ray's own gap
     finally:
         _kill_all_below()
     os._exit(0)  # Ray would try to take leave of what is gone
-
-
-def _is_told_to_end(rays: list[psutil.Process]) -> bool:
-    """Wait for a line; return False where the pipe ends, or one of these processes does."""
-    while all(_lives(process) for process in rays):
-        if select.select([sys.stdin], [], [], _LOOK_EVERY_S)[0]:
-            return bool(sys.stdin.readline())
-    return False
 
 
 def _kill_all_below() -> None:

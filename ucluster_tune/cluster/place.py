@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ucluster_tune.config.plan import Machine
 from ucluster_tune.errors import MachineError
+from ucluster_tune.trial.processes.ray_internals import ADDRESS_FILE
 
 _ADDRESS_VARIABLE = "RAY_ADDRESS"
 _PROBE_TIMEOUT_S = 2.0
@@ -91,7 +92,7 @@ def _running_here() -> str | None:
     """Return the address of the Ray that `ray start --head` left running, None without one."""
     root = Path(os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
     try:
-        address = (root / "ray" / "ray_current_cluster").read_text(encoding="utf-8").strip()
+        address = (root / ADDRESS_FILE).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError):
         return None
     return address if _answers(address) else None

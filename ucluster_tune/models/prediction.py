@@ -110,7 +110,7 @@ class Predictor:
             raise DataError(
                 f"{place_of(n_done + int(jet))}: the network gives no finite number"
                 f" for it; its largest feature is {largest:.3g}. Look at that jet: features are"
-                " angles, logarithms and cosines, of the order of 1 to 10"
+                " angles, logarithms and a tanh, of the order of 1 to 10"
             )
         return Prediction(
             cluster=np.argmin(distances, axis=1).astype(np.int64),
@@ -144,7 +144,7 @@ def predict_with_workers(
         DataError: as `predict_here`.
         MachineError: a worker died, did not start or gave no answer.
     """
-    import ray  # noqa: PLC0415  # one process alone must not load it
+    import ray  # one process alone must not load it
 
     chunks = chunks_of(source)
     model_reference, source_reference = ray.put(model), ray.put(source)
@@ -173,7 +173,7 @@ def _in_order(workers: Sequence[Any], chunks: Sequence[Chunk]) -> Iterator[Predi
 
 
 def _result(reference: Any) -> Prediction:
-    import ray  # noqa: PLC0415  # see `predict_with_workers`
+    import ray  # see `predict_with_workers`
 
     try:
         result: Prediction = ray.get(reference, timeout=_CHUNK_TIMEOUT_S)
@@ -200,7 +200,7 @@ class _PredictionWorker:
         self, model: SavedModel, source: JetSource, batch_size: int, n_threads: int
     ) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
+        from ucluster_tune.training.device import use_devices  # TensorFlow
 
         use_devices(n_threads)
         self._source = source

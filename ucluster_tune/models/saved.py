@@ -126,7 +126,7 @@ def read_model(folder: Path) -> SavedModel:
         CheckpointError: it is missing, not ours, of a newer version, cut short or altered, or
             its weights are not those of its configuration.
     """
-    from ucluster_tune.model.abcnet import build_abcnet  # noqa: PLC0415  # loads TensorFlow
+    from ucluster_tune.model.abcnet import build_abcnet  # loads TensorFlow
 
     path = folder / MODEL_JSON
     document = _parse(path)
@@ -171,7 +171,7 @@ def model_of_checkpoint(checkpoint: Checkpoint, origin: str) -> SavedModel:
     Raises:
         CheckpointError: its configuration is none, or its weights are not of that network.
     """
-    from ucluster_tune.model.abcnet import build_abcnet  # noqa: PLC0415  # loads TensorFlow
+    from ucluster_tune.model.abcnet import build_abcnet  # loads TensorFlow
 
     try:
         trial = TrialConfig.model_validate(checkpoint.config)

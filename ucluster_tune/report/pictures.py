@@ -84,7 +84,7 @@ def match_clusters(confusion: Ints) -> dict[int, int]:
     >>> match_clusters(np.array([[1, 9], [8, 2]]))
     {0: 1, 1: 0}
     """
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415 slow to load
+    from scipy.optimize import linear_sum_assignment
 
     clusters, classes = linear_sum_assignment(confusion, maximize=True)
     return {int(cluster): int(c) for cluster, c in zip(clusters, classes, strict=True)}
@@ -117,7 +117,7 @@ def draw_confusion_matrix(
         title: such as "validation jets, epoch 7".
         path: its ending says the format, such as .png or .pdf.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 slow to load
+    from matplotlib.figure import Figure
 
     n_clusters, n_classes = confusion.shape
     matched = match_clusters(confusion)
@@ -170,7 +170,7 @@ def draw_embedding(evaluation_npz: Path, path: Path, title: str = "validation je
         path: its ending says the format, such as .png or .pdf.
         title: above the picture.
     """
-    from matplotlib.figure import Figure  # noqa: PLC0415 slow to load
+    from matplotlib.figure import Figure
 
     evaluation = read_evaluation(evaluation_npz)
     projection = project(evaluation.embedding, evaluation.centroids, evaluation.mass_gev)
@@ -198,7 +198,7 @@ def _write_cells(axes: Any, counts: Ints, share: Floats) -> None:
 
 
 def _frame_cell(axes: Any, position: int) -> None:
-    from matplotlib.patches import Rectangle  # noqa: PLC0415 slow to load
+    from matplotlib.patches import Rectangle
 
     corner = (position - 0.485, position - 0.485)
     axes.add_patch(Rectangle(corner, 0.97, 0.97, fill=False, edgecolor=PALETTE[5], linewidth=2))

@@ -20,7 +20,7 @@ AXIS_LABELS = {
     "ln_energy": "ln(energy / GeV)",
     "ln_energy_rel": "ln(energy / energy of the jet)",
     "ln_pt": "ln(pt / GeV)",
-    "cos_theta_rel": "cos of the angle to the jet",
+    "cos_theta_rel": "cos_theta_rel, a coordinate of the image",
 }
 _LOGARITHMIC = ("eta_rel", "phi_rel", "delta_r", "cos_theta_rel")  # peaked by decades
 
@@ -31,8 +31,8 @@ def draw_spectra(description: DatasetDescription, path: Path) -> None:
     Raises:
         MachineError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 slow to load
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 6.4), layout="constrained")
     FigureCanvasAgg(figure)

@@ -19,11 +19,8 @@ from ucluster_tune.trial.failures import (
     kind_of,
 )
 from ucluster_tune.trial.processes.nodes import VERDICT_TIMEOUT_S, lost_nodes
+from ucluster_tune.trial.processes.ray_internals import LOW_ON_MEMORY, WITH_ITS_NODE
 
-# Two things that Ray knows are told in words alone, not by a type: that a process was ended for
-# want of memory, since Tune keeps no errors but those of tasks and actors; and whether an actor's
-# node died with it.
-_LOW_ON_MEMORY, _WITH_ITS_NODE = "low on memory", "its node has died"
 _PROCESS_LOST = "its process crashed or was killed, perhaps for want of memory"
 
 
@@ -52,7 +49,7 @@ def failure_of(trial: Trial, nodes: frozenset[str], is_over: Callable[[], bool])
     if error is not None:
         return TrialFailure(text, kind_of(ProgramError()))
     # Of neither the program nor the actor: about the way to the process, or Ray ended it.
-    if _LOW_ON_MEMORY in text.rpartition("Failure #")[2]:  # of several failures the last one
+    if LOW_ON_MEMORY in text.rpartition("Failure #")[2]:  # of several failures the last one
         return TrialFailure(
             "its process was ended: its machine ran low on memory", kind_of(OutOfMemoryError())
         )
@@ -63,7 +60,7 @@ def _of_lost_process(
     error: RayActorError, nodes: frozenset[str], is_over: Callable[[], bool]
 ) -> TrialFailure:
     is_unclear = isinstance(error, ActorUnavailableError)
-    is_of_node = _WITH_ITS_NODE in str(error)
+    is_of_node = WITH_ITS_NODE in str(error)
     if is_of_node or (is_unclear and lost_nodes(nodes, VERDICT_TIMEOUT_S, is_over)):
         return TrialFailure(NODE_LOST, kind_of(NodeLostError()))
     return TrialFailure(_PROCESS_LOST, kind_of(WorkerLostError()))

@@ -77,7 +77,7 @@ class SearchNodes:
         with ExitStack() as stack:
             self._joined = stack.enter_context(joined_ray(place.address))
             say(f"Running on the Ray at {place.address}: {self._joined.in_words()} ({place.why})")
-            from ucluster_tune.cluster.capacity import capacity_watch  # noqa: PLC0415  # loads Ray
+            from ucluster_tune.cluster.capacity import capacity_watch  # loads Ray
 
             self._look = capacity_watch()
             self._stack = stack.pop_all()
@@ -111,7 +111,7 @@ class SearchNodes:
         """
         if self._joined is None:
             return
-        from ucluster_tune.cluster.fitness.checks import (  # noqa: PLC0415  # loads Ray
+        from ucluster_tune.cluster.fitness.checks import (  # loads Ray
             CheckRequest,
             quick_check,
         )
@@ -132,7 +132,7 @@ class SearchNodes:
         if self._joined is not None:
             yield self._joined
             return
-        from ucluster_tune.cluster.embedded import embedded_ray  # noqa: PLC0415  # loads Ray
+        from ucluster_tune.cluster.embedded import embedded_ray  # loads Ray
 
         with embedded_ray(self._setting.machine.n_cpus) as ray:
             yield ray

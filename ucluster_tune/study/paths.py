@@ -44,8 +44,8 @@ def open_studies(option: str | None = None) -> "StudiesFolder":
     chosen = _chosen(option)
     if "://" not in chosen:
         return StudiesFolder(studies_folder(chosen))
-    from ucluster_tune.data.making.preparation import cache_folder  # noqa: PLC0415  # the same
-    from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
+    from ucluster_tune.data.making.preparation import cache_folder  # the same
+    from ucluster_tune.storage.locations import locate  # loads Arrow
 
     with bucket_errors():
         location = locate(chosen)

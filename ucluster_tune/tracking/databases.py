@@ -56,8 +56,8 @@ def with_password(uri: str) -> str:
 
 
 def _parsed(uri: str) -> "URL":
-    from sqlalchemy import make_url  # noqa: PLC0415 heavy
-    from sqlalchemy.exc import ArgumentError  # noqa: PLC0415
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
 
     try:
         return make_url(uri)
@@ -124,7 +124,7 @@ def one_at_a_time(uri: str, whose: str) -> Iterator[None]:
         return
     number = zlib.crc32(b"ucluster-tune makes tables")
     with _connection(uri, whose) as connection:
-        from sqlalchemy import text  # noqa: PLC0415 heavy
+        from sqlalchemy import text
 
         connection.execute(text(f"SET lock_timeout = '{_LOCK_TIMEOUT_S}s'"))
         connection.execute(text(f"SELECT pg_advisory_lock({number})"))
@@ -133,7 +133,7 @@ def one_at_a_time(uri: str, whose: str) -> Iterator[None]:
 
 @contextmanager
 def _connection(uri: str, whose: str) -> Iterator[Any]:
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 heavy
+    from sqlalchemy.exc import SQLAlchemyError
 
     engine = connect(uri)
     try:
@@ -158,8 +158,8 @@ def connect(uri: str) -> "Engine":
     Raises:
         StudyError: the driver that the URL names is not installed.
     """
-    from sqlalchemy import create_engine  # noqa: PLC0415 heavy
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415
+    from sqlalchemy import create_engine
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         return create_engine(uri, **engine_arguments(uri))
@@ -175,7 +175,7 @@ def engine_arguments(uri: str) -> dict[str, Any]:
 
     A server that restarts ends them all, so none is kept for the next time.
     """
-    from sqlalchemy.pool import NullPool  # noqa: PLC0415 heavy
+    from sqlalchemy.pool import NullPool
 
     limit = {"timeout": ANSWER_TIMEOUT_S} if uri.startswith("postgresql+pg8000") else {}
     return {"poolclass": NullPool, "connect_args": limit}

@@ -158,7 +158,7 @@ def _folds(
 
 
 def _by_class(confusion: Confusion, class_names: tuple[str, ...]) -> dict[str, ClassQuality]:
-    from scipy.optimize import linear_sum_assignment  # noqa: PLC0415  # slow to load
+    from scipy.optimize import linear_sum_assignment  # slow to load
 
     clusters, classes = linear_sum_assignment(confusion, maximize=True)
     cluster_of = {int(c): int(k) for k, c in zip(clusters, classes, strict=True)}

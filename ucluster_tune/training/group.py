@@ -49,7 +49,7 @@ class HorovodGroup:
     """The Horovod job that this process is a part of."""
 
     def __init__(self) -> None:
-        import horovod.tensorflow as hvd  # noqa: PLC0415  # a group of one must not load it
+        import horovod.tensorflow as hvd  # a group of one must not load it
 
         hvd.init()
         self._hvd = hvd

@@ -28,7 +28,7 @@ def kmeans_centroids(
 def _fit(
     points: npt.NDArray[np.float32], n_clusters: int, n_init: int, seed: int
 ) -> npt.NDArray[np.float32]:
-    from sklearn.cluster import KMeans  # noqa: PLC0415  # rank 0 alone needs it
+    from sklearn.cluster import KMeans  # rank 0 alone needs it
 
     distinct = np.unique(points, axis=0)
     if len(distinct) < n_clusters:

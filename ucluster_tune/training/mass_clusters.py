@@ -27,7 +27,7 @@ def kmeans_thresholds(mass_gev: FloatArray, n_clusters: int, seed: int) -> Float
 
     With one coordinate, the nearest centre is known from the midpoints between centres.
     """
-    from sklearn.cluster import KMeans  # noqa: PLC0415  # a second that `--help` need not pay
+    from sklearn.cluster import KMeans  # a second that `--help` need not pay
 
     n_distinct = len(np.unique(mass_gev))
     fit = KMeans(min(n_clusters, n_distinct), n_init=_N_INIT, random_state=seed)

@@ -75,7 +75,7 @@ def cluster_quality(confusion: Confusion, accuracy_batched: float) -> ClusterQua
         confusion: over all jets.
         accuracy_batched: mean of `batched_accuracies`.
     """
-    from sklearn.metrics import (  # noqa: PLC0415  # a second of import that readers of records need not pay
+    from sklearn.metrics import (  # a second of import that readers of records need not pay
         adjusted_rand_score,
         normalized_mutual_info_score,
     )

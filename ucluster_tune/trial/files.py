@@ -52,7 +52,7 @@ class TrialFiles:
         """Return the files of the trial whose `place` another process told."""
         if "://" not in place:
             return cls(Path(place))
-        from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
+        from ucluster_tune.storage.locations import locate  # loads Arrow
 
         key = hashlib.sha256(place.encode()).hexdigest()[:12]
         root = Path(tempfile.gettempdir()) / f"ucluster-tune-{os.getuid()}" / "trials" / key
@@ -194,7 +194,7 @@ def read_checkpoint_at(place: str, patience_s: float = 0.0) -> Checkpoint:
     """
     if "://" not in place:
         return read_checkpoint(Path(place))
-    from ucluster_tune.storage.locations import locate  # noqa: PLC0415  # loads Arrow
+    from ucluster_tune.storage.locations import locate  # loads Arrow
 
     path, mark, query = place.partition("?")
     folder, _, name = path.rpartition("/")

@@ -96,8 +96,8 @@ def room_on_a_node(
 @ray.remote(max_retries=0)
 def _measure(config: TrialConfig, checkpoint: str, split: str, n_threads: int) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    from ucluster_tune.training.device import use_devices  # noqa: PLC0415  # TensorFlow
-    from ucluster_tune.trial.training_run import measure  # noqa: PLC0415
+    from ucluster_tune.training.device import use_devices  # TensorFlow
+    from ucluster_tune.trial.training_run import measure
 
     use_devices(n_threads)
     return measure(config, checkpoint, split)

@@ -71,11 +71,11 @@ def training_processes(
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if resources.workers_per_trial == 1:
-        from ucluster_tune.trial.processes.training_process import this_process  # noqa: PLC0415  # TensorFlow
+        from ucluster_tune.trial.processes.training_process import this_process  # TensorFlow
 
         yield this_process(resources, on_step)
         return
-    from ucluster_tune.trial.processes.workers import HorovodWorkers  # noqa: PLC0415  # Ray and Horovod
+    from ucluster_tune.trial.processes.workers import HorovodWorkers  # Ray and Horovod
 
     workers = HorovodWorkers(resources, log_folder)
     workers.start()

@@ -1,4 +1,4 @@
-"""`ucluster-tune data convert`: HLS4ML HDF5 files to a parquet data set."""
+"""`ucluster-tune data convert`: HLS4ML files to a parquet data set."""
 
 import math
 import shlex
@@ -94,10 +94,11 @@ def convert(
     row_group_size: int,
     max_bad_jets: int,
 ) -> None:
-    """Convert HLS4ML LHC jets from HDF5 to a parquet data set.
+    """Convert HLS4ML LHC jets to a data set.
 
     SOURCE is an HDF5 file of the Zenodo record 10.5281/zenodo.3602254, a folder of such files
-    or of the record's archives, or one archive (.tar, .tar.gz). Memory does not grow with it.
+    (a git clone, too) or of the record's archives, one archive (.tar, .tar.gz), or parquet files
+    of the public mirror of the 150-particle jets. Memory does not grow with it.
     """
     low = -math.inf if mass_min is None else mass_min
     high = math.inf if mass_max is None else mass_max

@@ -156,11 +156,11 @@ def simulate(
     row_group_size: int,
     significant_bits: int,
 ) -> None:
-    """Simulate jets with Pythia 8 and FastJet, as the published HLS4ML jets were made.
+    """Simulate jets as the published ones were made.
 
-    Needs the extra `simulate`. One core makes some 80 jets a second. The defaults are the recipe
-    of the jets that the published 81 % belongs to; docs/data.md tells how near to them the result
-    is.
+    Uses Pythia 8 and FastJet, of the extra `simulate`. One core makes at least 50 jets a second.
+    The defaults are the recipe of the jets that the published 81 % belongs to; docs/data.md tells
+    how near to them the result is.
     """
     from ucluster_tune.data.simulation.dataset import simulate_dataset
     from ucluster_tune.data.simulation.settings import SimulationSettings

@@ -88,7 +88,7 @@ class Probe:
 
         `ray up` puts its file onto the head under the name that Ray is started with there.
         """
-        import yaml  # noqa: PLC0415  # may be missing on the node
+        import yaml  # may be missing on the node
 
         if "KUBERNETES_SERVICE_HOST" in os.environ:  # KubeRay's own limits are not to be seen
             return math.inf
@@ -141,7 +141,7 @@ def n_gpu_devices() -> int | None:
 
 def memory_free() -> int:
     """Return the bytes of memory that this node can still give, within its container's limit."""
-    import psutil  # noqa: PLC0415
+    import psutil
 
     free = int(psutil.virtual_memory().available)
     try:
@@ -174,8 +174,8 @@ def answer_token(questions: dict[str, Any]) -> dict[str, str | None]:
 
 def _answer_in_store(folder: str, token: str, node_id: str) -> dict[str, str | None]:
     try:
-        from ucluster_tune.errors import MissingError  # noqa: PLC0415
-        from ucluster_tune.storage.locations import locate  # noqa: PLC0415
+        from ucluster_tune.errors import MissingError
+        from ucluster_tune.storage.locations import locate
 
         place = locate(folder)
         try:
@@ -192,7 +192,7 @@ def _answer_in_store(folder: str, token: str, node_id: str) -> dict[str, str | N
 def data_checksum(path: str) -> dict[str, str | None]:
     """Return the checksum of the data set there, or why it cannot be read."""
     try:
-        from ucluster_tune.data.format.manifest import read_manifest  # noqa: PLC0415
+        from ucluster_tune.data.format.manifest import read_manifest
 
         return {"checksum": read_manifest(path).dataset_checksum, "fault": None}
     except Exception as error:  # noqa: BLE001  # told as this node's answer

@@ -21,17 +21,15 @@ import ucluster_tune
 from ucluster_tune.cluster.launched.head import Head, Tunnel, in_brief
 from ucluster_tune.cluster.launched.launcher import show_token
 from ucluster_tune.errors import MachineError
+from ucluster_tune.trial.processes.ray_internals import (
+    BEFORE_OUTPUT_OF_JOB,
+    LAST_BEFORE_OUTPUT_OF_JOB,
+    TALKATIVE_LOGGERS,
+)
 
 _PACKAGE = Path(ucluster_tune.__file__).parent
-_TALKATIVE = (  # of uploads and websockets
-    "dashboard.modules.dashboard_sdk",
-    "dashboard.modules.job.sdk",
-    "_private.runtime_env.packaging",
-)
 _REFUSED = re.compile(r"\b40[13]\b|uthenticat")  # whole numbers: a port may hold these digits
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
-_BEFORE_OUTPUT = re.compile(r"\S+ \S+\tINFO job_manager\.py:|Runtime env is setting up")
-_LAST_BEFORE_OUTPUT = "Running entrypoint for job "
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ class ClusterJobs:
         Raises:
             MachineError: the head gave no answer for too long; the job may go on all the same.
         """
-        from aiohttp import ClientError  # noqa: PLC0415  # loaded by Ray's client already
+        from aiohttp import ClientError  # loaded by Ray's client already
 
         limits = self._limits
         n_shown = 0
@@ -154,11 +152,11 @@ class ClusterJobs:
 
     def _connect(self) -> Any:
         show_token()
-        from ray.exceptions import RayError  # noqa: PLC0415  # after that
+        from ray.exceptions import RayError  # after that
 
-        from ucluster_tune.cluster.launched.jobs_client import JobsClient  # noqa: PLC0415  # loads Ray
+        from ucluster_tune.cluster.launched.jobs_client import JobsClient  # loads Ray
 
-        for module in _TALKATIVE:
+        for module in TALKATIVE_LOGGERS:
             logging.getLogger(f"ray.{module}").setLevel(logging.ERROR)
 
         address = f"http://127.0.0.1:{self._tunnel.port}"
@@ -222,8 +220,8 @@ class JobOutput:
         self._held += text
         while self._held is not None and "\n" in self._held:
             line, _, rest = self._held.partition("\n")
-            is_last = line.startswith(_LAST_BEFORE_OUTPUT)
-            if is_last or not _BEFORE_OUTPUT.match(line):
+            is_last = line.startswith(LAST_BEFORE_OUTPUT_OF_JOB)
+            if is_last or not BEFORE_OUTPUT_OF_JOB.match(line):
                 self._held = rest if is_last else self._held
                 self.end()
             else:

@@ -17,6 +17,7 @@ import yaml
 
 from ucluster_tune.cluster.launched.head import Head, in_brief
 from ucluster_tune.errors import ConfigurationError, MachineError
+from ucluster_tune.trial.processes.ray_internals import HEAD_PROCESS
 
 CLUSTER_FILE = "ray_cluster.yaml"  # looked for in the working directory
 _CONNECT_TIMEOUT_S = 15
@@ -57,7 +58,7 @@ def find_head(file: Path) -> Head:
 def _found(file: Path, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Return the file as `ray up` completes it, and the address at which ssh reaches the head."""
     show_token()
-    from ray.autoscaler import sdk  # noqa: PLC0415  # after the checks
+    from ray.autoscaler import sdk  # after the checks
 
     logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)
     quiet = io.StringIO()
@@ -80,7 +81,7 @@ def _found(file: Path, config: dict[str, Any]) -> tuple[dict[str, Any], str]:
 
 
 def _head_of_cloud(config: dict[str, Any], file: Path) -> str:
-    from ray.autoscaler import sdk  # noqa: PLC0415  # as above
+    from ray.autoscaler import sdk  # as above
 
     if config["auth"].get("ssh_proxy_use_node_id"):
         raise NotUpError(
@@ -163,9 +164,9 @@ def _refuse_down(file: Path, config: Mapping[str, Any]) -> None:
 def _why_no_head_on_aws(config: Mapping[str, Any]) -> str | None:
     if not _may_have_aws_credentials():
         return _NO_CREDENTIALS
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError, ClientError
 
     settings = Config(
         connect_timeout=_PROBE_TIMEOUT_S,
@@ -222,7 +223,11 @@ def _refuse_without_ray(head: Head) -> None:
     """Raise NotUpError where the machine cannot be asked, or no Ray runs on it."""
     try:
         answer = head.output(
-            ["sh", "-c", "grep -qsx gcs_server /proc/[0-9]*/comm && echo runs || echo is down"]
+            [
+                "sh",
+                "-c",
+                f"grep -qsx {HEAD_PROCESS} /proc/[0-9]*/comm && echo runs || echo is down",
+            ]
         )
     except MachineError as error:
         raise NotUpError(f"{head.file}: {error}") from error

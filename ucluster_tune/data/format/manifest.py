@@ -17,7 +17,6 @@ from ucluster_tune.errors import DataError, MissingError
 from ucluster_tune.storage.locations import Location, locate
 
 MANIFEST_NAME: Final = MANIFEST_JSON
-SAMPLE_IS_NEW: Final = False  # until the committed sample is made anew, within the hour
 HLS4ML_SOURCE: Final = "HLS4ML LHC jets"
 """With which the source of converted data sets begins."""
 
@@ -101,8 +100,7 @@ def read_manifest(directory: Path | str | Location) -> Manifest:
             for fault in error.errors()[:3]
         )
         raise DataError(f"{path}: not a manifest of a data set: {faults}; {MEND}") from error
-    if SAMPLE_IS_NEW:
-        _refuse_old_jets(path, manifest)
+    _refuse_old_jets(path, manifest)
     return manifest
 
 

@@ -66,7 +66,7 @@ def _ask(uri: str) -> str:
         return _ask_database(uri)
     keep_mlflow_quiet()
     with store_errors(uri):
-        from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy
+        from mlflow.tracking import MlflowClient
 
         MlflowClient(tracking_uri=uri).search_experiments(max_results=1)
         return f"the server {uri_without_password(uri)} answers, with its database"

@@ -148,7 +148,7 @@ def make_sqlite_store(uri: str) -> None:
     path = sqlite_path(uri)
     if path is None or path.exists():
         return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore  # noqa: PLC0415 heavy
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
     try:
@@ -189,7 +189,7 @@ def find_or_create_experiment(client: Any, name: str, location: str | None) -> s
     Raises:
         StudyError: the experiment was deleted.
     """
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
+    from mlflow.exceptions import MlflowException
 
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
@@ -211,8 +211,8 @@ def find_or_create_experiment(client: Any, name: str, location: str | None) -> s
 @contextmanager
 def store_errors(uri: str) -> Iterator[None]:
     """Turn what a store raises into one StudyError of one line, without the password."""
-    from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
-    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 heavy
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     try:
         yield

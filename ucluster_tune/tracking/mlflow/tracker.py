@@ -131,7 +131,7 @@ class Tracker:
     def _open(cls, uri: str, experiment: str, studies_dir: Path) -> "Tracker":
         keep_mlflow_quiet()
         with store_errors(uri):
-            from mlflow.tracking import MlflowClient  # noqa: PLC0415 heavy: 4 s
+            from mlflow.tracking import MlflowClient
 
             make_sqlite_store(uri)
             with one_at_a_time(uri, "MLflow's database"):
@@ -210,7 +210,7 @@ class Tracker:
 
     def study_exists(self, run_id: str) -> bool:
         """Whether the store holds the run, and it was not deleted."""
-        from mlflow.exceptions import MlflowException  # noqa: PLC0415 heavy
+        from mlflow.exceptions import MlflowException
 
         with store_errors(self._secret_uri):
             try:
@@ -327,7 +327,7 @@ class Tracker:
     def add_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         """Give a run params that it lacks: MLflow lets none be changed."""
         with store_errors(self._secret_uri):
-            from mlflow.entities import Param  # noqa: PLC0415 heavy
+            from mlflow.entities import Param
 
             self._client.log_batch(
                 run_id, params=[Param(key, _as_text(value)) for key, value in params.items()]
@@ -335,7 +335,7 @@ class Tracker:
 
     def _log_metrics(self, run_id: str, values: Sequence[_Values]) -> None:
         with store_errors(self._secret_uri):
-            from mlflow.entities import Metric, RunTag  # noqa: PLC0415 heavy
+            from mlflow.entities import Metric, RunTag
 
             sent, left_out = [], []
             for step, time_ms, metrics in values:
@@ -350,7 +350,7 @@ class Tracker:
     def _end_run(self, run_id: str, how: str, tags: Mapping[str, Any]) -> None:
         status = _STATUS[how]
         with store_errors(self._secret_uri):
-            from mlflow.entities import RunTag  # noqa: PLC0415 heavy
+            from mlflow.entities import RunTag
 
             self._client.log_batch(
                 run_id, tags=[RunTag(key, value) for key, value in _prefixed(tags).items()]

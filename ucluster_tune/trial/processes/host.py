@@ -21,7 +21,7 @@ def unresolved_name() -> str | None:
 
 def interfaces() -> dict[str, list[str]]:
     """Return the IPv4 addresses of each network interface that is up, the loopback's too."""
-    import psutil  # noqa: PLC0415  # may be missing on a node
+    import psutil  # may be missing on a node
 
     states = psutil.net_if_stats()
     found: dict[str, list[str]] = {}

@@ -12,9 +12,10 @@ from typing import Any
 import ray
 from ray.util import get_current_placement_group, placement_group_table
 
+from ucluster_tune.trial.processes.ray_internals import HEAD_RESOURCE
+
 VERDICT_TIMEOUT_S = 90.0  # Ray's default: five checks in a row of up to 13 s each
 _POLL_S = 0.5
-_HEAD = "node:__internal_head__"
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def living_nodes() -> list[Node]:
                 address=address,
                 n_cpus=float(resources.get("CPU", 0)),
                 n_gpus=float(resources.get("GPU", 0)),
-                is_head=_HEAD in resources,
+                is_head=HEAD_RESOURCE in resources,
                 is_here=node["NodeID"] == here,
             )
         )

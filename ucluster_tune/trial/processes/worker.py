@@ -43,8 +43,8 @@ class HorovodWorker:
     def _join(self, resources: ResourcesConfig) -> None:
         refuse_unresolved_host()
 
-        from ucluster_tune.training.group import HorovodGroup  # noqa: PLC0415  # TensorFlow
-        from ucluster_tune.trial.processes.training_process import (  # noqa: PLC0415
+        from ucluster_tune.training.group import HorovodGroup  # TensorFlow
+        from ucluster_tune.trial.processes.training_process import (
             TrainingProcess,
             use_given_devices,
         )

@@ -1,0 +1,36 @@
+"""What of Ray's is not public and used all the same; a test looks each up in the Ray installed.
+
+Two more lie where they must: the names that `cluster.launched.jobs_client` overrides, and those of
+Tune's trials in `search.process_loss`.
+"""
+
+import re
+from pathlib import Path
+from typing import Final
+
+# Ray's head has a resource of this name, and nothing else tells a node that it is the head.
+HEAD_RESOURCE: Final = "node:__internal_head__"
+# `ray start --head` leaves the address here, below Ray's temporary folder, for `auto`.
+ADDRESS_FILE: Final = Path("ray") / "ray_current_cluster"
+# The process of a head, by which `ps` on another machine knows whether Ray runs there.
+HEAD_PROCESS: Final = "gcs_server"
+# With "0" Ray stays on 127.0.0.1 where it is told that address; it takes another one otherwise.
+LOOPBACK_ALONE: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+# So often Ray looks for a head that does not answer, which takes most of a minute each time.
+N_TRIES_TO_JOIN: Final = "RAY_NUM_REDIS_GET_RETRIES"
+# They tell of uploads and websockets, below the logger `ray`.
+TALKATIVE_LOGGERS: Final = (
+    "dashboard.modules.dashboard_sdk",
+    "dashboard.modules.job.sdk",
+    "_private.runtime_env.packaging",
+)
+# Ray's own lines before a job's output, which has no other mark; the last one begins so.
+BEFORE_OUTPUT_OF_JOB: Final = re.compile(
+    r"\S+ \S+\tINFO job_manager\.py:|Runtime env is setting up"
+)
+LAST_BEFORE_OUTPUT_OF_JOB: Final = "Running entrypoint for job "
+
+# Two things are told in words alone: that a process was ended for want of memory, since Tune keeps
+# no errors but those of tasks and actors; and whether an actor's node died with it.
+LOW_ON_MEMORY: Final = "low on memory"
+WITH_ITS_NODE: Final = "its node has died"
