@@ -42,6 +42,7 @@ def test_a_checkpoint_and_hdf5_are_known_whatever_they_are_called(tmp_path):
         averages=numbers,
         first_moment=numbers,
         second_moment=numbers,
+        best=None,
     )
     (tmp_path / "a").write_bytes(checkpoint_contents(checkpoint))
     made_up_file(2).write(tmp_path / "b")
