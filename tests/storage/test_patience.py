@@ -124,11 +124,12 @@ def test_a_follower_that_closes_gives_up_after_a_few_tries():
 def test_closing_says_no_where_the_work_hangs():
     go_on = threading.Event()
 
-    def hang() -> None:
+    def hang():
         go_on.wait()
 
-    follower = Follower("hang", hang, lambda: not go_on.is_set(), print,
-                        pause_s=0.01, longest_pause_s=0.02)  # fmt: skip
+    follower = Follower(
+        "hang", hang, lambda: not go_on.is_set(), print, pause_s=0.01, longest_pause_s=0.02
+    )
     follower.wake()
     assert not follower.close(0.05)
     go_on.set()
