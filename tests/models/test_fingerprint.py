@@ -144,8 +144,8 @@ def test_the_committed_jets_are_to_the_published_network_as_the_published_ones()
 def test_published_weights_reach_76_percent_of_the_committed_jets():
     """As published: in batches of 512, with the centroids of the checkpoint."""
     source = SelectedJets(open_parquet(SAMPLE), Selection(classes=("w", "z", "t")))
-    parts = list(source.read(range(len(source.block_sizes))))
-    found = Predictor(read_published(FOLDER / "cluster.ckpt", 10)).predict(parts)
+    jets = source.read(range(len(source.block_sizes)))
+    found = Predictor(read_published(FOLDER / "cluster.ckpt", 10)).predict(jets)
     jet_class = found.jet_class - CLASS_NAMES.index("w")  # w, z, t follow each other
     assert np.mean(batched_accuracies(found.cluster, jet_class, 3, 3, 512)) >= 0.76
 
