@@ -16,7 +16,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,6 +48,7 @@ from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_m
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.trainable import EPOCH
 from ucluster_tune.trial.training_run import TrainingRun
 
@@ -62,7 +63,7 @@ class WatchedTracker(Tracker):
     n_epochs, has_ended = 0, False
 
     def log_epochs(
-        self, run_id: str, epochs: Sequence[tuple[Mapping[str, Any], int]], reference: float
+        self, run_id: str, epochs: Sequence[tuple[EpochRecord, int]], reference: float
     ) -> None:
         """Send the metrics of epochs."""
         super().log_epochs(run_id, epochs, reference)

@@ -29,7 +29,9 @@ from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.trainable import EPOCH
 
-_NUMBERS = {name: 0.5 for name, kind in get_type_hints(EpochRecord).items() if kind is float}
+_NUMBERS: dict[str, Any] = {
+    name: 0.5 for name, kind in get_type_hints(EpochRecord).items() if kind is float
+}
 _NO_EPOCH = EpochRecord(
     epoch=1,
     phase="clustering",
@@ -121,6 +123,7 @@ def run_study(
         suggestions = Suggestions(study.sampler, study.driver, lambda: 1)
         scheduler = Verdicts(study.driver)
         listener = TuneListener(study.driver, scheduler, lambda _line: None, lambda: None)
+        assert config.budget.n_trials is not None, "trivial_study gives a number"
         for number in range(config.budget.n_trials + 1):
             suggested = suggestions.suggest(f"t{number}")
             if suggested != Searcher.FINISHED:

@@ -81,6 +81,7 @@ def test_w_and_z_peak_at_their_masses(sample):
 @pytest.mark.parametrize("name", ["w", "z", "t"])
 def test_multiplicity_of_the_committed_jets_is_as_published(name):
     found = read_manifest(SAMPLE).settings["mean_multiplicity"]
+    assert isinstance(found, dict)
     assert found[name] == pytest.approx(MULTIPLICITY[name], rel=0.07)
 
 

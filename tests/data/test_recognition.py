@@ -32,9 +32,17 @@ def test_files_are_known_by_their_start_or_their_name(tmp_path, name, start, kin
 def test_a_checkpoint_and_hdf5_are_known_whatever_they_are_called(tmp_path):
     numbers = np.zeros(1, np.float32)
     checkpoint = Checkpoint(
-        **{"epoch": 1, "n_steps": 1, "n_jets": 1, "seed": 1, "config": {}, "dataset_checksum": ""},
-        **{"parameters": numbers, "averages": numbers},
-        **{"first_moment": numbers, "second_moment": numbers, "best": None},
+        epoch=1,
+        n_steps=1,
+        n_jets=1,
+        seed=1,
+        config={},
+        dataset_checksum="",
+        parameters=numbers,
+        averages=numbers,
+        first_moment=numbers,
+        second_moment=numbers,
+        best=None,
     )
     (tmp_path / "a").write_bytes(checkpoint_contents(checkpoint))
     made_up_file(2).write(tmp_path / "b")

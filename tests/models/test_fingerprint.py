@@ -13,15 +13,17 @@ from tests.training.small_training import MODEL
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.format.packed import PackedBatch
 from ucluster_tune.data.format.parquet_files import pack_table
-from ucluster_tune.data.reading.jet_source import open_parquet
+from ucluster_tune.data.reading.jet_source import SelectedJets, open_parquet
 from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.errors import DataError
 from ucluster_tune.model.abcnet import build_abcnet
 from ucluster_tune.model.neighbors import FirstNeighborSearch
 from ucluster_tune.models.fingerprint import take_fingerprint
+from ucluster_tune.models.prediction import Predictor
 from ucluster_tune.models.published import read_published
 from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report.fingerprint_view import fingerprint_document, is_near
+from ucluster_tune.training.metrics import batched_accuracies
 
 SAMPLE = Path(__file__).parents[2] / "search_spaces" / "data" / "wzt_sample"
 WIDE = Selection(0.0, 1000.0)
@@ -136,6 +138,16 @@ def test_the_committed_jets_are_to_the_published_network_as_the_published_ones()
         assert trained == pytest.approx(PUBLISHED_INPUTS[name], abs=5e-4)
         assert here == pytest.approx(PUBLISHED_INPUTS[name], abs=0.02)
     assert is_near(found)
+
+
+@needs_published_data
+def test_published_weights_reach_76_percent_of_the_committed_jets():
+    """As published: in batches of 512, with the centroids of the checkpoint."""
+    source = SelectedJets(open_parquet(SAMPLE), Selection(classes=("w", "z", "t")))
+    jets = source.read(range(len(source.block_sizes)))
+    found = Predictor(read_published(FOLDER / "cluster.ckpt", 10)).predict(jets)
+    jet_class = found.jet_class - CLASS_NAMES.index("w")  # w, z, t follow each other
+    assert np.mean(batched_accuracies(found.cluster, jet_class, 3, 3, 512)) >= 0.76
 
 
 @needs_published_data

@@ -238,7 +238,7 @@ def test_tune_asks_the_stopper_first_of_every_result_the_last_one_too(tmp_path: 
     HEARD.clear()
     tune.Tuner(
         Two,
-        tune_config=tune.TuneConfig(scheduler=HearingScheduler()),  # type: ignore[no-untyped-call]
+        tune_config=tune.TuneConfig(scheduler=HearingScheduler()),
         run_config=tune.RunConfig(
             storage_path=str(tmp_path),
             name="ray",

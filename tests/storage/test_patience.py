@@ -75,7 +75,9 @@ class Sender:
     """Sends numbers, in a thread; fails while it is told to."""
 
     def __init__(self):
-        self.left, self.sent, self.errors = [], [], []
+        self.left: list[int] = []
+        self.sent: list[int] = []
+        self.errors: list[str] = []
         self.is_away, self.has_failed = threading.Event(), threading.Event()
         self.follower = Follower(
             "send", self.send, lambda: bool(self.left), self.failed,
@@ -121,8 +123,13 @@ def test_a_follower_that_closes_gives_up_after_a_few_tries():
 
 def test_closing_says_no_where_the_work_hangs():
     go_on = threading.Event()
-    follower = Follower("hang", go_on.wait, lambda: not go_on.is_set(), print,
-                        pause_s=0.01, longest_pause_s=0.02)  # fmt: skip
+
+    def hang():
+        go_on.wait()
+
+    follower = Follower(
+        "hang", hang, lambda: not go_on.is_set(), print, pause_s=0.01, longest_pause_s=0.02
+    )
     follower.wake()
     assert not follower.close(0.05)
     go_on.set()

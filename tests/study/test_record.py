@@ -18,6 +18,7 @@ from ucluster_tune.errors import StudyError
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.study.events import (
     EpochEnded,
+    Event,
     StudyEnded,
     StudyEvaluated,
     TrainingStarted,
@@ -287,7 +288,7 @@ def test_finalist_is_no_trial_of_the_search_and_teaches_nobody() -> None:
     config = study_config()
     sampler = StudySampler(config, record)
     before = [(t.state, t.intermediate_values) for t in sampler.what_it_knows()]
-    events = [
+    events: list[Event] = [
         TrainingStarted(trial="0002", training=FINAL),
         *(epoch("0002", n, 0.99).model_copy(update={"training": "seed-2"}) for n in range(1, 7)),
     ]
@@ -298,7 +299,8 @@ def test_finalist_is_no_trial_of_the_search_and_teaches_nobody() -> None:
     trial = record.trials["0002"]
     assert told == [False] * 7
     assert [(t.state, t.intermediate_values) for t in sampler.what_it_knows()] == before
-    assert (trial.outcome, trial.score(record.objective)) == ("complete", pytest.approx(0.7))
+    assert trial.outcome == "complete"
+    assert trial.score(record.objective) == pytest.approx(0.7)
     assert trial.trainings["seed-2"].best is not None
     assert list(record.running) == ["0001"]
     assert list(record.running_trainings) == [("0001", "first"), ("0002", "seed-2")]

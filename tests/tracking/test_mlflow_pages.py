@@ -1,6 +1,7 @@
 from urllib.parse import parse_qs, urlsplit
 
 from tests.study_events import four_trials
+from ucluster_tune.study.events import TrialTracked
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page
 
@@ -10,6 +11,8 @@ def test_of_many_trials_the_best_are_compared_in_order_of_trial() -> None:
     record = StudyRecord(first)
     for event in others:
         record.apply(event)
+    for trial_id in record.trials:
+        record.apply(TrialTracked(trial=trial_id, run_id=f"run-{trial_id}"))
     assert compared_runs(record) == ["run-0001", "run-0002", "run-0003", "run-0004"]
     by_rank = sorted(record.trials.values(), key=lambda trial: trial.rank or (False, 0.0))
     assert compared_runs(record, 2) == sorted(f"run-{trial.id}" for trial in by_rank[-2:])

@@ -36,7 +36,7 @@ def test_a_task_is_run_to_its_end_from_where_it_is(jets_parquet, tmp_path):
     process = TrainingProcess(OneWorker())
     begun = epochs_of(task, process)
     first = next(begun)
-    begun.close()  # as one that is killed
+    del begun  # as one that is killed
     later = list(epochs_of(task, TrainingProcess(OneWorker())))
     assert [record.epoch for record in (first, *later)] == [1, 2, 3]
     assert list(epochs_of(task, TrainingProcess(OneWorker()))) == []

@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -143,7 +144,7 @@ def in_turn(ray_on_two_cpus, jets_parquet, tmp_path_factory):
                 found[name, place] = SimpleNamespace(
                     folder=Path(task.folder),
                     records=[
-                        {k: v for k, v in r.as_dict().items() if k not in TIMES} for r in records
+                        {k: v for k, v in asdict(r).items() if k not in TIMES} for r in records
                     ],
                     processes={process.pid for process in worker_processes()},
                     open_files=[f.path for p in worker_processes() for f in p.open_files()],

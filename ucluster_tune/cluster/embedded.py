@@ -6,7 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 from ucluster_tune.cluster.owner import RayOwner
 from ucluster_tune.errors import MachineError
@@ -15,7 +15,7 @@ from ucluster_tune.trial.processes.ray_internals import LOOPBACK_ALONE, N_TRIES_
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
 
 # The caller says where the log goes.
-_QUIET: Final = {"log_to_driver": False, "configure_logging": False}
+_QUIET: Final[dict[str, Any]] = {"log_to_driver": False, "configure_logging": False}
 
 _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.

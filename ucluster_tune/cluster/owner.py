@@ -99,7 +99,7 @@ def own() -> None:
             if not is_whole:
                 print("one of Ray's own processes has ended", flush=True)
         if sys.stdin.readline() and is_whole:
-            ray.shutdown()  # type: ignore[no-untyped-call]  # Ray's own gap
+            ray.shutdown()
     finally:
         _kill_all_below()
     os._exit(0)  # Ray would try to take leave of what is gone

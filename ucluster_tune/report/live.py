@@ -238,10 +238,10 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
         trial.id,
         cells.outcome(trial),
         f"{trial.epochs}/{trial.n_epochs}",
-        cells.number(last and last.focal_loss),
-        cells.number(last and last.clustering_loss),
-        cells.percent(last and last.clustering_accuracy),
-        cells.percent(last and last.clustering_accuracy_batched),
+        cells.number(last.focal_loss if last else None),
+        cells.number(last.clustering_loss if last else None),
+        cells.percent(last.clustering_accuracy if last else None),
+        cells.percent(last.clustering_accuracy_batched if last else None),
         cells.metric(metric, score),
     ]
 

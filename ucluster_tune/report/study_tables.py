@@ -275,12 +275,12 @@ class _TrialsTable:
                 trial.id,
                 cells.outcome(trial),
                 f"{trial.epochs}/{trial.n_epochs}",
-                cells.percent(best and best.clustering_accuracy),
-                cells.percent(best and best.clustering_accuracy_batched),
+                cells.percent(best.clustering_accuracy if best else None),
+                cells.percent(best.clustering_accuracy_batched if best else None),
             )
             table.add_row(
                 *told[: len(columns)],
-                *(cells.metric(name, best and best.value(name)) for name in extra),
+                *(cells.metric(name, best.value(name) if best else None) for name in extra),
                 *self._settings(trial, short, are_settings_columns),
                 style="bold green" if trial is self._record.best else "",
             )

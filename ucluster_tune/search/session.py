@@ -19,7 +19,7 @@ from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
 from ucluster_tune.study.journal import StudyJournal
-from ucluster_tune.study.keeper import RecordKeeper
+from ucluster_tune.study.keeper import Observer, RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.copy import DashboardCopy
@@ -78,7 +78,13 @@ class Session:
         )
         before_end = draw_best_epoch(paths, setting.draw_pictures)
         self.mirror = study_mirror(config, keeper, paths, setting.folder, before_end, tracker)
-        for observer in (self._sampler, self._dashboards, self.mirror, *setting.observers):
+        observers: list[Observer] = [
+            self._sampler,
+            self._dashboards,
+            self.mirror,
+            *setting.observers,
+        ]
+        for observer in observers:
             keeper.tell(observer)
 
     def drive(self, room: Room, ray: RunningRay) -> None:
