@@ -123,6 +123,8 @@ def _sync(uv: str, python: str, extra: str) -> int:
     if status != 0:
         sys.stderr.write("Error: uv could not install, see above; `make install` goes on there.\n")
     else:
+        # Where they cannot be built, trainings use stock operations, and it says so.
+        subprocess.call([".venv/bin/python", "-m", "ucluster_tune.model.operations"])
         sys.stderr.write(
             "Installed into .venv. Next: `make quickstart`, or `source .venv/bin/activate` and"
             " `ucluster-tune --help`\n"

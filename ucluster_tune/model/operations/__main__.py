@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is impor
 
 def main() -> int:
     """Build the library; return the exit status, 0 also where the stock operations must do."""
-    from ucluster_tune.model.operations.build import (  # noqa: PLC0415  # TensorFlow
+    from ucluster_tune.model.operations.build import (  # TensorFlow
         UnusableLibraryError,
         build,
     )

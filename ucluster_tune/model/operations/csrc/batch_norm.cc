@@ -72,6 +72,17 @@ void BlockMoments(const T* values, const T* shares, int64_t begin, int64_t end, 
 }
 
 template <typename T>
+void ScaleShiftReluOfRows(const T* values, const T* scale, const T* shift, int64_t begin,
+                          int64_t end, int64_t n, T* output) {
+  for (int64_t row = begin; row < end; ++row) {
+    const T* value = values + row * n;
+    T* result = output + row * n;
+#pragma omp simd
+    for (int64_t c = 0; c < n; ++c) result[c] = Relu(value[c] * scale[c] + shift[c]);
+  }
+}
+
+template <typename T>
 class BatchNormRelu : public tensorflow::OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -115,12 +126,7 @@ class BatchNormRelu : public tensorflow::OpKernel {
     }
     T* output = Data<T>(of_output);
     ForEachBlock(context, n_rows, n, [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const T* value = values + row * n;
-        T* result = output + row * n;
-#pragma omp simd
-        for (int64_t c = 0; c < n; ++c) result[c] = Relu(value[c] * slope[c] + offset[c]);
-      }
+      ScaleShiftReluOfRows(values, slope.data(), offset.data(), begin, end, n, output);
     });
   }
 };
@@ -168,12 +174,16 @@ class BatchNormReluGrad : public tensorflow::OpKernel {
     ForEachBlock(context, n_rows, 2 * n, [&](int64_t block, int64_t begin, int64_t end) {
       T* of_centered = sums.Of(block);
       T* of_ones = of_centered + n;
+      const T* center = mean;
+      const int64_t width = n;
       for (int64_t row = begin; row < end; ++row) {
-        const int64_t at = row * n;
+        const T* value = values + row * n;
+        const T* result = output + row * n;
+        const T* d_result = d_output + row * n;
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) {
-          const T d_normed = output[at + c] > T(0) ? d_output[at + c] : T(0);
-          of_centered[c] += d_normed * (values[at + c] - mean[c]);
+        for (int64_t c = 0; c < width; ++c) {
+          const T d_normed = result[c] > T(0) ? d_result[c] : T(0);
+          of_centered[c] += d_normed * (value[c] - center[c]);
           of_ones[c] += d_normed;
         }
       }
@@ -192,15 +202,20 @@ class BatchNormReluGrad : public tensorflow::OpKernel {
     }
     T* d_values = Data<T>(of_values);
     ForEachBlock(context, n_rows, 2 * n, [&](int64_t, int64_t begin, int64_t end) {
+      const T *center = mean, *of_slope = slope.data();
+      const T *of_mean = through_mean.data(), *of_variance = through_variance.data();
+      const int64_t width = n;
       for (int64_t row = begin; row < end; ++row) {
-        const int64_t at = row * n;
+        const T* value = values + row * n;
+        const T* result = output + row * n;
+        const T* d_result = d_output + row * n;
+        T* d_value = d_values + row * n;
         const T share = shares[row];
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) {
-          const T d_normed = output[at + c] > T(0) ? d_output[at + c] : T(0);
-          const T through_moments =
-              through_mean[c] + through_variance[c] * (values[at + c] - mean[c]);
-          d_values[at + c] = slope[c] * (d_normed - share * through_moments);
+        for (int64_t c = 0; c < width; ++c) {
+          const T d_normed = result[c] > T(0) ? d_result[c] : T(0);
+          const T through_moments = of_mean[c] + of_variance[c] * (value[c] - center[c]);
+          d_value[c] = of_slope[c] * (d_normed - share * through_moments);
         }
       }
     });
@@ -234,12 +249,7 @@ class ScaleShiftRelu : public tensorflow::OpKernel {
                                 {0}, 0, context->input(0).shape(), &of_output));
     T* output = Data<T>(of_output);
     ForEachBlock(context, n_rows, n, [&](int64_t, int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) {
-        const T* value = values + row * n;
-        T* result = output + row * n;
-#pragma omp simd
-        for (int64_t c = 0; c < n; ++c) result[c] = Relu(value[c] * scale[c] + shift[c]);
-      }
+      ScaleShiftReluOfRows(values, scale, shift, begin, end, n, output);
     });
   }
 };

@@ -45,6 +45,7 @@ class EdgeFeatures : public tensorflow::OpKernel {
       T* own_end = scratch.data();
       T* sum = own_end + n;
       T* maximum = sum + n;
+      const int64_t width = n;
       for (int64_t row = begin; row < end; ++row) {
         const T* own = jet.ShiftedRow(row, shift, own_end);
         std::fill(sum, sum + 2 * n, T(0));  // no edge is below zero
@@ -52,7 +53,7 @@ class EdgeFeatures : public tensorflow::OpKernel {
           const T* other = jet.Row(graph.NeighborsOf(row)[k]);
           const T coefficient = coefficients[row * graph.n_neighbors + k];
 #pragma omp simd
-          for (int64_t c = 0; c < n; ++c) {
+          for (int64_t c = 0; c < width; ++c) {
             const T edge = Relu(own[c] - other[c]);
             sum[c] += coefficient * edge;
             maximum[c] = edge > maximum[c] ? edge : maximum[c];
@@ -122,6 +123,7 @@ class EdgeFeaturesGrad : public tensorflow::OpKernel {
       T* own_end = scratch.data();
       T* d_own = own_end + n;
       T* unspent = d_own + n;
+      const int64_t width = n;
       for (int64_t row = begin; row < end; ++row) {
         const T* own = jet.ShiftedRow(row, shift, own_end);
         const T* row_largest = largest + row * n;
@@ -137,7 +139,7 @@ class EdgeFeaturesGrad : public tensorflow::OpKernel {
           const T coefficient = coefficients[row * graph.n_neighbors + k];
           T d_coefficient = 0;
 #pragma omp simd reduction(+ : d_coefficient)
-          for (int64_t c = 0; c < n; ++c) {
+          for (int64_t c = 0; c < width; ++c) {
             const T difference = own[c] - other[c];
             const T edge = Relu(difference);
             d_coefficient += row_d_attended[c] * edge;
@@ -152,7 +154,7 @@ class EdgeFeaturesGrad : public tensorflow::OpKernel {
         }
         T* d_row = gradient.Row(row);
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) {
+        for (int64_t c = 0; c < width; ++c) {
           d_row[c] += d_own[c];
           d_shift[c] += d_own[c];
         }

@@ -41,6 +41,8 @@ class EdgeLogits : public tensorflow::OpKernel {
     T* logits = Data<T>(output);
     ForEachJet(context, graph, [&](int64_t, int64_t begin, int64_t end) {
       const ScaledJet<T> jet(Data<T>(context->input(0)), scale, begin, end, n);
+      const T* weights = logit_weights;
+      const int64_t width = n;
       std::vector<T> own_end(n);
       for (int64_t row = begin; row < end; ++row) {
         const T* own = jet.ShiftedRow(row, shift, own_end.data());
@@ -48,7 +50,7 @@ class EdgeLogits : public tensorflow::OpKernel {
           const T* other = jet.Row(graph.NeighborsOf(row)[k]);
           T logit = 0;
 #pragma omp simd reduction(+ : logit)
-          for (int64_t c = 0; c < n; ++c) logit += logit_weights[c] * Relu(own[c] - other[c]);
+          for (int64_t c = 0; c < width; ++c) logit += weights[c] * Relu(own[c] - other[c]);
           logits[row * graph.n_neighbors + k] = logit;
         }
       }
@@ -106,6 +108,8 @@ class EdgeLogitsGrad : public tensorflow::OpKernel {
       T* own_end = scratch.data();
       T* d_own = own_end + n;
       T* edge_sum = d_own + n;
+      const T* weights = logit_weights;
+      const int64_t width = n;
       for (int64_t row = begin; row < end; ++row) {
         const T* own = jet.ShiftedRow(row, shift, own_end);
         std::fill(d_own, d_own + 2 * n, T(0));
@@ -115,17 +119,17 @@ class EdgeLogitsGrad : public tensorflow::OpKernel {
           T* d_other = gradient.Row(neighbor);
           const T d_logit = d_logits[row * graph.n_neighbors + k];
 #pragma omp simd
-          for (int64_t c = 0; c < n; ++c) {
+          for (int64_t c = 0; c < width; ++c) {
             const T difference = own[c] - other[c];
             edge_sum[c] += d_logit * Relu(difference);
-            const T d_edge = difference > T(0) ? d_logit * logit_weights[c] : T(0);
+            const T d_edge = difference > T(0) ? d_logit * weights[c] : T(0);
             d_own[c] += d_edge;
             d_other[c] -= d_edge;
           }
         }
         T* d_row = gradient.Row(row);
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) {
+        for (int64_t c = 0; c < width; ++c) {
           d_row[c] += d_own[c];
           d_shift[c] += d_own[c];
           d_weights[c] += edge_sum[c];

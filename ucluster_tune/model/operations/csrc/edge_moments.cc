@@ -37,6 +37,7 @@ class EdgeMoments : public tensorflow::OpKernel {
     ForEachJet(context, graph, [&](int64_t block, int64_t begin, int64_t end) {
       T* first = sums.Of(block);
       T* second = first + n;
+      const int64_t width = n;
       std::vector<T> of_row(2 * n);
       for (int64_t row = begin; row < end; ++row) {
         std::fill(of_row.begin(), of_row.end(), T(0));
@@ -46,7 +47,7 @@ class EdgeMoments : public tensorflow::OpKernel {
         for (int64_t k = 0; k < graph.n_neighbors; ++k) {
           const T* other = values + graph.NeighborsOf(row)[k] * n;
 #pragma omp simd
-          for (int64_t c = 0; c < n; ++c) {
+          for (int64_t c = 0; c < width; ++c) {
             const T edge = own[c] - other[c];
             difference[c] += edge;
             square[c] += edge * edge;
@@ -54,7 +55,7 @@ class EdgeMoments : public tensorflow::OpKernel {
         }
         const T weight = weights[row];
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) {
+        for (int64_t c = 0; c < width; ++c) {
           first[c] += weight * difference[c];
           second[c] += weight * square[c];
         }
@@ -96,6 +97,9 @@ class EdgeMomentsGrad : public tensorflow::OpKernel {
     T* d_values = Data<T>(output);
     ForEachJet(context, graph, [&](int64_t, int64_t begin, int64_t end) {
       std::fill(d_values + begin * n, d_values + end * n, T(0));
+      const int64_t width = n;
+      const T* of_first = d_first;
+      const T* of_second = d_second;
       std::vector<T> of_own(n);
       for (int64_t row = begin; row < end; ++row) {
         std::fill(of_own.begin(), of_own.end(), T(0));
@@ -107,15 +111,15 @@ class EdgeMomentsGrad : public tensorflow::OpKernel {
           const T* other = values + neighbor * n;
           T* d_other = d_values + neighbor * n;
 #pragma omp simd
-          for (int64_t c = 0; c < n; ++c) {
-            const T d_edge = weight * (d_first[c] + 2 * d_second[c] * (own[c] - other[c]));
+          for (int64_t c = 0; c < width; ++c) {
+            const T d_edge = weight * (of_first[c] + 2 * of_second[c] * (own[c] - other[c]));
             d_own[c] += d_edge;
             d_other[c] -= d_edge;
           }
         }
         T* d_row = d_values + row * n;
 #pragma omp simd
-        for (int64_t c = 0; c < n; ++c) d_row[c] += d_own[c];
+        for (int64_t c = 0; c < width; ++c) d_row[c] += d_own[c];
       }
     });
   }

@@ -21,7 +21,8 @@ constexpr int64_t kMaxBlocks = 32;
 
 inline int64_t NumBlocks(int64_t n_items) { return std::min(n_items, kMaxBlocks); }
 
-// Calls work(block, first item, item after the last) for each block of `n_items`.
+// Calls work(block, first item, item after the last) for each block of `n_items`. What inner loops
+// read in `work` are its own variables: through a captured reference they are not vectorized.
 template <typename Work>
 void ForEachBlock(OpKernelContext* context, int64_t n_items, int64_t cost_of_item, Work work) {
   const int64_t n_blocks = NumBlocks(n_items);
