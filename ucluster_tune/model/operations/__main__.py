@@ -1,18 +1,12 @@
 """`python -m ucluster_tune.model.operations [--portable]` builds the fused operations."""
 
-import os
 import sys
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow is imported
+from ucluster_tune.model.operations.build import UnusableLibraryError, build
 
 
 def main() -> int:
     """Build the library; return the exit status, 0 also where the stock operations must do."""
-    from ucluster_tune.model.operations.build import (  # TensorFlow
-        UnusableLibraryError,
-        build,
-    )
-
     try:
         print(f"Built {build(portable='--portable' in sys.argv[1:])}")
     except UnusableLibraryError as error:

@@ -113,6 +113,8 @@ def _compile(compiler: str, option: str, library: Path) -> None:
         raise UnusableLibraryError(
             f"{compiler} failed: {(lines or ['without a word'])[0]}"
         ) from error
+    except OSError as error:
+        raise UnusableLibraryError(f"{compiler} cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise UnusableLibraryError(f"{compiler} took more than {error.timeout:g} s") from error
     finally:
