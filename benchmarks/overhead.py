@@ -137,8 +137,9 @@ class Trial:
         config = books.suggestions.suggest(_TUNE_ID)
         self._begin_s = time.perf_counter() - began
         assert isinstance(config, dict)
-        self._trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
-        books.listener.on_trial_start(0, [], self._trial)
+        trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
+        self._trial = trial
+        books.listener.on_trial_start(0, [], trial)
         self._training = TrainingRun(config["task"], OneWorker())
         self._n_kept = 0
 

@@ -92,7 +92,7 @@ def test_gradients_are_those_of_the_formula(seed, operations):
             )
         return tape.gradient(total, sources, unconnected_gradients="zero")
 
-    found = gradients(lambda *block: packed(*block, operations))
+    found = gradients(lambda inputs, parameters: packed(inputs, parameters, operations))
     wanted = gradients(written_out)
     for name, gradient in wanted.items():
         assert np.abs(found[name] - gradient).max() < 1e-10, name

@@ -22,8 +22,9 @@ def fused():
     return FusedOperations.load()
 
 
-def jets_of(n_neighbors, n_channels, n_jets, dtype):
+def jets_of(sizes, dtype):
     """Values of rows, and a graph in which rows are neighbours of themselves and several times."""
+    n_neighbors, n_channels, n_jets = sizes
     generator = np.random.default_rng(n_neighbors)
     n_rows = generator.integers(1, 120, n_jets)
     starts = np.append(0, np.cumsum(n_rows)).astype(np.int32)
@@ -63,7 +64,7 @@ def assert_equal(fused_function, formula, sources, dtype):
 @pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize("sizes", SIZES)
 def test_moments_of_edges_are_those_of_the_edges_written_out(sizes, dtype, fused):
-    generator, values, graph = jets_of(*sizes, dtype)
+    generator, values, graph = jets_of(sizes, dtype)
     shares = tf.constant((generator.random(len(values)) / len(values)).astype(dtype))
 
     def formula(values):
@@ -80,7 +81,7 @@ def test_moments_of_edges_are_those_of_the_edges_written_out(sizes, dtype, fused
 @pytest.mark.parametrize("dtype", BOUNDS)
 @pytest.mark.parametrize("sizes", SIZES)
 def test_features_of_edges_are_those_of_the_edges_written_out(sizes, dtype, fused):
-    generator, values, graph = jets_of(*sizes, dtype)
+    generator, values, graph = jets_of(sizes, dtype)
     vectors = [tf.constant(generator.normal(size=sizes[1]).astype(dtype)) for _ in range(3)]
 
     def relu(values, gamma, beta):
@@ -141,7 +142,7 @@ tf.config.threading.set_intra_op_parallelism_threads(int(sys.argv[1]))
 import numpy as np
 from tests.model.test_operations import jets_of
 from ucluster_tune.model.operations.fused import FusedOperations
-generator, values, graph = jets_of(10, 64, 50, np.float32)
+generator, values, graph = jets_of((10, 64, 50), np.float32)
 shares = tf.fill([len(values)], tf.constant(1 / len(values)))
 with tf.GradientTape() as tape:
     tape.watch(values)

@@ -77,8 +77,12 @@ def attend(
     projected = tf.matmul(inputs, parameters[f"{edge}/weights"])
     scale, shift = normalization.of_differences(edge, projected, graph, weights)
     logit = LogitLayer(
-        *(parameters[f"{neighbor_logit}/{part}"] for part in ("weights", "gamma", "beta")),
-        normalization.relu_function(neighbor_logit, tf.repeat(weights, graph.neighbors.shape[1])),
+        weights=parameters[f"{neighbor_logit}/weights"],
+        gamma=parameters[f"{neighbor_logit}/gamma"],
+        beta=parameters[f"{neighbor_logit}/beta"],
+        relu=normalization.relu_function(
+            neighbor_logit, tf.repeat(weights, graph.neighbors.shape[1])
+        ),
     )
     features = operations.edge_features(projected, graph, scale, shift, logit)
     normalization.keep(neighbor_logit, features.logit_mean, features.logit_variance)
