@@ -1,9 +1,9 @@
-"""Jets a second of a training step: packed formulation against the published one written plainly.
+"""Jets a second of training and inference: fused and stock operations, and the plain formulation.
 
     .venv/bin/python -m benchmarks.training_speed --batch-size 128 --repeats 7
 
-Both make the same update from the same jets, in turn, so that a machine whose speed drifts gives
-a steady ratio. The plain one is tests/model/published_graph.py: padded, in stock TensorFlow.
+All make the same update from the same jets, in turn, so that a machine whose speed drifts gives
+steady ratios. The plain one is tests/model/published_graph.py: padded, in stock TensorFlow.
 """
 
 import os
@@ -29,6 +29,9 @@ from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.model.inference import inference_of
 from ucluster_tune.model.losses import mass_bins
 from ucluster_tune.model.neighbors import FirstNeighborSearch
+from ucluster_tune.model.operations.fused import FusedOperations
+from ucluster_tune.model.operations.interface import Operations
+from ucluster_tune.model.operations.stock import StockOperations
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
 from ucluster_tune.training.steps import NetworkState, StepScalars, TrainingStep
@@ -41,24 +44,37 @@ SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 @click.option("--repeats", default=7, show_default=True, help="Timed steps of each formulation.")
 @click.option("--threads", default=1, show_default=True, help="Threads of TensorFlow.")
 def main(batch_size: int, repeats: int, threads: int) -> None:
-    """Print jets a second of both formulations, and their ratio."""
+    """Print jets a second of each formulation, and ratios of processor time."""
     use_devices(threads)
     config, jets = sample()
     batch, mass_bin = batch_of(jets, config, batch_size)
-    packed, _ = network_calls(config, batch, mass_bin)
-    plain = plain_step(config, tf.constant(padded(jets, batch_size)), mass_bin)
-    packed(), plain()  # traced before they are timed
-
-    times = [(seconds(packed), seconds(plain)) for _ in range(repeats)]
-    table = Table("formulation", "jets/s, median", "against plain, median", "lowest", "highest")
-    ratios = sorted(slow / fast for fast, slow in times)
-    fast, slow = (statistics.median(column) for column in zip(*times, strict=True))
-    table.add_row("plain", f"{batch_size / slow:.0f}", "1.0", "", "")
-    table.add_row(
-        "packed",
-        f"{batch_size / fast:.0f}",
-        *(f"{ratio:.1f}" for ratio in (statistics.median(ratios), ratios[0], ratios[-1])),
+    implementations: tuple[Operations, ...] = (StockOperations(), FusedOperations.load())
+    calls = {o.name: network_calls(config, batch, mass_bin, o) for o in implementations}
+    steps = {name: step for name, (step, _) in calls.items()}
+    steps["plain"] = plain_step(config, tf.constant(padded(jets, batch_size)), mass_bin)
+    print_table("training", steps, batch_size, repeats)
+    print_table(
+        "inference", {name: infer for name, (_, infer) in calls.items()}, batch_size, repeats
     )
+
+
+def print_table(
+    title: str, calls: dict[str, Callable[[], object]], batch_size: int, repeats: int
+) -> None:
+    """Time the calls in turn, and print medians."""
+    for call in calls.values():
+        call()  # traced before it is timed
+    times = [{name: seconds(call) for name, call in calls.items()} for _ in range(repeats)]
+    table = Table("operations", "jets/s", "of stock", "lowest", "highest", title=title)
+    for name in calls:
+        wall_s = statistics.median(of_turn[name][0] for of_turn in times)
+        ratios = sorted(of_turn["stock"][1] / of_turn[name][1] for of_turn in times)
+        middle, lowest, highest = statistics.median(ratios), ratios[0], ratios[-1]
+        table.add_row(
+            name,
+            f"{batch_size / wall_s:.0f}",
+            *(f"{ratio:.2f}" for ratio in (middle, lowest, highest)),
+        )
     Console().print(table)
 
 
@@ -79,10 +95,13 @@ def batch_of(
 
 
 def network_calls(
-    config: TrialConfig, batch: PackedBatch, mass_bin: tf.Tensor
+    config: TrialConfig,
+    batch: PackedBatch,
+    mass_bin: tf.Tensor,
+    operations: Operations | None = None,
 ) -> tuple[Callable[[], object], Callable[[], object]]:
     """Return one step of training and one of inference, each waiting for its result."""
-    network = build_abcnet(config.model)
+    network = build_abcnet(config.model, operations)
     state = NetworkState(network.initial_parameters(1), network.initial_averages())
     step = TrainingStep(network, state, config, OneWorker())
     scalars = StepScalars(*map(tf.constant, (10.0, 4.0, 1e-4, 0.5)))
@@ -122,10 +141,11 @@ def padded(jets: PackedJets, n_jets: int) -> np.ndarray[tuple[int, ...], np.dtyp
     return constituents
 
 
-def seconds(step: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(step: Callable[[], object]) -> tuple[float, float]:
+    """Return what a call takes, and what of it is this process's on processors."""
+    started = time.perf_counter(), time.process_time()
     step()
-    return time.perf_counter() - started
+    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 if __name__ == "__main__":

@@ -123,6 +123,10 @@ def _sync(uv: str, python: str, extra: str) -> int:
     if status != 0:
         sys.stderr.write("Error: uv could not install, see above; `make install` goes on there.\n")
     else:
+        # Where they cannot be built, trainings use stock operations, and it says so.
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "2"
+        program = [".venv/bin/python", "-m", "ucluster_tune.model.operations"]
+        subprocess.call(program, env=environment)
         sys.stderr.write(
             "Installed into .venv. Next: `make quickstart`, or `source .venv/bin/activate` and"
             " `ucluster-tune --help`\n"

@@ -29,3 +29,12 @@ def published_start(published_checkpoint):
 def reference():
     """A function that returns the arrays of `inference` or `training_steps`."""
     return published_arrays_of
+
+
+@pytest.fixture(params=["stock", "fused"])
+def operations(request):
+    """Each implementation of the network's costly parts; g++ is there wherever this is tested."""
+    from ucluster_tune.model.operations.fused import FusedOperations
+    from ucluster_tune.model.operations.stock import StockOperations
+
+    return StockOperations() if request.param == "stock" else FusedOperations.load()

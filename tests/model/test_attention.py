@@ -6,11 +6,13 @@ import tensorflow as tf
 
 from ucluster_tune.model.attention import attend, attention_entries
 from ucluster_tune.model.normalization import BatchNormalization, StoredNormalization
+from ucluster_tune.model.operations.interface import Graph
 
 N_INPUTS, WIDTH = 5, 4
 NEIGHBORS = np.array(
     [[0, 1, 2], [1, 0, 2], [2, 2, 2], [3, 4, 6], [4, 3, 5], [5, 4, 6], [6, 6, 5]], np.int32
 )  # rows 2 and 6 stand for padding, which is a neighbour several times
+STARTS = np.array([0, 3, 7], np.int32)
 WEIGHTS = np.array([1.0, 1.0, 98.0, 1.0, 1.0, 1.0, 97.0])
 EPSILON = 1e-3
 
@@ -50,26 +52,31 @@ def written_out(inputs, parameters):
     return attention, tf.reduce_max(edges, axis=1)
 
 
-def packed(inputs, parameters):
+def packed(inputs, parameters, operations):
     return attend(
         "block",
         inputs,
-        tf.constant(NEIGHBORS),
+        Graph(tf.constant(NEIGHBORS), tf.constant(STARTS)),
         tf.constant(WEIGHTS),
         parameters,
-        BatchNormalization(parameters, EPSILON),
+        BatchNormalization(parameters, EPSILON, operations),
+        operations,
     )
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_features_are_those_of_the_formula(seed):
-    for found, wanted in zip(packed(*setting(seed)), written_out(*setting(seed)), strict=True):
+def test_features_are_those_of_the_formula(seed, operations):
+    inputs, parameters = setting(seed)
+    found_and_wanted = zip(
+        packed(inputs, parameters, operations), written_out(inputs, parameters), strict=True
+    )
+    for found, wanted in found_and_wanted:
         assert np.abs(wanted).max() > 0.1
         assert np.abs(found - wanted).max() < 1e-11
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_gradients_are_those_of_the_formula(seed):
+def test_gradients_are_those_of_the_formula(seed, operations):
     inputs, parameters = setting(seed)
     generator = np.random.default_rng(100 + seed)
     slopes = [tf.constant(generator.normal(size=(len(WEIGHTS), WIDTH))) for _ in range(2)]
@@ -85,7 +92,8 @@ def test_gradients_are_those_of_the_formula(seed):
             )
         return tape.gradient(total, sources, unconnected_gradients="zero")
 
-    found, wanted = gradients(packed), gradients(written_out)
+    found = gradients(lambda *block: packed(*block, operations))
+    wanted = gradients(written_out)
     for name, gradient in wanted.items():
         assert np.abs(found[name] - gradient).max() < 1e-10, name
     acting = [name for name, gradient in wanted.items() if np.abs(gradient).max() > 1e-6]
@@ -103,12 +111,13 @@ def test_the_branch_of_the_constituent_itself_acts_on_nothing():
         assert np.abs(found - wanted).max() < 1e-12
 
 
-def test_stored_averages_take_the_place_of_the_batch():
+def test_stored_averages_take_the_place_of_the_batch(operations):
     """With averages that are the batch's own moments, inference is the training pass."""
     inputs, parameters = setting(1)
-    normalization = BatchNormalization(parameters, EPSILON)
-    arguments = ("block", inputs, tf.constant(NEIGHBORS), tf.constant(WEIGHTS), parameters)
-    in_training = attend(*arguments, normalization)
-    stored = StoredNormalization(parameters, normalization.moments, EPSILON)
-    for found, wanted in zip(attend(*arguments, stored), in_training, strict=True):
+    normalization = BatchNormalization(parameters, EPSILON, operations)
+    graph = Graph(tf.constant(NEIGHBORS), tf.constant(STARTS))
+    arguments = ("block", inputs, graph, tf.constant(WEIGHTS), parameters)
+    in_training = attend(*arguments, normalization, operations)
+    stored = StoredNormalization(parameters, normalization.moments, EPSILON, operations)
+    for found, wanted in zip(attend(*arguments, stored, operations), in_training, strict=True):
         assert np.abs(found - wanted).max() < 1e-12

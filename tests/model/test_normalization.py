@@ -36,15 +36,15 @@ def plain(values, parameters):
     return tf.nn.relu(normed), mean, variance
 
 
-def ours(values, parameters):
-    normalization = BatchNormalization(parameters, EPSILON)
+def ours(values, parameters, operations):
+    normalization = BatchNormalization(parameters, EPSILON, operations)
     output = normalized_relu(normalization, parameters, "layer", values, tf.constant(WEIGHTS))
     return output, normalization.moments
 
 
-def test_output_and_moments_are_those_of_the_rows_written_out():
+def test_output_and_moments_are_those_of_the_rows_written_out(operations):
     values, parameters = arrays()
-    output, moments = ours(values, parameters)
+    output, moments = ours(values, parameters, operations)
     wanted, mean, variance = plain(values, parameters)
     repeated = tf.repeat(output, WEIGHTS.astype(int), axis=0)
     assert np.abs(repeated - wanted).max() < 1e-12
@@ -52,7 +52,7 @@ def test_output_and_moments_are_those_of_the_rows_written_out():
     assert np.abs(moments["layer/variance"] - variance).max() < 1e-12
 
 
-def test_gradient_is_the_one_that_tensorflow_derives():
+def test_gradient_is_the_one_that_tensorflow_derives(operations):
     values, parameters = arrays()
     sources = [values, parameters["layer/gamma"], parameters["layer/beta"]]
     slopes = tf.constant(np.random.default_rng(1).normal(size=values.shape))
@@ -68,7 +68,7 @@ def test_gradient_is_the_one_that_tensorflow_derives():
     weighted = tf.constant(WEIGHTS)[:, None]
 
     def ours_weighted(values, parameters):
-        return (ours(values, parameters)[0] * weighted,)
+        return (ours(values, parameters, operations)[0] * weighted,)
 
     found = gradients(ours_weighted, np.ones(len(WEIGHTS), int))
     wanted = gradients(plain, WEIGHTS.astype(int))
@@ -77,23 +77,23 @@ def test_gradient_is_the_one_that_tensorflow_derives():
         assert np.abs(one - other).max() < 1e-12, name
 
 
-def test_biases_get_no_gradient():
+def test_biases_get_no_gradient(operations):
     values, parameters = arrays()
     with tf.GradientTape() as tape:
         tape.watch(parameters["layer/biases"])
-        output, moments = ours(values, parameters)
+        output, moments = ours(values, parameters, operations)
         total = tf.reduce_sum(output) + tf.reduce_sum(moments["layer/mean"])
     assert tape.gradient(total, parameters["layer/biases"]) is None
 
 
-def test_stored_averages_hold_the_bias():
+def test_stored_averages_hold_the_bias(operations):
     values, parameters = arrays()
     averages = {
         "layer/mean": tf.constant([0.5, 0.0, -1.0, 2.0], tf.float64),
         "layer/variance": tf.constant([1.0, 0.1, 0.0, 4.0], tf.float64),
     }
     found = normalized_relu(
-        StoredNormalization(parameters, averages, EPSILON),
+        StoredNormalization(parameters, averages, EPSILON, operations),
         parameters,
         "layer",
         values,
@@ -112,9 +112,9 @@ def test_stored_averages_hold_the_bias():
     assert np.abs(found - wanted).max() < 1e-12
 
 
-def test_a_constant_channel_stays_finite():
+def test_a_constant_channel_stays_finite(operations):
     values, parameters = arrays()
     constant = tf.ones_like(values) * 3.0
-    output, moments = ours(constant, parameters)
+    output, moments = ours(constant, parameters, operations)
     assert np.isfinite(output).all()
     assert moments["layer/variance"].numpy() == pytest.approx([0.0] * N_CHANNELS)

@@ -19,15 +19,15 @@ from ucluster_tune.model.attention import (
     normalized_layers,
 )
 from ucluster_tune.model.dropout import Dropout
-from ucluster_tune.model.neighbors import feature_space_neighbors
 from ucluster_tune.model.normalization import (
     BatchNormalization,
     Normalization,
     StoredNormalization,
-    SumOverGroup,
     normalized_relu,
-    of_this_worker,
 )
+from ucluster_tune.model.operations import best_operations
+from ucluster_tune.model.operations.interface import Graph, Operations
+from ucluster_tune.model.operations.stock import SumOverGroup, of_this_worker
 from ucluster_tune.model.parameters import FloatArray, Shape, VectorLayout, layout_of
 
 CENTROIDS = "centroids"
@@ -41,11 +41,18 @@ class Abcnet:
         config: shape of the network.
         parameters: layout of all that is trained, the centroids included.
         averages: layout of the batch-norm averages.
+        chosen_operations: that do the costly work; None for the best ones of the process.
     """
 
     config: ModelConfig
     parameters: VectorLayout
     averages: VectorLayout
+    chosen_operations: Operations | None = None
+
+    @property
+    def operations(self) -> Operations:
+        """What does the costly work."""
+        return self.chosen_operations or best_operations()
 
     def in_training(
         self,
@@ -68,6 +75,7 @@ class Abcnet:
         normalization = BatchNormalization(
             parameters,
             self.config.batch_norm_epsilon,
+            self.operations,
             sum_over_group if self.config.synchronized_batch_norm else of_this_worker,
         )
         dropout = Dropout(self.config.dropout, dropout_seed)
@@ -83,7 +91,9 @@ class Abcnet:
         batch: PackedBatch,
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return embedding [jet, dim] and logits [jet, mass bin], with stored averages."""
-        normalization = StoredNormalization(parameters, averages, self.config.batch_norm_epsilon)
+        normalization = StoredNormalization(
+            parameters, averages, self.config.batch_norm_epsilon, self.operations
+        )
         embedding = self._embed(parameters, batch, normalization, Dropout())
         return embedding, self._mass_bin_logits(parameters, embedding, normalization, Dropout())
 
@@ -120,8 +130,17 @@ class Abcnet:
         def attend_with_heads(
             name: str, inputs: tf.Tensor, neighbors: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor]:
+            graph = Graph(neighbors, batch.starts)
             heads = [
-                attend(head, inputs, neighbors, batch.weights, parameters, normalization)
+                attend(
+                    head,
+                    inputs,
+                    graph,
+                    batch.weights,
+                    parameters,
+                    normalization,
+                    self.operations,
+                )
                 for head in head_names(name, self.config.n_attention_heads)
             ]
             attended, local = zip(*heads, strict=True)
@@ -134,12 +153,8 @@ class Abcnet:
         hidden_1 = convolve("first_convolution_1", batch.features, attention_1)
         hidden_2 = convolve("first_convolution_2", hidden_1)
 
-        second_neighbors = feature_space_neighbors(
-            hidden_2,
-            batch.dense_rows,
-            batch.dense_columns,
-            self.config.n_neighbors,
-            is_padding if self.config.mask_padding_in_neighbors else None,
+        second_neighbors = self.operations.feature_space_neighbors(
+            hidden_2, batch, self.config.n_neighbors, self.config.mask_padding_in_neighbors
         )
         attention_2, local_2 = attend_with_heads("second_attention", hidden_2, second_neighbors)
         hidden_3 = convolve("second_convolution_1", batch.features, attention_2)
@@ -181,8 +196,13 @@ class Abcnet:
         return tf.matmul(hidden, parameters["logits/weights"]) + parameters["logits/biases"]
 
 
-def build_abcnet(config: ModelConfig) -> Abcnet:
-    """Return the network that `config` describes."""
+def build_abcnet(config: ModelConfig, operations: Operations | None = None) -> Abcnet:
+    """Return the network that `config` describes.
+
+    Args:
+        config: of the network.
+        operations: that do the costly work; None for the best ones that this process has.
+    """
     width_1, width_2 = map(
         config.scaled, (config.first_attention_width, config.second_attention_width)
     )
@@ -228,7 +248,7 @@ def build_abcnet(config: ModelConfig) -> Abcnet:
         for layer, width in normalized
         for moment in ("mean", "variance")
     ]
-    return Abcnet(config, layout_of(parameters), layout_of(averages))
+    return Abcnet(config, layout_of(parameters), layout_of(averages), operations)
 
 
 def _initial_value(name: str, shape: Shape, generator: np.random.Generator) -> FloatArray:

@@ -45,4 +45,6 @@ def batch_spec(n_neighbors: int, dtype: tf.DType) -> PackedBatch:
         first_neighbors=tf.TensorSpec([None, n_neighbors], tf.int32),
         dense_rows=tf.TensorSpec([None, None], tf.int32),
         dense_columns=tf.TensorSpec([None, None], tf.int32),
+        starts=tf.TensorSpec([None], tf.int32),
+        n_padded=tf.TensorSpec([None], tf.int32),
     )

@@ -5,23 +5,13 @@ gradient and only shift the stored mean. They are kept as variables so that publ
 in and go out whole, and enter here through that shift alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Protocol
 
 import tensorflow as tf
 
-SumOverGroup = Callable[[tf.Tensor, str], tf.Tensor]
-"""Returns the sum of a tensor over all workers; the name tells one sum from another."""
-
-Relu = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
-"""ReLU(batch norm) as a pure function of values [row, channel], gamma and beta; returns the result
-and the mean and variance that it used."""
-
-
-def of_this_worker(tensor: tf.Tensor, name: str) -> tf.Tensor:
-    """Return `tensor`: the sum over a group of one, and over none where workers stay apart."""
-    del name
-    return tensor
+from ucluster_tune.model.operations.interface import Graph, Operations, Relu
+from ucluster_tune.model.operations.stock import SumOverGroup, batch_norm_relu, of_this_worker
 
 
 class Normalization(Protocol):
@@ -34,14 +24,14 @@ class Normalization(Protocol):
         """Take note of the moments of a layer's values, without its bias."""
 
     def of_differences(
-        self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+        self, name: str, projected: tf.Tensor, graph: Graph, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return scale and shift [channel]: batch norm(x_i - x_j) is (x_i - x_j) scale + shift.
 
         Args:
             name: of the layer.
             projected: x, float32 [row, channel].
-            neighbors: int32 [row, neighbor]; rows.
+            graph: the edges.
             weights: float32 [row]; how many equal rows each row stands for.
         """
 
@@ -52,6 +42,7 @@ class BatchNormalization:
     Args:
         parameters: all weights by name.
         epsilon: added to the variance.
+        operations: that do the work.
         sum_over_group: makes the moments those of all workers' rows; by default each worker has
             its own.
     """
@@ -60,16 +51,21 @@ class BatchNormalization:
         self,
         parameters: Mapping[str, tf.Tensor],
         epsilon: float,
+        operations: Operations,
         sum_over_group: SumOverGroup = of_this_worker,
     ) -> None:
         self._parameters = parameters
         self._epsilon = epsilon
+        self._operations = operations
         self._sum_over_group = sum_over_group
         self.moments: dict[str, tf.Tensor] = {}
 
     def relu_function(self, name: str, weights: tf.Tensor) -> Relu:
         """Return ReLU(batch norm) with the moments of its argument; see `Normalization`."""
-        return _batch_norm_relu(self._shares(name, weights), self._epsilon, self._sum_of(name))
+        shares = self._shares(name, weights)
+        if self._sum_over_group is of_this_worker:
+            return self._operations.batch_norm_relu(shares, self._epsilon)
+        return batch_norm_relu(shares, self._epsilon, self._sum_of(name))
 
     def keep(self, name: str, mean: tf.Tensor, variance: tf.Tensor) -> None:
         """Keep a layer's moments, with the bias that the published averages hold."""
@@ -79,12 +75,18 @@ class BatchNormalization:
         self.moments[f"{name}/variance"] = tf.stop_gradient(variance)
 
     def of_differences(
-        self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+        self, name: str, projected: tf.Tensor, graph: Graph, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return scale and shift from the moments of the differences; see `Normalization`."""
-        mean, variance = _moments_of_differences(
-            projected, neighbors, self._shares(name, weights), self._sum_of(name)
+        mean, square = (
+            _summed_with_gradient(moment, self._sum_of(name), part)
+            for moment, part in zip(
+                self._operations.edge_moments(projected, graph, self._shares(name, weights)),
+                ("mean", "square"),
+                strict=True,
+            )
         )
+        variance = tf.maximum(square - tf.square(mean), 0.0)
         self.keep(name, mean, variance)
         return _scale_and_shift(self._parameters, name, mean, variance, self._epsilon)
 
@@ -103,6 +105,7 @@ class StoredNormalization:
         parameters: all weights by name.
         averages: mean and variance of each layer by name.
         epsilon: added to the variance.
+        operations: that do the work.
     """
 
     def __init__(
@@ -110,10 +113,12 @@ class StoredNormalization:
         parameters: Mapping[str, tf.Tensor],
         averages: Mapping[str, tf.Tensor],
         epsilon: float,
+        operations: Operations,
     ) -> None:
         self._parameters = parameters
         self._averages = averages
         self._epsilon = epsilon
+        self._operations = operations
 
     def relu_function(self, name: str, weights: tf.Tensor) -> Relu:
         """Return ReLU(batch norm) with the stored averages; see `Normalization`."""
@@ -124,7 +129,8 @@ class StoredNormalization:
             values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             scale = gamma * tf.math.rsqrt(variance + self._epsilon)
-            return tf.nn.relu(values * scale + (beta - mean * scale)), mean, variance
+            shift = beta - mean * scale
+            return self._operations.scale_shift_relu(values, scale, shift), mean, variance
 
         return relu
 
@@ -132,10 +138,10 @@ class StoredNormalization:
         """Do nothing: inference changes no averages."""
 
     def of_differences(
-        self, name: str, projected: tf.Tensor, neighbors: tf.Tensor, weights: tf.Tensor
+        self, name: str, projected: tf.Tensor, graph: Graph, weights: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Return scale and shift from the stored averages; see `Normalization`."""
-        del projected, neighbors, weights
+        del projected, graph, weights
         mean, variance = self._stored(name)
         return _scale_and_shift(self._parameters, name, mean, variance, self._epsilon)
 
@@ -180,40 +186,6 @@ def _scale_and_shift(
     return scale, parameters[f"{name}/beta"] - mean * scale
 
 
-def _moments_of_differences(
-    projected: tf.Tensor, neighbors: tf.Tensor, shares: tf.Tensor, sum_over_group: SumOverGroup
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return mean and biased variance of x_i - x_j over all edges, [channel], without making them.
-
-    The sum over edges of (x_i - x_j)^2 needs sums over rows alone, and the sum of each row's
-    neighbours. Differences do not see a common shift, so x is centred first: what cancels between
-    the terms then is no larger than the variance of x.
-    """
-    n_rows, n_neighbors = tf.shape(neighbors)[0], neighbors.shape[1]
-    centre = _weighted_sum(projected, shares / tf.reduce_sum(shares))  # of this worker's rows
-    centered = projected - tf.stop_gradient(centre)
-    edges = tf.stack(
-        [
-            tf.repeat(tf.range(n_rows, dtype=tf.int64), n_neighbors),
-            tf.reshape(tf.cast(neighbors, tf.int64), [-1]),
-        ],
-        axis=1,
-    )
-    share_of_edge = tf.fill([n_rows * n_neighbors], tf.constant(1 / n_neighbors, projected.dtype))
-    n_rows_64 = tf.cast(n_rows, tf.int64)
-    adjacency = tf.SparseTensor(edges, share_of_edge, [n_rows_64, n_rows_64])
-    of_neighbors = tf.sparse.sparse_dense_matmul(adjacency, centered)
-    shares_as_neighbor = tf.stop_gradient(
-        tf.sparse.sparse_dense_matmul(adjacency, shares[:, None], adjoint_a=True)[:, 0]
-    )
-    mean = _weighted_sum(centered - of_neighbors, shares)
-    squares = _weighted_sum(centered * (centered - 2 * of_neighbors), shares)
-    squares += _weighted_sum(tf.square(centered), shares_as_neighbor)
-    mean = _summed_with_gradient(mean, sum_over_group, "mean")
-    squares = _summed_with_gradient(squares, sum_over_group, "square")
-    return mean, tf.maximum(squares - tf.square(mean), 0.0)
-
-
 def _summed_with_gradient(tensor: tf.Tensor, sum_over_group: SumOverGroup, name: str) -> tf.Tensor:
     """Return the sum of `tensor` over the group.
 
@@ -225,47 +197,3 @@ def _summed_with_gradient(tensor: tf.Tensor, sum_over_group: SumOverGroup, name:
         return sum_over_group(own, name), lambda d: sum_over_group(d, f"{name}_gradient")
 
     return summed(tensor)
-
-
-def _batch_norm_relu(
-    shares: tf.Tensor, epsilon: float, sum_over_group: SumOverGroup = of_this_worker
-) -> Relu:
-    """Return the function whose result is ReLU(batch norm), the mean and the biased variance.
-
-    `shares` [row] sum to 1 over all rows of the group. The gradient is written out since the one
-    that TensorFlow derives from weighted moments reads and writes every row three times as often.
-    """
-
-    @tf.custom_gradient  # type: ignore[untyped-decorator]  # TensorFlow has no types
-    def relu(
-        values: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor, tf.Tensor], object]:
-        mean = sum_over_group(_weighted_sum(values, shares), "mean")
-        centered = values - mean
-        variance = sum_over_group(_weighted_sum(tf.square(centered), shares), "variance")
-        inverse_deviation = tf.math.rsqrt(variance + epsilon)
-        output = tf.nn.relu(centered * (inverse_deviation * gamma) + beta)
-
-        def gradient(
-            d_output: tf.Tensor, _d_mean: tf.Tensor, _d_variance: tf.Tensor
-        ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            d_normed = tf.raw_ops.ReluGrad(gradients=d_output, features=output)
-            d_beta = tf.reduce_sum(d_normed, axis=0)
-            d_gamma = tf.reduce_sum(d_normed * centered, axis=0) * inverse_deviation
-            slope = gamma * inverse_deviation
-            # Each row moves the mean and the variance by its share, for the rows of all workers;
-            # the gradients of gamma and beta are added up later, with those of all parameters.
-            of_all = sum_over_group(tf.stack([d_gamma, d_beta]), "gradient")
-            through_moments = (centered * (inverse_deviation * of_all[0]) + of_all[1]) * (
-                shares[:, None]
-            )
-            return (d_normed - through_moments) * slope, d_gamma, d_beta
-
-        return (output, mean, variance), gradient
-
-    return relu  # type: ignore[no-any-return]
-
-
-def _weighted_sum(values: tf.Tensor, shares: tf.Tensor) -> tf.Tensor:
-    """Return sum over rows of shares x values, [channel]; a product of matrices is fastest."""
-    return tf.linalg.matvec(values, shares, transpose_a=True)

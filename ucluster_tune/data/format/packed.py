@@ -32,6 +32,9 @@ class PackedBatch(NamedTuple):
         dense_rows: int32 [jet, slot]; the rows of each jet, -1 where it has fewer.
         dense_columns: int32 [jet, candidate]; as `dense_rows`, the padded row repeated as often
             as it can be a neighbour, that is min(padded constituents, n_neighbors) times.
+        starts: int32 [jet + 1]; the first row of each jet, and after the last one the number of
+            rows.
+        n_padded: int32 [jet]; constituents that the jet's last row stands for, 0 if none.
     """
 
     features: Any
@@ -40,6 +43,8 @@ class PackedBatch(NamedTuple):
     first_neighbors: Any
     dense_rows: Any
     dense_columns: Any
+    starts: Any
+    n_padded: Any
 
 
 @dataclass(frozen=True)
@@ -118,6 +123,8 @@ class PackedJets:
             first_neighbors=first_neighbors.astype(np.int32),
             dense_rows=dense_rows.astype(np.int32),
             dense_columns=np.concatenate([dense_rows, repeated], axis=1).astype(np.int32),
+            starts=np.append(starts, len(rows)).astype(np.int32),
+            n_padded=n_padded.astype(np.int32),
         )
 
 
