@@ -138,7 +138,7 @@ class Trial:
         self._begin_s = time.perf_counter() - began
         assert isinstance(config, dict)
         self._trial: Any = SimpleNamespace(trial_id=_TUNE_ID, config=config, last_result={})
-        books.listener.on_trial_start(0, [], self._trial)
+        books.listener.on_trial_start(0, [], self._trial)  # type: ignore[arg-type]  # a stand-in
         self._training = TrainingRun(config["task"], OneWorker())
         self._n_kept = 0
 
