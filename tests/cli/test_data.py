@@ -186,9 +186,9 @@ def test_the_committed_sample_is_whole_and_small():
     verify_files(SAMPLE, manifest)
     assert manifest.classes == ("w", "z", "t")
     assert {split: sum(counts.values()) for split, counts in manifest.counts.items()} == {
-        "train": 3840,
-        "validation": 960,
-        "test": 1200,
+        "train": 9600,
+        "validation": 2400,
+        "test": 3000,
     }
     assert manifest.settings["emulation"] is True
     assert sum(path.stat().st_size for path in SAMPLE.iterdir()) < 12_000_000

@@ -67,7 +67,7 @@ def test_committed_sample_is_read():
     assert dataset.class_names == ("w", "z", "t")
     counts = dataset.counts("train")
     assert dataset.n_jets("train") == sum(counts.values())
-    assert all(0 < counts[name] <= 1280 for name in counts)
+    assert all(0 < counts[name] <= 3200 for name in counts)
     jets = dataset.read_share("validation")
     assert len(jets) == dataset.n_jets("validation")
     in_order = [int(np.count_nonzero(jets.jet_class == index)) for index in range(3)]
