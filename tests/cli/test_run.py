@@ -167,7 +167,7 @@ def test_each_epoch_is_one_value_of_each_metric(search, runs):
             assert sorted(steps) == list(range(1, trial.epochs + 1)), f"{trial.id} {name}"
             if name in TRACKED_METRICS:
                 values = [m.value for m in sorted(history, key=lambda metric: metric.step)]
-                assert values == pytest.approx([epoch[name] for epoch in trial.records])
+                assert values == pytest.approx([epoch.value(name) for epoch in trial.records])
 
 
 def test_each_run_has_configuration_and_two_pictures(search, runs):
