@@ -80,3 +80,23 @@ def test_a_start_that_fails_is_told_with_its_reason(ray_that_starts):
     with pytest.raises(RuntimeError, match="no room"):
         owner.address()
     owner.end()
+
+
+def test_a_user_who_is_killed_amid_the_start_takes_it_along(tmp_path, ray_that_starts):
+    file = tmp_path / "started"
+    ray_that_starts(
+        f"import os, time; os.system('sleep 1000 & echo $! > {file}'); time.sleep(1000)"
+    )
+    owner = RayOwner({})
+    deadline = time.monotonic() + 60
+    while not file.exists() or not file.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    begun = psutil.Process(int(file.read_text()))
+    assert owner._process.stdin is not None
+    owner._process.stdin.close()  # as the system does for one that is killed
+    owner._process.stdin = None
+    wait_until_gone(begun)
+    assert owner._process.wait(60) == 1
+    with pytest.raises(RuntimeError, match="it said nothing"):
+        owner.address()

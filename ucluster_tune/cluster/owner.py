@@ -11,6 +11,7 @@ import os
 import select
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -87,10 +88,13 @@ def own() -> None:
     """
     options = json.loads(sys.stdin.readline())
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    has_started = threading.Event()
+    threading.Thread(target=_end_amid_the_start, args=(has_started,), daemon=True).start()
     try:
         import ray  # seconds, which nothing else waits for
 
         ray.init(**options)
+        has_started.set()
         print(ray.get_runtime_context().gcs_address, flush=True)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())  # nobody reads it any more
         rays, is_whole = psutil.Process().children(), True
@@ -103,6 +107,14 @@ def own() -> None:
     finally:
         _kill_all_below()
     os._exit(0)  # Ray would try to take leave of what is gone
+
+
+def _end_amid_the_start(has_started: threading.Event) -> None:
+    """End all where the user of Ray ends before it has started, which can take a minute."""
+    while not has_started.wait(_LOOK_EVERY_S):
+        if select.select([sys.stdin], [], [], 0)[0]:
+            _kill_all_below()
+            os._exit(1)
 
 
 def _kill_all_below() -> None:
