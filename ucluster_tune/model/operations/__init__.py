@@ -5,6 +5,7 @@ are needed and again for the gradient, and keep none.
 """
 
 import logging
+import os
 from functools import cache
 
 import tensorflow as tf
@@ -14,6 +15,7 @@ from ucluster_tune.model.operations.interface import Operations
 from ucluster_tune.model.operations.stock import StockOperations
 
 _LOGGER = logging.getLogger(__name__)
+CHOICE_VARIABLE = "UCLUSTER_TUNE_OPERATIONS"  # `stock` leaves the fused ones out
 
 
 @cache
@@ -22,6 +24,9 @@ def best_operations() -> Operations:
 
     The log says which, and why. To be called once TensorFlow's devices are chosen.
     """
+    if os.environ.get(CHOICE_VARIABLE) == "stock":
+        _LOGGER.info("the network uses stock TensorFlow operations, as %s says", CHOICE_VARIABLE)
+        return StockOperations()
     if tf.config.get_visible_devices("GPU"):
         _LOGGER.info("the network uses stock TensorFlow operations, on a GPU")
         return StockOperations()
