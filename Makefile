@@ -36,11 +36,11 @@ $(INSTALLED): pyproject.toml uv.lock $(wildcard horovod_headers/*)
 	    "\`apt install python3 python3-venv\` (Debian 12, Ubuntu 24.04) or" \
 	    "\`dnf install python3.12\` (Fedora, RHEL)." >&2; exit 1
 
-quickstart: install ## Install, then search on the sample of simulated jets (8 minutes on 2 cores)
+quickstart: install ## Install, then search on the sample of simulated jets
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
-test: install ## Install, then run the tests (8 minutes on 2 cores)
+test: install ## Install, then run the tests (25 minutes on 2 cores of 2.8 GHz)
 	@echo "Beside these run the tests that start no Ray; what they print comes at the end."
 	@$(call side_by_side, -m "cluster and not faults and not hosts", \
 	    -m "not cluster and not faults and not hosts")
@@ -49,7 +49,7 @@ test-fast: install ## Install, then run the tests of seconds that start no Ray (
 	$(BIN)/pytest -m "not cluster and not faults and not hosts and not slow"
 
 # Searches that wait, for a driver's death to be noticed and the like, leave CPUs to others.
-test-faults: install ## Kill, stop and resume searches in all ways (8 minutes on 2 cores)
+test-faults: install ## Kill, stop and resume searches in all ways
 	@echo "Beside these run those that type commands; what they print comes at the end."
 	@$(call side_by_side, -m faults --ignore=tests/cli --ignore=tests/cluster, \
 	    -m faults tests/cli tests/cluster)

@@ -108,7 +108,7 @@ def network_calls(
     infer = inference_of(network, state.parameters, state.averages)
     return (
         lambda: step.run(batch, mass_bin, scalars).focal_loss.numpy(),  # noqa: PLW0108  # a step each
-        lambda: infer(batch)[0].numpy(),  # noqa: PLW0108
+        lambda: infer(batch)[0].numpy(),  # noqa: PLW0108  # the same
     )
 
 
