@@ -258,7 +258,7 @@ def test_epoch_that_was_run_again_with_another_result_replaces_the_old_one(
     study.ask("0001")
     for number in (1, 2, 3):
         study.report("0001", number, 0.1 * number)
-    wait_for(lambda: len(stored(path)[0].intermediate_values) == 3)
+    wait_for(lambda: [len(trial.intermediate_values) for trial in stored(path)] == [3])
     study.report("0001", 2, 0.7)
     study.tell("0001", "stopped_early")
     study.close()
