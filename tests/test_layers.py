@@ -39,7 +39,7 @@ OWNERS = {
     "pythia8mc": ("data.simulation",),
     "matplotlib": ("report",),
     "sklearn": ("training",),
-    "scipy": ("training", "report.pictures"),
+    "scipy": ("training", "search.samplers.qmc", "report.pictures"),
     "psutil": ("cluster", "study", "trial"),
     "aiohttp": ("cluster.launched",),
     "click": ("cli",),

@@ -2,7 +2,12 @@ import pytest
 
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.search_space import published_point
-from ucluster_tune.config.study import FloatParameter, IntParameter, StudyConfig
+from ucluster_tune.config.study import (
+    FloatParameter,
+    IntParameter,
+    SchedulerConfig,
+    StudyConfig,
+)
 from ucluster_tune.config.trial import DataConfig, LossConfig, TrainingConfig, TrialConfig
 from ucluster_tune.errors import ConfigurationError, StudyError
 from ucluster_tune.study.paths import StudiesFolder
@@ -42,7 +47,11 @@ def faults_of(load):
 
 def test_the_smallest_file_is_the_published_recipe(load, tmp_path):
     study = load("data: {path: jets}")
-    assert study == StudyConfig(name="jets", data=DataConfig(path=str(tmp_path / "jets")))
+    assert study == StudyConfig(
+        name="jets",
+        data=DataConfig(path=str(tmp_path / "jets")),
+        scheduler=SchedulerConfig(grace_period=22),  # after the published pretraining
+    )
 
 
 def test_numbers_may_be_written_as_physicists_do(load):
@@ -175,7 +184,8 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         ),
         (
             "sampler: {name: tp}",
-            "sampler.name: must be one of tpe, random, got 'tp'; did you mean tpe?",
+            "sampler.name: must be one of auto, tpe, random, qmc, grid, got 'tp';"
+            " did you mean tpe?",
         ),
         (
             "scheduler: {grace_period: 300}",
@@ -215,15 +225,16 @@ SHORT = "data: {path: jets}\ntraining: {n_epochs: 3, n_pretraining_epochs: 1}\n"
 
 
 @pytest.mark.parametrize("scheduler", ["", "scheduler:", "scheduler: {reduction_factor: 2}"])
-def test_a_grace_period_that_is_not_written_fits_a_short_training(load, scheduler):
+def test_a_grace_period_that_is_not_written_ends_after_pretraining(load, scheduler):
     study = load(SHORT + scheduler)
-    assert study.scheduler.grace_period == 3
-    assert load(SHORT + scheduler, "training.n_epochs=9").scheduler.grace_period == 5
+    assert study.scheduler.grace_period == 2
+    longer = load(SHORT + scheduler, "training.n_epochs=9", "training.n_pretraining_epochs=4")
+    assert longer.scheduler.grace_period == 5
 
 
 def test_a_grace_period_that_is_not_written_fits_the_shortest_of_searched_trainings(load):
     epochs = "training.n_epochs: {type: categorical, choices: [20, 4, 6]}"
-    pretraining = "data: {path: jets}\ntraining: {n_pretraining_epochs: 1}\n"
+    pretraining = "data: {path: jets}\ntraining: {n_pretraining_epochs: 3}\n"
     assert load(pretraining + in_space([epochs])).scheduler.grace_period == 4
 
 

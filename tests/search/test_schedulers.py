@@ -11,8 +11,9 @@ from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import SchedulerConfig, StudyConfig
 from ucluster_tune.search.schedulers import JUDGES, build_judge
-from ucluster_tune.search.schedulers.asha import longest_training, percentile
+from ucluster_tune.search.schedulers.asha import Asha, longest_training, percentile
 from ucluster_tune.search.schedulers.decision import Decision, Judge, verdict_so_far
+from ucluster_tune.search.schedulers.hyperband import Hyperband
 from ucluster_tune.search.verdicts import Verdicts
 from ucluster_tune.study.record import StudyRecord
 
@@ -160,6 +161,46 @@ def test_percentile_is_that_of_numpy() -> None:
         for share in (0.0, 0.5, 2 / 3, 0.75, 1.0):
             expected = np.percentile(ordered, 100 * share)
             assert percentile(ordered, share) == pytest.approx(expected, abs=1e-12)
+
+
+def test_median_stops_what_has_never_been_as_good_as_half_of_the_others() -> None:
+    judged = Judged(study_of(scheduler={"name": "median", "grace_period": 3}))
+    curves = {f"{n:04d}": [0.1 * n] * 8 for n in (3, 4, 5, 6)}
+    assert judged.run_all(curves) == {}  # too few to tell
+    assert judged.run_all({"bad": [0.44] * 8, "good": [0.46] * 8}) == {"bad": 3}
+    assert judged.run("was_good", [0.5, *[0.1] * 7]) is None
+
+
+def test_median_of_an_objective_that_is_minimized() -> None:
+    minimized = {"metric": "total_loss", "direction": "minimize"}
+    judged = Judged(study_of(scheduler={"name": "median"}, objective=minimized))
+    judged.run_all({f"{n:04d}": [0.1 * n] * 8 for n in (3, 4, 5, 6)})
+    assert judged.run_all({"bad": [0.44] * 8, "good": [0.46] * 8}) == {"bad": 5}
+
+
+def test_hyperband_holds_a_trial_against_those_of_its_bracket_alone() -> None:
+    scheduler = {"name": "hyperband", "grace_period": 1, "reduction_factor": 3.0}
+    study = study_of(scheduler=scheduler)
+    judged = Judged(study)
+    brackets = Hyperband(1, 3.0, 9, "maximize")
+    names = [f"{number:04d}" for number in range(1, 31)]
+    curves = {name: [0.5 - 0.01 * place] * 8 for place, name in enumerate(names)}
+    stopped = judged.run_all(curves)
+    for bracket, first_rung in ((0, 1), (1, 3)):
+        own = [name for name in names if brackets.bracket(name) == bracket]
+        alone = Asha(first_rung, 3.0, 9, "maximize")
+        record = StudyRecord(started(study))
+        expected = {}
+        for name in own:
+            record.apply(trial_started(name))
+            for number, value in enumerate(curves[name], start=1):
+                record.apply(epoch(name, number, value))
+                if alone.decide(record, record.trials[name], number) is Decision.STOP:
+                    expected[name] = number
+                    break
+        assert expected
+        assert {name: stopped[name] for name in own if name in stopped} == expected
+    assert not any(brackets.bracket(name) == 2 for name in stopped)
 
 
 def test_equal_values_at_a_rung_stop_no_trial() -> None:

@@ -126,7 +126,7 @@ class _Check:
         for name, section in sections().items():
             self._section(name, section)
         self._search_space()
-        self._grace_period_of_a_short_training()
+        self._grace_period()
         for rule in self.rules:
             self._rule(rule)
 
@@ -230,16 +230,18 @@ class _Check:
             self.possible[path] = corners(parameter)
             self.cleaned.get(name, {})[key] = fit(published_values()[path], parameter)
 
-    def _grace_period_of_a_short_training(self) -> None:
-        """Fits a grace period that nobody wrote into the fewest epochs that a trial may have."""
+    def _grace_period(self) -> None:
+        """Fill in a grace period that nobody wrote: the longest pretraining and an epoch more.
+
+        All epochs where a trial may have fewer.
+        """
         section = self.cleaned.get("scheduler")
         n_epochs = self.possible.get("training.n_epochs")
-        if section is None or n_epochs is None or "grace_period" in section:
+        pretraining = self.possible.get("training.n_pretraining_epochs")
+        if section is None or not n_epochs or not pretraining or "grace_period" in section:
             return
-        (default,) = self.possible["scheduler.grace_period"]
-        if min(n_epochs) < default:
-            section["grace_period"] = min(n_epochs)
-            self.possible["scheduler.grace_period"] = (min(n_epochs),)
+        section["grace_period"] = min(*n_epochs, max(pretraining) + 1)
+        self.possible["scheduler.grace_period"] = (section["grace_period"],)
 
     def _rule(self, rule: Rule) -> None:
         if not all(need in self.possible for need in rule.needs):

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ucluster_tune.config.automatic import chosen_sampler, n_points
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
 from ucluster_tune.config.search_space import Value, corners, published_point
 from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
@@ -28,11 +29,13 @@ class Plan:
     """Trials, epochs and resources of a study.
 
     Attributes:
-        n_trials: None where only a time limits them.
+        n_trials: None where only a time limits them; of a grid, no more than it has points.
         until: when the last one may begin; None where there is no such time.
         epochs_at_most: all trials to their last epoch; None where their number is not known.
         epochs_at_least: every trial stopped as early as the scheduler may.
-        rungs: the epochs at which ASHA compares trials.
+        sampler: the one that suggests, in place of `auto` too.
+        sampler_reason: why it does.
+        rungs: the epochs at which ASHA or Hyperband compare trials.
         cpus_per_trial: cores of all workers of a trial.
         concurrent_trials: trials at a time on this machine; 0 where not even one fits.
     """
@@ -42,6 +45,9 @@ class Plan:
     epochs_per_trial: int
     epochs_at_most: int | None
     epochs_at_least: int | None
+    sampler: str
+    sampler_reason: str
+    scheduler: str
     rungs: tuple[int, ...]
     workers_per_trial: int
     cpus_per_trial: float
@@ -119,9 +125,13 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     """Return the plan of a study on one machine."""
     study = on_these_nodes(study, machine)
     least, most = _epochs(study)
-    asha = study.scheduler.name == "asha"
-    shortest = min(study.scheduler.grace_period, least) if asha else least
-    n_trials, resources = study.budget.n_trials, study.resources
+    scheduler, resources = study.scheduler, study.resources
+    shortest = least if scheduler.name == "none" else min(scheduler.grace_period, least)
+    has_rungs = scheduler.name in ("asha", "hyperband")
+    n_trials, points = study.budget.n_trials, n_points(study)
+    sampler = chosen_sampler(study)
+    if sampler.name == "grid" and points is not None:
+        n_trials = min(points, n_trials or points)
     cpus = resources.workers_per_trial * resources.cpus_per_worker
     gpus = resources.workers_per_trial * resources.gpus_per_worker
     return Plan(
@@ -130,8 +140,11 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
         epochs_per_trial=most,
         epochs_at_most=n_trials and n_trials * most,
         epochs_at_least=n_trials and n_trials * shortest,
-        rungs=rung_epochs(study.scheduler.grace_period, study.scheduler.reduction_factor, most)
-        if asha
+        sampler=sampler.name,
+        sampler_reason=sampler.reason,
+        scheduler=scheduler.name,
+        rungs=rung_epochs(scheduler.grace_period, scheduler.reduction_factor, most)
+        if has_rungs
         else (),
         workers_per_trial=resources.workers_per_trial,
         cpus_per_trial=cpus,
@@ -187,7 +200,7 @@ def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:
-    """Return the epochs, before the last, at which ASHA compares trials.
+    """Return the epochs, before the last, at which ASHA and Hyperband compare trials.
 
     >>> rung_epochs(4, 3.0, 40)
     (4, 12, 36)

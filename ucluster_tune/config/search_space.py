@@ -111,6 +111,19 @@ def n_values(parameter: Parameter) -> int | None:
     return None if parameter.step is None else _n_steps(parameter) + 1
 
 
+def all_values(parameter: Parameter) -> tuple[Value, ...]:
+    """Return every value of a finite range, the smallest first.
+
+    >>> all_values(IntParameter(type="int", low=4, high=9, step=2))
+    (4, 6, 8)
+    """
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.choices
+    count, step = n_values(parameter), parameter.step or 1
+    assert count is not None, "a continuous range has no list of values"
+    return tuple(fit(parameter.low + place * step, parameter) for place in range(count))
+
+
 def fit(value: Value, parameter: Parameter) -> Value:
     """Return the value of a range that is nearest to the one given.
 

@@ -99,7 +99,9 @@ Parameter = Annotated[
 class SamplerConfig(Section):
     """How Optuna suggests hyperparameters."""
 
-    name: Literal["tpe", "random"] = "tpe"
+    name: Literal["auto", "tpe", "random", "qmc", "grid"] = Field(
+        "auto", description="auto: grid, qmc or tpe, by space and budget; `check` says why"
+    )
     seed: int = Field(1, ge=0, le=2**31 - 1)
     n_startup_trials: int = Field(
         4, ge=0, le=100_000, description="random trials before TPE models what it has seen"
@@ -110,14 +112,15 @@ class SamplerConfig(Section):
 
 
 class SchedulerConfig(Section):
-    """Which running trials are stopped early, by Tune."""
+    """Which running trials are stopped early."""
 
-    name: Literal["asha", "none"] = "asha"
+    name: Literal["asha", "hyperband", "median", "none"] = "asha"
     grace_period: int = Field(
         5,
         ge=1,
         le=100_000,
-        description="epochs that every trial gets; not written: 5, or all where there are fewer",
+        description="epochs that every trial gets; not written: the pretraining, before which"
+        " curves say little, and one more, or all where there are fewer",
     )
     reduction_factor: float = Field(
         3.0, gt=1, le=100, description="one in so many trials passes a rung"

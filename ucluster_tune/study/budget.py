@@ -7,15 +7,27 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ucluster_tune.config.automatic import chosen_sampler, n_points
 from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.study import StudyConfig
 
 if TYPE_CHECKING:
     from ucluster_tune.study.record import StudyRecord
 
 
 def budget_of(config: Mapping[str, Any]) -> BudgetConfig:
-    """Return the budget in a study's configuration as its record holds it."""
-    return BudgetConfig(**config.get("budget", {}))
+    """Return the budget in a study's configuration as its record holds it.
+
+    A grid that is smaller than the budget ends the search: no point of it is tried twice.
+    """
+    budget = BudgetConfig(**config.get("budget", {}))
+    if config.get("sampler", {}).get("name") not in ("auto", "grid"):
+        return budget
+    study = StudyConfig.model_validate(config)
+    points = n_points(study)
+    if chosen_sampler(study).name != "grid" or points is None:
+        return budget
+    return budget.model_copy(update={"n_trials": min(points, budget.n_trials or points)})
 
 
 def with_time_limit(config: dict[str, Any], until: str | None) -> dict[str, Any]:

@@ -84,10 +84,11 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         "Data set": f"{study.data.path}\n{jets}",
         "Objective": f"{objective.direction} {objective.metric} of the validation jets",
         "Reference": f"{study.reference.accuracy:g} ({study.reference.source})",
-        "Sampler": f"{sampler.name}, seed {sampler.seed}"
-        + (f", {sampler.n_startup_trials} random trials first" if sampler.name == "tpe" else "")
+        "Sampler": f"{plan.sampler}, seed {sampler.seed}"
+        + (f", {sampler.n_startup_trials} random trials first" if plan.sampler == "tpe" else "")
+        + (f" ({plan.sampler_reason})" if sampler.name == "auto" else "")
         + ("; the first trial is the published recipe" if sampler.published_first else ""),
-        "Scheduler": _scheduler(plan),
+        "Scheduler": _scheduler(plan, study.scheduler.grace_period),
         "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
         "Epochs": _epochs(plan),
         "A trial": _workers(plan),
@@ -111,10 +112,12 @@ def _epochs(plan: Plan) -> str:
     return f"{least} to {most} in all" if least < most else f"{most} in all"
 
 
-def _scheduler(plan: Plan) -> str:
+def _scheduler(plan: Plan, grace_period: int) -> str:
+    if plan.scheduler == "median" and grace_period < plan.epochs_per_trial:
+        return f"median: trials are compared after each epoch from {grace_period} on"
     if not plan.rungs:
         return "none: every trial runs to its last epoch"
-    return f"asha: trials are compared at epoch {', '.join(map(str, plan.rungs))}"
+    return f"{plan.scheduler}: trials are compared at epoch {', '.join(map(str, plan.rungs))}"
 
 
 def _workers(plan: Plan) -> str:

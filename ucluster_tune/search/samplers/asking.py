@@ -12,6 +12,7 @@ import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
+from ucluster_tune.config.automatic import chosen_sampler
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers import build_sampler
 from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
@@ -91,11 +92,13 @@ class StudySampler:
 
         Complete trials and those stopped early count.
         """
-        return f"{self._config.sampler.name} sampler, {self._n_told} trials known"
+        name, reason = chosen_sampler(self._config)
+        why = f" ({reason})" if self._config.sampler.name == "auto" else ""
+        return f"{name} sampler{why}, {self._n_told} trials known"
 
     def ask(self, trial_id: str) -> Suggestion:
         """Return the hyperparameters of a new trial."""
-        self._study.sampler = build_sampler(self._config.sampler, self._n_asked)
+        self._study.sampler = build_sampler(self._config, self._n_asked)
         self._n_asked += 1
         trial = self._study.ask(self._distributions)
         trial.set_user_attr(TRIAL, trial_id)
