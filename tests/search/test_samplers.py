@@ -106,13 +106,46 @@ def test_grid_gives_each_point_once_in_an_order_of_its_seed() -> None:
 def test_grid_that_all_the_budget_does_not_fill_ends_with_its_last_point() -> None:
     small = {"training.learning_rate": RATES}
     for name in ("grid", "auto"):
-        study = study_config(
-            search_space=small, sampler={"name": name}, budget={"n_trials": 30}
-        )
+        study = study_config(search_space=small, sampler={"name": name}, budget={"n_trials": 30})
         told = ToldStudy(study)
         run(told, 4)
         assert told.record.n_trials == 4
         assert not is_left(told.record)
+
+
+def test_point_that_breaks_a_constraint_is_never_suggested_and_leaves_no_trace() -> None:
+    limit = "model.n_neighbors * training.global_batch_size <= 1024"
+    for name in samplers.SAMPLERS:
+        study = searched(name).model_copy(update={"constraints": (limit,)})
+        whole = run(ToldStudy(study), 12)
+        for point in whole:
+            assert point["model.n_neighbors"] * point["training.global_batch_size"] <= 1024
+        assert len({tuple(point.values()) for point in whole}) == 12
+        before = ToldStudy(study)
+        run(before, 11)
+        assert ToldStudy(study, before.record).ask("0012") == whole[11]
+
+
+def test_grid_has_the_points_that_its_constraints_leave() -> None:
+    small = {path: FINITE[path] for path in ("training.learning_rate", "model.n_neighbors")}
+    study = study_config(
+        search_space=small,
+        sampler={"name": "grid"},
+        constraints=["model.n_neighbors > 12"],
+        budget={"n_trials": 50},
+    )
+    assert ToldStudy(study).record.n_trials == 8  # of 4 x 2
+    assert len({tuple(point.values()) for point in run(ToldStudy(study), 8)}) == 8
+
+
+def test_points_to_try_first_come_first_also_after_a_restart() -> None:
+    points = [{"model.n_neighbors": 20}, {"training.global_batch_size": 64}]
+    study = searched(try_first=points)
+    before = ToldStudy(study)
+    first, second = run(before, 2)
+    assert first == published_point(study)
+    assert second["model.n_neighbors"] == 20
+    assert ToldStudy(study, before.record).ask("0003")["training.global_batch_size"] == 64
 
 
 def test_qmc_fills_each_axis_evenly() -> None:

@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ucluster_tune.config.automatic import grid_fault
+from ucluster_tune.config.constraints import constraint_faults, constraint_text_faults
 from ucluster_tune.config.names import did_you_mean, nearest
 from ucluster_tune.config.overrides import RANGE_KEYS, absolute_path, apply_overrides, sections
 from ucluster_tune.config.search_space import (
     corners,
     fit,
+    outside_fault,
     published_values,
     range_faults,
     unknown_path_fault,
@@ -75,7 +78,11 @@ def _checked(source: str, raw: Mapping[str, Any], faults: Sequence[str]) -> Stud
     check.run()
     if faults or check.faults:
         raise ConfigurationError(source, [*faults, *check.faults])
-    return StudyConfig.model_validate(check.cleaned)
+    study = StudyConfig.model_validate(check.cleaned)
+    unfit = grid_fault(study)
+    if found := [*([unfit] if unfit else []), *constraint_faults(study)]:
+        raise ConfigurationError(source, found)
+    return study
 
 
 def dump_config(config: StudyConfig | TrialConfig) -> str:
@@ -126,6 +133,8 @@ class _Check:
         for name, section in sections().items():
             self._section(name, section)
         self._search_space()
+        self._try_first()
+        self._constraints()
         self._grace_period()
         for rule in self.rules:
             self._rule(rule)
@@ -178,6 +187,22 @@ class _Check:
             parameter = self._range(f"search_space.{path}", entry)
             if unknown is None:
                 self._searched(path, parameter)
+
+    def _constraints(self) -> None:
+        raw = self.raw.get("constraints")
+        if raw is not None:
+            self.faults += constraint_text_faults(raw)
+            self.cleaned["constraints"] = raw
+
+    def _try_first(self) -> None:
+        for place, point in enumerate(self.cleaned.get("sampler", {}).get("try_first") or ()):
+            for path, value in point.items() if isinstance(point, dict) else ():
+                where = f"sampler.try_first[{place}].{path}"
+                if path not in self.ranges:
+                    self.faults.append(f"{where}: is not searched; leave it out")
+                    continue
+                fault = outside_fault(value, self.ranges[path])
+                self.faults += [f"{where}: {fault}"] if fault else []
 
     def _range(self, where: str, raw: Any) -> Parameter | None:
         """Return the checked range of a search-space entry, None when it has a fault."""

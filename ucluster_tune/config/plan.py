@@ -4,7 +4,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ucluster_tune.config.automatic import chosen_sampler, n_points
+from ucluster_tune.config.automatic import chosen_sampler, most_trials
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
 from ucluster_tune.config.search_space import Value, corners, published_point
 from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
@@ -128,10 +128,7 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     scheduler, resources = study.scheduler, study.resources
     shortest = least if scheduler.name == "none" else min(scheduler.grace_period, least)
     has_rungs = scheduler.name in ("asha", "hyperband")
-    n_trials, points = study.budget.n_trials, n_points(study)
-    sampler = chosen_sampler(study)
-    if sampler.name == "grid" and points is not None:
-        n_trials = min(points, n_trials or points)
+    n_trials, sampler = most_trials(study), chosen_sampler(study)
     cpus = resources.workers_per_trial * resources.cpus_per_worker
     gpus = resources.workers_per_trial * resources.gpus_per_worker
     return Plan(
@@ -221,6 +218,7 @@ def plan_document(study: StudyConfig, plan: Plan) -> dict[str, Any]:
         "data": study.data.model_dump(mode="json"),
         "objective": study.objective.model_dump(mode="json"),
         "reference": study.reference.model_dump(mode="json"),
+        "constraints": list(study.constraints),
         "sampler": study.sampler.model_dump(mode="json"),
         "scheduler": study.scheduler.model_dump(mode="json"),
         "search_space": {

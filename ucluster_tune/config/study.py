@@ -109,6 +109,11 @@ class SamplerConfig(Section):
     published_first: bool = Field(
         True, description="the published recipe, fitted into the space, is the first trial"
     )
+    try_first: tuple[dict[str, bool | int | float | str], ...] = Field(
+        (),
+        strict=False,
+        description="points that come next, by dotted path; what they leave out is sampled",
+    )
 
 
 class SchedulerConfig(Section):
@@ -235,6 +240,9 @@ class StudyConfig(Section):
     training: TrainingConfig = TrainingConfig()
     search_space: dict[str, Parameter] = Field(
         default_factory=dict, description="dotted path of the tuned value: its range"
+    )
+    constraints: tuple[str, ...] = Field(
+        (), strict=False, description="conditions on hyperparameters that each point fulfils"
     )
     objective: ObjectiveConfig = ObjectiveConfig()
     sampler: SamplerConfig = SamplerConfig()

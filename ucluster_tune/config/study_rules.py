@@ -2,6 +2,7 @@
 
 from ucluster_tune.config.automatic import chosen_sampler, n_points
 from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.constraints import constraint_warnings
 from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
 from ucluster_tune.config.search_space import corners, n_values
@@ -85,7 +86,12 @@ STUDY_RULES = (
 
 def warnings_for(study: StudyConfig) -> list[str]:
     """Return what a study may do but hardly wants, one line each with its YAML path."""
-    return [*_metric_warnings(study), *_size_warnings(study), *_step_warnings(study)]
+    return [
+        *_metric_warnings(study),
+        *_size_warnings(study),
+        *_step_warnings(study),
+        *constraint_warnings(study),
+    ]
 
 
 def _metric_warnings(study: StudyConfig) -> list[str]:

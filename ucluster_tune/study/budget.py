@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from ucluster_tune.config.automatic import chosen_sampler, n_points
+from ucluster_tune.config.automatic import most_trials
 from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.study import StudyConfig
 
@@ -23,11 +23,7 @@ def budget_of(config: Mapping[str, Any]) -> BudgetConfig:
     budget = BudgetConfig(**config.get("budget", {}))
     if config.get("sampler", {}).get("name") not in ("auto", "grid"):
         return budget
-    study = StudyConfig.model_validate(config)
-    points = n_points(study)
-    if chosen_sampler(study).name != "grid" or points is None:
-        return budget
-    return budget.model_copy(update={"n_trials": min(points, budget.n_trials or points)})
+    return budget.model_copy(update={"n_trials": most_trials(StudyConfig.model_validate(config))})
 
 
 def with_time_limit(config: dict[str, Any], until: str | None) -> dict[str, Any]:

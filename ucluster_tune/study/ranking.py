@@ -38,9 +38,7 @@ class ValuesAtEpoch:
         if value is not None:
             del self._ordered[bisect_left(self._ordered, value)]
 
-    def before(
-        self, trial_id: str, counts: Callable[[str], bool] | None = None
-    ) -> list[float]:
+    def before(self, trial_id: str, counts: Callable[[str], bool] | None = None) -> list[float]:
         """Return the values of the trials that came before one that did, the smallest first.
 
         Args:

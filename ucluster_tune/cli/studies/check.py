@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ucluster_tune.cli.studies.study_options import search_space_file, set_option, set_words
 from ucluster_tune.cluster.place import this_machine
+from ucluster_tune.config.constraints import share_met
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
@@ -87,7 +88,8 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         "Sampler": f"{plan.sampler}, seed {sampler.seed}"
         + (f", {sampler.n_startup_trials} random trials first" if plan.sampler == "tpe" else "")
         + (f" ({plan.sampler_reason})" if sampler.name == "auto" else "")
-        + ("; the first trial is the published recipe" if sampler.published_first else ""),
+        + ("; the first trial is the published recipe" if sampler.published_first else "")
+        + (f"; {len(sampler.try_first)} points of your own first" if sampler.try_first else ""),
         "Scheduler": _scheduler(plan, study.scheduler.grace_period),
         "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
         "Epochs": _epochs(plan),
@@ -95,6 +97,9 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         "This machine": _machine(plan),
         "Tracking": _tracking(study),
     }
+    if study.constraints:
+        met = f"{share_met(study):.0%} of the search space fulfils them"
+        rows["Constraints"] = "\n".join([*study.constraints, met])
     for name, text in rows.items():
         table.add_row(name, Text(text))
     return table

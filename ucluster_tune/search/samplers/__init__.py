@@ -26,7 +26,14 @@ SAMPLERS: Final[dict[str, Callable[[StudyConfig, int], BaseSampler]]] = {
 }
 
 
-def build_sampler(study: StudyConfig, number: int) -> BaseSampler:
-    """Return the sampler of one suggestion, seeded by the study's seed and the trial's number."""
-    seed = int(np.random.SeedSequence([study.sampler.seed, number]).generate_state(1)[0])
+def build_sampler(study: StudyConfig, number: int, attempt: int = 0) -> BaseSampler:
+    """Return the sampler of one suggestion, seeded by the study's seed and the trial's number.
+
+    Args:
+        study: the configuration.
+        number: of the trial, from 0.
+        attempt: how often its suggestion broke a constraint before.
+    """
+    entropy = [study.sampler.seed, number, *([attempt] if attempt else [])]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     return SAMPLERS[chosen_sampler(study).name](study, seed)
