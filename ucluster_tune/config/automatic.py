@@ -55,6 +55,8 @@ def chosen_sampler(study: StudyConfig) -> Choice:
     name, n_trials = study.sampler.name, study.budget.n_trials
     if name != "auto":
         return Choice(name, "as the file says")
+    if not study.search_space:
+        return Choice("random", "nothing is searched")
     points = n_points(study)
     if points is not None and points <= min(n_trials or _LARGEST_GRID, _LARGEST_GRID):
         return Choice("grid", "the budget is enough for every point")

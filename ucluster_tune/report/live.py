@@ -25,6 +25,7 @@ from ucluster_tune.report.study_tables import (
     plain_table,
     warning_lines,
 )
+from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -35,7 +36,7 @@ from ucluster_tune.study.events import (
     TrialStarted,
 )
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import TrialState
 
 _REFRESHES_PER_S = 2

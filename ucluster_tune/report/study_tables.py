@@ -13,9 +13,10 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import Outcome, TrialState
 from ucluster_tune.trial.failures import in_one_line
 

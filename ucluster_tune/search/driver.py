@@ -25,11 +25,11 @@ from ucluster_tune.study.events import (
     TrialRestored,
     TrialResumed,
     TrialStarted,
+    seconds_between,
     utc_now,
 )
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import seconds_between
 from ucluster_tune.study.trainings import TrainingPlan, TrialState
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (

@@ -16,6 +16,7 @@ from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.tuning import run_trials
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
+from ucluster_tune.study.budget import used_up
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
 from ucluster_tune.study.journal import StudyJournal
@@ -99,6 +100,9 @@ class Session:
         cause: str | None = None
         try:
             run_trials(driver, self._sampler, room, say, ray.refuse_dead)
+            reason = used_up(driver.record)
+            if reason and not driver.is_interrupted:
+                say(f"No trial begins any more: {reason}")
             state, cause = _final_state(driver)
             if state == "complete":
                 _evaluate_best(driver, self._dataset, self._n_cpus, say)

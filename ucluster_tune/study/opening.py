@@ -14,7 +14,7 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
-from ucluster_tune.study.budget import is_left
+from ucluster_tune.study.budget import is_left, used_up
 from ucluster_tune.study.events import (
     Event,
     StudyExtended,
@@ -164,7 +164,7 @@ def refuse_finished(record: StudyRecord) -> None:
     if record.state != "complete" and record.best is not None and record.best_test is None:
         return  # the measure on test jets is left
     raise StudyError(
-        f"study {record.name} has no trial left to run: all {record.n_trials} have ended;"
+        f"study {record.name} has no trial left to run: {used_up(record)}, and all have ended;"
         f" give it more with `ucluster-tune extend {record.name} --trials N`, or look at it with"
         f" `ucluster-tune status {record.name}`"
     )

@@ -10,7 +10,6 @@ centroids are something else: see `epoch_rank`. A failed trial is never the best
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from ucluster_tune.config.objective import ObjectiveConfig
@@ -33,6 +32,7 @@ from ucluster_tune.study.events import (
     TrialResumed,
     TrialStarted,
     TrialTracked,
+    seconds_between,
 )
 from ucluster_tune.study.ranking import ValuesAtEpoch
 from ucluster_tune.study.trainings import (
@@ -55,16 +55,6 @@ def trial_number_to_id(number: int) -> str:
     '0007'
     """
     return f"{number:04d}"
-
-
-def seconds_between(start: str, end: str) -> float:
-    """Return the seconds from one ISO 8601 time to another, 0 where a clock was set back.
-
-    >>> seconds_between("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:30+00:00")
-    90.0
-    """
-    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
-    return max(0.0, passed.total_seconds())
 
 
 class StudyRecord:
