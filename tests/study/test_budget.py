@@ -55,8 +55,8 @@ def test_epochs_of_all_trials_together() -> None:
 
 
 def test_hours_count_the_work_and_not_the_break() -> None:
-    told = Told(hours=0.2)
-    told.trial(1, *[0.1] * 5)  # 7 minutes
+    told = Told(hours=0.21)
+    told.trial(1, *[0.1] * 5)  # 8 minutes with its end
     told.note(StudyEnded(state="interrupted"))
     assert is_left(told.record)
     told.minutes += 600
@@ -66,7 +66,7 @@ def test_hours_count_the_work_and_not_the_break() -> None:
     assert is_left(told.record)
     told.note(StudyResumed(code_version="1", host="here"))
     told.note(StudyEnded(state="interrupted"))
-    assert used_up(told.record) == "0.2 hours, budget.hours, are over"
+    assert used_up(told.record) == "0.21 hours, budget.hours, are over"
 
 
 def test_target_is_reached_by_the_score_of_a_trial() -> None:
