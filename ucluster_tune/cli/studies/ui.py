@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ucluster_tune.cli.studies.on_cluster import OnCluster, interrupted_by_signals
+from ucluster_tune.cli.studies.on_cluster import OnCluster
 from ucluster_tune.cli.studies.study_options import one_study_if_any
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
@@ -58,7 +58,6 @@ class _Ui(OnCluster):
             return 0
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
-            stack.enter_context(interrupted_by_signals())
             if server is None:
                 port = where["free_port"]
                 options = ("--no-browser", "--port", str(port))
@@ -180,7 +179,7 @@ def ui(
     assert artifacts is not None  # only servers choose it themselves
     chosen_port = choose_port(host, port)
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
-    with interrupted_by_signals(), MlflowServer(backend, artifacts, host, chosen_port) as server:
+    with MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
         _show(pages, server.address, open_browser=not no_browser)
         _until_ctrl_c(server.wait)
