@@ -32,6 +32,7 @@ from ucluster_tune.tracking.mlflow.server import (
 )
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
+    follow_moved_artifacts,
     is_server,
     sqlite_path,
     uri_of_study,
@@ -177,6 +178,7 @@ def ui(
         refuse_unreachable(backend, "MLflow's database")
     artifacts = artifact_location(uri, studies.root)
     assert artifacts is not None  # only servers choose it themselves
+    follow_moved_artifacts(uri)
     chosen_port = choose_port(host, port)
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
     with MlflowServer(backend, artifacts, host, chosen_port) as server:
