@@ -206,7 +206,7 @@ def test_termination_of_all_processes_at_once_ends_in_order(start):
     assert (record.state, record.cause) == ("interrupted", "stopped by a signal")
     client = MlflowClient(tracking_uri=record.tracking_uri)
     runs = [record.run_id, *(trial.run_id for trial in record.trials.values())]
-    assert {client.get_run(run_id).info.status for run_id in runs} == {"KILLED"}
+    assert {client.get_run(str(run_id)).info.status for run_id in runs} == {"KILLED"}
     assert "Traceback" not in search.err.read_text()
 
 

@@ -108,7 +108,7 @@ def test_a_moved_studies_folder_has_all_of_it_in_its_new_place(
     pictures = moved.study("jets").trial("0005").pictures
     pictures.mkdir(parents=True)
     (pictures / "embedding.png").touch()
-    news = [
+    news: list[Any] = [
         StudyResumed(code_version="1", host="h"),
         *(trial_started("0005"), epoch("0005", 1, 0.5), trial_ended("0005", "failed", 1)),
         StudyEnded(state="complete"),

@@ -40,7 +40,8 @@ class Node:
 
 def resources_in_words() -> str:
     """Return what all nodes have together, and how much of it nobody uses now."""
-    there, free = ray.cluster_resources(), ray.available_resources()
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
     return ", ".join(
         f"{there.get(key, 0):g} {key}s ({free.get(key, 0):g} free)" for key in ("CPU", "GPU")
     )
