@@ -233,6 +233,10 @@ def test_a_study_that_moved_finds_its_store_and_a_password_is_taken_from_its_fil
         f"{tmp_path}/mlflow.db"
     )
     assert uri_of_study("runs.db", "sqlite:////a/runs.db", tmp_path) == "sqlite:////a/runs.db"
+    (tmp_path / "runs.db").touch()  # of a studies folder that was moved with it
+    assert uri_of_study("runs.db", "sqlite:////a/runs.db", tmp_path).endswith(
+        str(tmp_path / "runs.db")
+    )
     secret = "postgresql://ann:secret@h/db"
     assert uri_of_study(secret, uri_without_password(secret), tmp_path) == secret
 

@@ -75,8 +75,11 @@ class EmbeddedRay:
 
 
 @contextmanager
-def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
+def embedded_ray(n_cpus: int, n_gpus: int = 0) -> Iterator[EmbeddedRay]:
     """Start Ray on the loopback interface; shut it down at the end, workers included.
+
+    Args:
+        n_cpus, n_gpus: that it may give to trials; Ray counts none itself.
 
     Raises:
         MachineError: Ray does not start.
@@ -90,6 +93,7 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
         {
             "address": "local",  # not one that runs here already, or did once
             "num_cpus": n_cpus,
+            "num_gpus": n_gpus,
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": _OBJECT_STORE_BYTES,

@@ -7,7 +7,12 @@ from typing import Any
 from ucluster_tune.config.automatic import chosen_sampler, most_trials
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
 from ucluster_tune.config.search_space import Value, corners, published_point
-from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
+from ucluster_tune.config.study import (
+    CategoricalParameter,
+    Parameter,
+    ResourcesConfig,
+    StudyConfig,
+)
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.errors import MachineError
 
@@ -114,7 +119,7 @@ def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStu
     if n_at_a_time:
         return FittedStudy(study, config, n_at_a_time)
     raise MachineError(
-        f"{_a_trial_takes(config)}, {_what_there_is(capacity)}: lower"
+        f"a trial takes {takes_in_words(config.resources)}, {_what_there_is(capacity)}: lower"
         " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
         + ", or choose another resources.placement"
         * config.resources.is_strict
@@ -163,7 +168,7 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     n_concurrent = _n_concurrent(study, capacity)
     if n_now >= n_concurrent:
         return None
-    takes = _a_trial_takes(study).replace("a", "A", 1)
+    takes = f"A trial takes {takes_in_words(study.resources)}"
     room = "no room yet, so trials wait until nodes are added"
     if n_now:
         room = f"room for {n_now} at a time, and for more as nodes are added"
@@ -174,11 +179,11 @@ def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
     return where.capacity() if isinstance(where, Machine) else where
 
 
-def _a_trial_takes(study: StudyConfig) -> str:
-    resources = study.resources
+def takes_in_words(resources: ResourcesConfig) -> str:
+    """Return what one trial takes."""
     n_workers = resources.workers_per_trial
     cpus, gpus = n_workers * resources.cpus_per_worker, n_workers * resources.gpus_per_worker
-    text = f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs"
+    text = f"{cpus:g} CPUs and {gpus:g} GPUs"
     return text + (f" in {n_workers} workers ({resources.placement})" if n_workers > 1 else "")
 
 

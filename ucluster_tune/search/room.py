@@ -134,7 +134,8 @@ class SearchNodes:
             return
         from ucluster_tune.cluster.embedded import embedded_ray  # loads Ray
 
-        with embedded_ray(self._setting.machine.n_cpus) as ray:
+        machine = self._setting.machine
+        with embedded_ray(machine.n_cpus, machine.n_gpus) as ray:
             yield ray
 
 

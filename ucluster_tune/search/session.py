@@ -108,6 +108,9 @@ class Session:
                 _evaluate_best(driver, self._dataset, self._n_cpus, say)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
+        except SystemExit:  # of a library: nothing of the study itself failed
+            state, cause = "interrupted", "the program was ended by one of its libraries"
+            raise
         except Exception as error:
             known = _known_error(error, driver)
             lost = _loss_of(ray, driver.paths.name)

@@ -87,17 +87,26 @@ def _placement(resources: ResourcesConfig) -> tune.PlacementGroupFactory:
 
 @contextmanager
 def _signals(driver: StudyDriver) -> Iterator[None]:
-    """Take the first SIGINT or SIGTERM as a wish to stop in order, the second as one to stop."""
+    """Take the first signal as a wish to stop in order, the same one again as one to stop at once.
 
-    def handle(_number: int, _frame: object) -> None:
-        if driver.is_interrupted:
-            raise KeyboardInterrupt
+    A service manager sends SIGTERM and SIGHUP for one wish.
+    """
+    heard: set[int] = set()
+
+    def handle(number: int, _frame: object) -> None:
+        is_again = number in heard or (driver.is_interrupted and not heard)
+        heard.add(number)
         driver.is_interrupted = True
+        if is_again:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        numbers.add(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

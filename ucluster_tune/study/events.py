@@ -130,6 +130,21 @@ class StudyExtended(_Event):
     fixed: dict[str, Value] = {}
 
 
+class StudyCopied(_Event):
+    """The study's folder is a copy of another one's, and is a study of its own from here on.
+
+    Attributes:
+        original: name of the other study.
+        name: of this one.
+        study_id: as of `StudyStarted`.
+    """
+
+    event: Literal["study_copied"] = "study_copied"
+    original: str
+    name: str
+    study_id: str = Field(default_factory=lambda: uuid4().hex)
+
+
 class StudyTracked(_Event):
     """MLflow keeps the study in this run from here on."""
 
@@ -262,6 +277,7 @@ Event = (
     StudyStarted
     | StudyResumed
     | StudyExtended
+    | StudyCopied
     | StudyTracked
     | TrialStarted
     | TrainingStarted

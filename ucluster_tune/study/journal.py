@@ -100,7 +100,7 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def read_record(path: Path) -> StudyRecord:
-    """Return the state of the study that the journal tells."""
+    """Return the state of the study that the journal tells, under the name of its folder."""
     events = read_events(path)
     first = next(events, None)
     if first is None:
@@ -112,6 +112,7 @@ def read_record(path: Path) -> StudyRecord:
     record = StudyRecord(first)
     for event in events:
         record.apply(event)
+    record.name = path.parent.name
     return record
 
 

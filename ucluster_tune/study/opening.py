@@ -17,6 +17,7 @@ from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.budget import is_left, used_up
 from ucluster_tune.study.events import (
     Event,
+    StudyCopied,
     StudyExtended,
     StudyResumed,
     StudyStarted,
@@ -24,6 +25,7 @@ from ucluster_tune.study.events import (
 )
 from ucluster_tune.study.extension import Extension, extend
 from ucluster_tune.study.folder import refuse_existing
+from ucluster_tune.study.identity import COPIED, become_own_study
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.knowledge import differences, warm_start_from
 from ucluster_tune.study.lock import DriverLock
@@ -59,7 +61,7 @@ class StudyToDrive:
         """Write to the journal that a driver begins; return the record with that in it."""
         for event in (*self.news, opening):
             journal.append(event)
-        if any(isinstance(event, StudyExtended) for event in self.news):
+        if any(isinstance(event, StudyExtended | StudyCopied) for event in self.news):
             write_whole(self.paths.study_yaml, dump_config(self.config))
         if self.record is not None:
             self.record.apply(opening)
@@ -117,15 +119,22 @@ def known_study(
     with DriverLock(paths):
         record = read_record(paths.record)
         news: list[Event] = closing_events(record)
+        for event in news:
+            record.apply(event)
+        remarks: list[str] = []
+        copied = become_own_study(paths, record)
+        if copied is not None:
+            news.append(copied)
+            remarks.append(f"Study {name} {COPIED.format(copied.original)}")
         config = study_config_of(record, paths)
         if extension is not None:
             extended = extend(config, record, extension)
             config = StudyConfig.model_validate(extended.config)
             news.append(extended)
-        for event in news:
-            record.apply(event)
+            record.apply(extended)
         refuse_finished(record)
-        yield StudyToDrive(paths, config, record, tuple(news), remarks=(_what_goes_on(record),))
+        remarks.append(_what_goes_on(record))
+        yield StudyToDrive(paths, config, record, tuple(news), remarks=tuple(remarks))
 
 
 def _what_goes_on(record: StudyRecord) -> str:

@@ -18,6 +18,7 @@ from ucluster_tune.study.budget import budget_of, n_asked, with_time_limit
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
+    StudyCopied,
     StudyEnded,
     StudyEvaluated,
     StudyExtended,
@@ -64,6 +65,8 @@ class StudyRecord:
         started: the first event of the journal.
 
     Attributes:
+        name: of the study; of one that was read from a file, the name of its folder.
+        recorded_name: the name that its events tell: another one where the folder was renamed.
         trials: of the search, by id.
         other_trials: that nobody suggested, such as baselines: no training of them is searched.
         running: trials of the search that run.
@@ -72,7 +75,7 @@ class StudyRecord:
     """
 
     def __init__(self, started: StudyStarted) -> None:
-        self.name = started.name
+        self.name = self.recorded_name = started.name
         self.config = started.config
         self.budget = budget_of(started.config)
         self.fitted = started.fitted
@@ -167,7 +170,13 @@ class StudyRecord:
         self.last_event = event.time
 
     def _apply_to_study(
-        self, event: StudyStarted | StudyResumed | StudyExtended | StudyTracked | StudyEnded
+        self,
+        event: StudyStarted
+        | StudyResumed
+        | StudyExtended
+        | StudyCopied
+        | StudyTracked
+        | StudyEnded,
     ) -> None:
         match event:
             case StudyStarted():
@@ -182,6 +191,13 @@ class StudyRecord:
                 self.extensions.append(event.changes)
                 for trial in (*self.trials.values(), *self.other_trials.values()):
                     trial.hyperparameters = {**trial.hyperparameters, **event.fixed}
+            case StudyCopied():
+                self.name = self.recorded_name = event.name
+                self.config = {**self.config, "name": event.name}
+                self.study_id, self.run_id = event.study_id, None
+                for trial in (*self.trials.values(), *self.other_trials.values()):
+                    for training in trial.trainings.values():
+                        training.run_id = None
             case StudyTracked():
                 self.tracking_uri, self.run_id = event.tracking_uri, event.run_id
                 self.experiment_id = event.experiment_id

@@ -96,7 +96,8 @@ def _train(study: StudyConfig, out: Path) -> None:
     with ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(study, files.last_epoch))
         if resources.workers_per_trial > 1:
-            stack.enter_context(embedded_ray(this_machine().n_cpus))
+            machine = this_machine()
+            stack.enter_context(embedded_ray(machine.n_cpus, machine.n_gpus))
         processes = stack.enter_context(
             training_processes(resources, task.folder, progress.on_step)
         )

@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import click
 
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cluster.place import this_machine
@@ -73,6 +76,9 @@ def show_search(
         table.close()
     paths = folder.study(record.name)
     config = study_config_of(record, paths)
-    summary = final_summary(record, config, paths)
-    Console(highlight=False, file=sys.stdout).print(summary, crop=False)
+    console = Console(highlight=False, file=sys.stdout)
+    with console.capture() as page:
+        console.print(final_summary(record, config, paths), crop=False)
+    with suppress(BrokenPipeError):  # nobody reads any more, and `status` shows it again
+        click.echo(page.get(), nl=False)
     return _EXIT_CODES.get(record.state, 1)

@@ -12,7 +12,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,13 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
     named = configured or os.environ.get(URI_VARIABLE)
     if named and holds_password(named):
         return named
-    if not named and sqlite_path(recorded) is not None:
+    database = sqlite_path(recorded)
+    if database is None:
+        return recorded
+    if not named:
         return resolve_tracking_uri(None, studies_dir)
-    return recorded
+    moved = studies_dir.absolute() / database.name
+    return f"{_SQLITE}{moved}" if moved.exists() and not database.exists() else recorded
 
 
 def sqlite_path(uri: str) -> Path | None:
@@ -161,6 +165,49 @@ def make_sqlite_store(uri: str) -> None:
             path.hardlink_to(temporary)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def follow_moved_artifacts(uri: str) -> str | None:
+    """Have runs keep their artifacts beside an SQLite file that was moved with them, or copied.
+
+    MLflow stores absolute paths, and has no call that changes them.
+
+    Returns:
+        What was changed, in words; None where nothing was.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    path = sqlite_path(uri)
+    if path is None or not path.is_file():
+        return None
+    here = StudiesFolder(path.parent.absolute()).mlflow_artifacts
+    if not here.is_dir():
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as store, store:
+            found = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+            elsewhere = [
+                old
+                for (old,) in found
+                if str(old).startswith("file:")
+                and str(old).endswith(f"/{here.name}")
+                and old != here.as_uri()
+            ]
+            n_runs = 0
+            for old in elsewhere:
+                change = "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?"
+                store.execute(change, (here.as_uri(), old))
+                n_runs += store.execute(
+                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
+                    " WHERE substr(artifact_uri, 1, ?) = ?",
+                    (here.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
+                ).rowcount
+    except sqlite3.Error as error:
+        raise StudyError(f"MLflow's SQLite file {path} cannot be written: {error}") from error
+    if not elsewhere:
+        return None
+    return f"MLflow: artifacts of {n_runs} runs are in {here} now, no longer in {elsewhere[0]}"
 
 
 def keep_mlflow_quiet() -> None:

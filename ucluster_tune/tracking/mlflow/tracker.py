@@ -20,6 +20,7 @@ from ucluster_tune.tracking.databases import one_at_a_time, with_password
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
     find_or_create_experiment,
+    follow_moved_artifacts,
     keep_mlflow_quiet,
     make_sqlite_store,
     refuse_unusable_store,
@@ -134,6 +135,7 @@ class Tracker:
             from mlflow.tracking import MlflowClient
 
             make_sqlite_store(uri)
+            follow_moved_artifacts(uri)
             with one_at_a_time(uri, "MLflow's database"):
                 # The registry is unused, but unset it would follow the environment's store.
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)
