@@ -84,7 +84,7 @@ class StudyDriver:
                 hyperparameters=suggestion.hyperparameters,
                 sampler_attributes=suggestion.attributes,
                 training=TrainingPlan(
-                    seed=int(seed), world_size=self.config.resources.workers_per_trial
+                    seed=int(seed), world_size=self.config.resources.n_workers
                 ),
             )
         )
