@@ -9,9 +9,10 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
+from ucluster_tune.config.search_space import least_and_most
 from ucluster_tune.config.study import SchedulerConfig, StudyConfig
 from ucluster_tune.search.schedulers import JUDGES, build_judge
-from ucluster_tune.search.schedulers.asha import Asha, longest_training, percentile
+from ucluster_tune.search.schedulers.asha import Asha, percentile
 from ucluster_tune.search.schedulers.decision import Decision, Judge, verdict_so_far
 from ucluster_tune.search.schedulers.hyperband import Hyperband
 from ucluster_tune.search.verdicts import Verdicts
@@ -286,4 +287,5 @@ def test_trial_that_has_waited_longest_is_the_next_one_to_run() -> None:
 def test_longest_training_is_the_longest_that_may_be_suggested(
     searched: dict[str, Any], longest: int
 ) -> None:
-    assert longest_training(study_config(search_space=searched)) == longest
+    study = study_config(search_space=searched)
+    assert least_and_most(study, "training.n_epochs")[1] == longest

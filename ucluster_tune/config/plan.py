@@ -1,13 +1,14 @@
 """What a study will do, in numbers, before anything is started."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ucluster_tune.config.automatic import chosen_sampler, most_trials
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
-from ucluster_tune.config.search_space import Value, corners, published_point
+from ucluster_tune.config.search_space import Value, least_and_most, published_point
 from ucluster_tune.config.study import (
+    AUTO,
     CategoricalParameter,
     Parameter,
     ResourcesConfig,
@@ -15,6 +16,8 @@ from ucluster_tune.config.study import (
 )
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.errors import MachineError
+
+_FEWEST_JETS = 64  # of a step, which each worker normalises alone
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Plan:
         sampler: the one that suggests, in place of `auto` too.
         sampler_reason: why it does.
         rungs: the epochs at which ASHA or Hyperband compare trials.
+        workers_why: why so many, where the study leaves it open; empty where it does not.
         cpus_per_trial: cores of all workers of a trial.
         concurrent_trials: trials at a time on this machine; 0 where not even one fits.
     """
@@ -55,6 +59,7 @@ class Plan:
     scheduler: str
     rungs: tuple[int, ...]
     workers_per_trial: int
+    workers_why: str
     cpus_per_trial: float
     gpus_per_trial: float
     concurrent_trials: int
@@ -77,19 +82,61 @@ def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> Stud
     return study.model_copy(update={"resources": on_cpus})
 
 
+def with_workers(study: StudyConfig, where: Machine | ClusterCapacity) -> tuple[StudyConfig, str]:
+    """Return the study with a number of workers in a trial, and why where it was left open.
+
+    Trials beside each other are faster than workers of one trial, which wait for each other in
+    each step. So there are more of these only where as many trials as are to run at a time leave
+    nodes empty.
+    """
+    if study.resources.workers_per_trial != AUTO:
+        return study, ""
+    n_workers, why = _workers_left_open(study, _capacity(where))
+    return _with_so_many(study, n_workers), why
+
+
+def _workers_left_open(study: StudyConfig, capacity: ClusterCapacity) -> tuple[int, str]:
+    if capacity.may_grow:
+        return 1, "the autoscaler adds nodes for more trials"
+    if 0 < study.resources.gpus_per_worker < 1:
+        return 1, "workers of a trial cannot share a GPU"
+    study = on_these_nodes(study, capacity)
+    n_slots = n_trials_at_a_time(study.resources, capacity.nodes)
+    n_at_a_time = _n_concurrent(study, capacity)
+    if n_slots <= 1:
+        return 1, "a second one does not fit"
+    if n_slots < 2 * n_at_a_time:
+        return 1, f"{n_at_a_time} trials side by side are faster than several workers each"
+    batch, _ = least_and_most(study, "training.global_batch_size")
+    n_workers = min(n_slots // n_at_a_time, batch // _FEWEST_JETS)
+    while n_workers > 1 and _n_concurrent(_with_so_many(study, n_workers), capacity) < n_at_a_time:
+        n_workers -= 1  # they do not fit as they are to be placed
+    if n_workers > 1:
+        return n_workers, f"{n_slots} fit, and {n_at_a_time} trials run at a time"
+    return 1, f"a step of {batch} jets leaves several fewer than {_FEWEST_JETS} jets each"
+
+
+def _with_so_many(study: StudyConfig, n_workers: int) -> StudyConfig:
+    resources = study.resources.model_copy(update={"workers_per_trial": n_workers})
+    return study.model_copy(update={"resources": resources})
+
+
 @dataclass(frozen=True)
 class FittedStudy:
     """A study as it was asked for, and as it runs on the nodes at hand.
 
     Attributes:
-        asked: what the study's record holds, since other nodes may give more.
+        asked: what the study's record holds, since other nodes may give more. How many workers a
+            trial has is settled here, since trials of other numbers could not be compared.
         config: what its trials are made with here.
         n_at_a_time: trials that run at a time, on all nodes that there are or may be.
+        workers_why: why a trial has so many workers; empty where it was asked for.
     """
 
     asked: StudyConfig
     config: StudyConfig
     n_at_a_time: int
+    workers_why: str = ""
 
     @property
     def fitted(self) -> dict[str, Value]:
@@ -104,7 +151,7 @@ class FittedStudy:
     def reading(self, path: str) -> "FittedStudy":
         """Return the same on a data set that has been made meanwhile."""
         asked, config = self.asked.reading(path), self.config.reading(path)
-        return FittedStudy(asked, config, self.n_at_a_time)
+        return replace(self, asked=asked, config=config)
 
 
 def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStudy:
@@ -114,10 +161,11 @@ def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStu
         MachineError: not even one trial can ever be placed; with the numbers of each node.
     """
     capacity = _capacity(where)
+    study, why = with_workers(study, capacity)
     config = on_these_nodes(study, capacity)
     n_at_a_time = _n_concurrent(config, capacity)
     if n_at_a_time:
-        return FittedStudy(study, config, n_at_a_time)
+        return FittedStudy(study, config, n_at_a_time, why)
     raise MachineError(
         f"a trial takes {takes_in_words(config.resources)}, {_what_there_is(capacity)}: lower"
         " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
@@ -128,14 +176,15 @@ def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStu
 
 def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     """Return the plan of a study on one machine."""
+    study, workers_why = with_workers(study, machine)
     study = on_these_nodes(study, machine)
-    least, most = _epochs(study)
+    least, most = least_and_most(study, "training.n_epochs")
     scheduler, resources = study.scheduler, study.resources
     shortest = least if scheduler.name == "none" else min(scheduler.grace_period, least)
     has_rungs = scheduler.name in ("asha", "hyperband")
     n_trials, sampler = most_trials(study), chosen_sampler(study)
-    cpus = resources.workers_per_trial * resources.cpus_per_worker
-    gpus = resources.workers_per_trial * resources.gpus_per_worker
+    cpus = resources.n_workers * resources.cpus_per_worker
+    gpus = resources.n_workers * resources.gpus_per_worker
     return Plan(
         n_trials=n_trials,
         until=study.budget.until,
@@ -148,7 +197,8 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
         rungs=rung_epochs(scheduler.grace_period, scheduler.reduction_factor, most)
         if has_rungs
         else (),
-        workers_per_trial=resources.workers_per_trial,
+        workers_per_trial=resources.n_workers,
+        workers_why=workers_why,
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
         concurrent_trials=_n_concurrent(study, _capacity(machine)),
@@ -181,7 +231,7 @@ def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
 
 def takes_in_words(resources: ResourcesConfig) -> str:
     """Return what one trial takes."""
-    n_workers = resources.workers_per_trial
+    n_workers = resources.n_workers
     cpus, gpus = n_workers * resources.cpus_per_worker, n_workers * resources.gpus_per_worker
     text = f"{cpus:g} CPUs and {gpus:g} GPUs"
     return text + (f" in {n_workers} workers ({resources.placement})" if n_workers > 1 else "")
@@ -243,9 +293,3 @@ def describe_range(parameter: Parameter) -> str:
     step = f" in steps of {parameter.step:g}" if parameter.step else ""
     log = ", logarithmic" if parameter.log else ""
     return f"{kind}{parameter.low:g} to {parameter.high:g}{step}{log}"
-
-
-def _epochs(study: StudyConfig) -> tuple[int, int]:
-    searched = study.search_space.get("training.n_epochs")
-    possible = corners(searched) if searched else (study.training.n_epochs,)
-    return int(min(possible)), int(max(possible))

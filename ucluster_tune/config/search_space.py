@@ -101,6 +101,14 @@ def corners(parameter: Parameter) -> tuple[Value, ...]:
     return parameter.choices
 
 
+def least_and_most(study: StudyConfig, path: str) -> tuple[int, int]:
+    """Return the ends of a whole number's range where it is searched, else the number twice."""
+    searched = study.search_space.get(path)
+    section, _, name = path.partition(".")
+    possible = corners(searched) if searched else (getattr(getattr(study, section), name),)
+    return int(min(possible)), int(max(possible))
+
+
 def n_values(parameter: Parameter) -> int | None:
     """Return how many values a range holds, None for a continuous one."""
     if isinstance(parameter, CategoricalParameter):

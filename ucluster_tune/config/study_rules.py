@@ -26,8 +26,8 @@ def _grace_period(scheduler: str, grace_period: int, n_epochs: int) -> str | Non
     )
 
 
-def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int) -> str | None:
-    if global_batch_size >= workers_per_trial:
+def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int | str) -> str | None:
+    if isinstance(workers_per_trial, str) or global_batch_size >= workers_per_trial:
         return None
     return (
         f"must be at least resources.workers_per_trial ({workers_per_trial}), one jet a worker"

@@ -213,7 +213,7 @@ class _Heading:
 
 def _placement(study: StudyConfig) -> str:
     resources = study.resources
-    text = f"each on {cells.plural(resources.workers_per_trial, 'worker')}"
+    text = f"each on {cells.plural(resources.n_workers, 'worker')}"
     return text + (" with GPU" if resources.gpus_per_worker else "")
 
 

@@ -83,9 +83,7 @@ class StudyDriver:
                 trial=trial_id,
                 hyperparameters=suggestion.hyperparameters,
                 sampler_attributes=suggestion.attributes,
-                training=TrainingPlan(
-                    seed=int(seed), world_size=self.config.resources.workers_per_trial
-                ),
+                training=TrainingPlan(seed=int(seed), world_size=self.config.resources.n_workers),
             )
         )
         return self._tune_config(self.record.trials[trial_id])

@@ -16,8 +16,7 @@ from ucluster_tune.config.plan import takes_in_words
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.search.verdicts import Verdicts
-from ucluster_tune.study.events import utc_now
-from ucluster_tune.study.record import seconds_between
+from ucluster_tune.study.events import seconds_between, utc_now
 from ucluster_tune.study.stopping import read_stop_request
 from ucluster_tune.trial.processes.nodes import living_node_ids, resources_in_words
 from ucluster_tune.trial.trainable import EPOCH, N_RETRIES, NOTE, ResultNote

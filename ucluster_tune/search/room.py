@@ -154,6 +154,9 @@ class Room:
         self._config, self._look, self._say = study.config, look, say
         self._n_trials = study.n_at_a_time
         self._look_at = time.monotonic() + _LOOK_EVERY_S
+        if study.workers_why:
+            n_workers = study.config.resources.n_workers
+            say(f"Workers of a trial: {n_workers} ({study.workers_why})")
         if study.fitted:
             say("No GPU here: trials train on the CPU, as resources.cpu_fallback allows")
         wait = wait_for_nodes(study.config, look())

@@ -47,7 +47,7 @@ def drive_study(
         room = nodes.room(fitted)
         setting.say(f"Reading the jets of {config.data.path}")
         checked = None if known is None else known.dataset_checksum
-        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial, checked)
+        dataset = open_checked_dataset(config.data, config.resources.n_workers, checked)
         if known is not None:
             refuse_other_jets(known, dataset, config)
         nodes.check(config)

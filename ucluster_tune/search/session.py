@@ -66,7 +66,7 @@ class Session:
         self._dataset, self._setting, self._viewers = dataset, setting, setting.observers
         is_embedded = setting.place.address is None
         resources = config.resources
-        cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
+        cpus_of_a_trial = resources.n_workers * resources.cpus_per_worker
         self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
         keeper = RecordKeeper(journal, record)
         self.driver = StudyDriver(config, paths, keeper)

@@ -81,7 +81,7 @@ def _placement(resources: ResourcesConfig) -> tune.PlacementGroupFactory:
     if resources.gpus_per_worker:
         bundle["GPU"] = resources.gpus_per_worker
     return tune.PlacementGroupFactory(
-        [{}, *([bundle] * resources.workers_per_trial)], strategy=resources.placement.upper()
+        [{}, *([bundle] * resources.n_workers)], strategy=resources.placement.upper()
     )
 
 

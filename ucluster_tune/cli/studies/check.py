@@ -67,7 +67,7 @@ def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
     from ucluster_tune.data.format.schema import SPLITS
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
-    dataset = open_checked_dataset(study.data, study.resources.workers_per_trial)
+    dataset = open_checked_dataset(study.data, study.resources.n_workers)
     return {split: dataset.counts(split) for split in SPLITS}
 
 
@@ -127,7 +127,8 @@ def _scheduler(plan: Plan, grace_period: int) -> str:
 
 def _workers(plan: Plan) -> str:
     workers = f"{plan.workers_per_trial} Horovod worker{'s' * (plan.workers_per_trial > 1)}"
-    return f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+    text = f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+    return text + (f"\nauto: {plan.workers_why}" if plan.workers_why else "")
 
 
 def _tracking(study: StudyConfig) -> str:

@@ -9,7 +9,7 @@ and neither is an epoch whose objective is no number.
 import math
 from collections.abc import Callable
 
-from ucluster_tune.config.search_space import corners
+from ucluster_tune.config.search_space import least_and_most
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.schedulers.decision import Decision
 from ucluster_tune.study.record import StudyRecord
@@ -79,14 +79,6 @@ def asha_of(study: StudyConfig) -> Asha:
     return Asha(
         scheduler.grace_period,
         scheduler.reduction_factor,
-        longest_training(study),
+        least_and_most(study, "training.n_epochs")[1],
         study.objective.direction,
     )
-
-
-def longest_training(study: StudyConfig) -> int:
-    """Return the most epochs that a trial of the study can have."""
-    searched = study.search_space.get("training.n_epochs")
-    if searched is None:
-        return study.training.n_epochs
-    return int(max(corners(searched)))

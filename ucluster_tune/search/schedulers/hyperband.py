@@ -11,8 +11,9 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Final
 
+from ucluster_tune.config.search_space import least_and_most
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.schedulers.asha import Asha, longest_training
+from ucluster_tune.search.schedulers.asha import Asha
 from ucluster_tune.search.schedulers.decision import Decision
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState
@@ -66,6 +67,6 @@ def hyperband_of(study: StudyConfig) -> Hyperband:
     return Hyperband(
         scheduler.grace_period,
         scheduler.reduction_factor,
-        longest_training(study),
+        least_and_most(study, "training.n_epochs")[1],
         study.objective.direction,
     )

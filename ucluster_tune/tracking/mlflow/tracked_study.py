@@ -28,7 +28,7 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
             "scheduler": config.scheduler.name,
             "n_trials": config.budget.n_trials or config.budget.in_words(),
             "n_epochs": config.training.n_epochs,
-            "workers_per_trial": config.resources.workers_per_trial,
+            "workers_per_trial": config.resources.n_workers,
             "objective": config.objective.metric,
         },
         tags={
