@@ -25,6 +25,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _COMMANDS = {
     "data": ("data.group:data", "Make data sets of jets, and look into them."),
     "check": ("studies.check:check", "Check a search-space file and show the plan."),
+    "baselines": ("studies.baselines:baselines", "Measure what simple ways to cluster reach."),
     "train": ("models.train:train", "Train one configuration, without a search."),
     "cluster": ("studies.cluster:cluster", "Look after the machines that a search runs on."),
     "run": ("studies.run:run", "Run the search that FILE describes."),

@@ -25,6 +25,7 @@ from ucluster_tune.report.study_tables import (
     plain_table,
     warning_lines,
 )
+from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import (
     EpochEnded,
@@ -199,7 +200,7 @@ class _Heading:
             self._title.append(f", {n_running} running, {_placement(study)}")
         if n_pending:
             self._title.append(f", {n_pending} pending")
-        mass = record.baselines.get("kmeans_mass", {}).get("clustering_accuracy")
+        mass = mass_accuracy(record)
         self._baseline = "" if mass is None else f", k-means on the jet mass {cells.percent(mass)}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -265,13 +266,13 @@ def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
 def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
     last = trial.records[-1]
     batched = last.clustering_accuracy_batched
+    beside = beside_mass(record, last.value("clustering_accuracy"))
     return (
         f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
         f" focal loss {cells.number(last.focal_loss)},"
         f" clustering loss {cells.number(last.clustering_loss)},"
         f" accuracy {cells.percent(last.clustering_accuracy)},"
-        f" in batches {cells.percent(batched)},"
-        f" {cells.below_reference(batched, record.reference_accuracy)}"
+        f" in batches {cells.percent(batched)}" + (f", {beside}" if beside else "")
     )
 
 

@@ -12,7 +12,7 @@ from ucluster_tune import __version__
 from ucluster_tune.config.plan import FittedStudy
 from ucluster_tune.data.reading.dataset import JetDataset, open_checked_dataset
 from ucluster_tune.search.room import SearchNodes, SearchSetting
-from ucluster_tune.search.session import Session, mass_baseline
+from ucluster_tune.search.session import Session
 from ucluster_tune.storage.patience import begin
 from ucluster_tune.study.events import StudyResumed, StudyStarted
 from ucluster_tune.study.folder import log_to_study, study_folder
@@ -20,6 +20,7 @@ from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.opening import StudyToDrive, refuse_other_jets
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.mlflow.tracker import Tracker
+from ucluster_tune.training.mass_clusters import kmeans_mass
 
 
 def drive_study(
@@ -65,7 +66,7 @@ def drive_study(
         record = study.begin(journal, opening)
         for remark in study.remarks:
             setting.say(remark)
-        Session(fitted, paths, dataset, journal, record, setting, tracker).drive(room, ray)
+        Session(fitted, paths, journal, record, setting, tracker).drive(room, ray)
     return record
 
 
@@ -81,7 +82,13 @@ def _opening(
         return StudyResumed(code_version=__version__, host=host, fitted=fitted.fitted), None
     config = fitted.asked
     assert config.name is not None, "load_study_config names every study"
-    baseline = mass_baseline(config, dataset, "validation")
+    baseline = kmeans_mass(
+        dataset,
+        "validation",
+        config.model.n_clusters,
+        config.training.evaluation_batch_size,
+        config.training.seed,
+    )
     tracker = tracking.result()  # Tracker.open has a limit of its own
     started = StudyStarted(
         name=config.name,

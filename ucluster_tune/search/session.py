@@ -2,19 +2,17 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
 from ucluster_tune.config.search_space import published_point, trial_config
-from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
 from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.tuning import run_trials
+from ucluster_tune.search.yardsticks import YardsticksBeside
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.study.budget import used_up
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
@@ -31,7 +29,6 @@ from ucluster_tune.tracking.mlflow.tracked_study import (
     study_mirror,
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
-from ucluster_tune.training.mass_clusters import kmeans_mass
 from ucluster_tune.trial.failures import in_one_line
 from ucluster_tune.trial.measurement import measure_checkpoint
 
@@ -45,7 +42,6 @@ class Session:
     Args:
         study: as it was asked for, and as it runs here.
         paths: its files.
-        dataset: its jets.
         journal: open; has all that the record has.
         record: of the study.
         setting: where it runs, and who is told.
@@ -56,20 +52,20 @@ class Session:
         self,
         study: FittedStudy,
         paths: StudyPaths,
-        dataset: JetDataset,
         journal: StudyJournal,
         record: StudyRecord,
         setting: SearchSetting,
         tracker: Tracker | None,
     ) -> None:
         self._asked, config = study.asked, study.config
-        self._dataset, self._setting, self._viewers = dataset, setting, setting.observers
+        self._setting, self._viewers = setting, setting.observers
         is_embedded = setting.place.address is None
         resources = config.resources
         cpus_of_a_trial = resources.n_workers * resources.cpus_per_worker
         self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
         keeper = RecordKeeper(journal, record)
         self.driver = StudyDriver(config, paths, keeper)
+        self._yardsticks = YardsticksBeside(config, keeper, setting.say)
         self._sampler = StudySampler(config, record, published_point(config))
         self._dashboards = DashboardCopy(
             config,
@@ -94,6 +90,7 @@ class Session:
         for viewer in self._viewers:
             viewer.on_study_start(driver.config, driver.record)
         self.mirror.start()
+        self._yardsticks.start()
         if driver.record.trials or driver.record.warm_start:
             say(f"Suggestions: {self._sampler.describe()}")
         state: FinalState = "failed"
@@ -105,7 +102,7 @@ class Session:
                 say(f"No trial begins any more: {reason}")
             state, cause = _final_state(driver)
             if state == "complete":
-                _evaluate_best(driver, self._dataset, self._n_cpus, say)
+                _evaluate_best(driver, self._n_cpus, say)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except SystemExit:  # of a library: nothing of the study itself failed
@@ -129,6 +126,7 @@ class Session:
         """Bring journal and MLflow to an end; a failure here must not hide why it came to this."""
         driver = self.driver
         steps: tuple[Callable[[], None], ...] = (
+            self._yardsticks.close,
             lambda: driver.end_running_trials(cause or "the search ended"),
             lambda: driver.keeper.note(StudyEnded(state=state, cause=cause)),
             lambda: write_best(driver.paths, self._asked, driver.record),
@@ -179,13 +177,12 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     return "complete", None
 
 
-def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say: Say) -> None:
+def _evaluate_best(driver: StudyDriver, n_cpus: float, say: Say) -> None:
     """Measure the best trial's best epoch on the test jets, which nothing was chosen on."""
     best = driver.record.best
     assert best is not None
     assert best.best_epoch is not None
     config = trial_config(driver.config, best.hyperparameters)
-    baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
     files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
         test = measure_checkpoint(
@@ -200,18 +197,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
         _LOGGER.error("%s", error)
         say(f"No accuracy on test jets: {error}")
         return
-    driver.keeper.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
-
-
-def mass_baseline(config: StudyConfig, dataset: JetDataset, split: str) -> dict[str, Any]:
-    """Return what k-means on the jet mass reaches on the jets of `split`."""
-    return kmeans_mass(
-        dataset,
-        split,
-        config.model.n_clusters,
-        config.training.evaluation_batch_size,
-        config.training.seed,
-    )
+    driver.keeper.note(StudyEvaluated(trial=best.id, test=test))
 
 
 def _known_error(error: Exception, driver: StudyDriver) -> UClusterTuneError | None:

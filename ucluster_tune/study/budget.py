@@ -75,7 +75,7 @@ def _good_enough(budget: BudgetConfig, record: "StudyRecord") -> str | None:
 
 def elapsed_s(record: "StudyRecord") -> float:
     """Return the seconds that drivers have worked on the study, up to now while one does."""
-    if record.ended is not None:
+    if record.ended is not None or record.is_confirming:
         return record.elapsed_before_s
     return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
 
