@@ -160,6 +160,11 @@ class StudyPaths:
         return self.root / "best.yaml"
 
     @property
+    def report(self) -> Path:
+        """Folder of the page that answers what the search was for."""
+        return self.root / "report"
+
+    @property
     def trials(self) -> Path:
         """Folder of the trials."""
         return self.root / "trials"
