@@ -141,7 +141,7 @@ class StudyDriver:
         if restored is not None and (restored or trial.epochs):
             self.keeper.note(TrialRestored(trial=trial_id, epoch=restored))
         for told in (*note.earlier, *([] if epoch is None else [epoch])):
-            if not trial.has(told):
+            if not trial.shown.has(told):
                 self.keeper.note(EpochEnded(trial=trial_id, record=told))
                 self._judge_epoch(trial, told.epoch)
 

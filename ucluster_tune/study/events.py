@@ -11,8 +11,10 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
+from ucluster_tune.study.finalists import ConfirmationPlan, ConfirmationResult
 from ucluster_tune.study.trainings import FIRST, Outcome, TrainingPlan, Value
 from ucluster_tune.training.record import EpochRecord, known_values
+from ucluster_tune.training.yardsticks import Measured, Yardsticks
 
 FORMAT_VERSION = 2
 
@@ -95,12 +97,14 @@ class StudyResumed(_Event):
 
     Attributes:
         fitted: as of `StudyStarted`; another driver has other nodes.
+        purpose: a driver that confirms finalists leaves the search as it stands.
     """
 
     event: Literal["study_resumed"] = "study_resumed"
     code_version: str
     host: str
     fitted: dict[str, Value] = {}
+    purpose: Literal["search", "confirmation"] = "search"
 
 
 class StudyExtended(_Event):
@@ -248,6 +252,37 @@ class StudyEvaluated(_Event):
     baselines: dict[str, Any] = {}
 
 
+class YardsticksMeasured(_Event):
+    """Simple ways to cluster were measured on the study's jets."""
+
+    event: Literal["yardsticks_measured"] = "yardsticks_measured"
+    yardsticks: Yardsticks
+
+
+class ConfirmationPlanned(_Event):
+    """Finalists are to be trained again."""
+
+    event: Literal["confirmation_planned"] = "confirmation_planned"
+    plan: ConfirmationPlan
+
+
+class TrainingEvaluated(_Event):
+    """A finalist's training, at its best epoch, was measured on test jets."""
+
+    event: Literal["training_evaluated"] = "training_evaluated"
+    trial: str
+    training: str
+    test: Measured
+
+
+class ConfirmationEnded(_Event):
+    """All trainings of a confirmation have ended, with this result."""
+
+    event: Literal["confirmation_ended"] = "confirmation_ended"
+    confirmation: str
+    result: ConfirmationResult
+
+
 Event = (
     StudyStarted
     | StudyResumed
@@ -263,6 +298,10 @@ Event = (
     | TrialEnded
     | StudyEnded
     | StudyEvaluated
+    | YardsticksMeasured
+    | ConfirmationPlanned
+    | TrainingEvaluated
+    | ConfirmationEnded
 )
 
 _BEGINS = ("study_started", "trial_started")  # had a field that is gone

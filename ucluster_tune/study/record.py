@@ -17,6 +17,8 @@ from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.budget import budget_of, n_asked, with_time_limit
 from ucluster_tune.study.events import (
+    ConfirmationEnded,
+    ConfirmationPlanned,
     EpochEnded,
     Event,
     StudyEnded,
@@ -26,6 +28,7 @@ from ucluster_tune.study.events import (
     StudyStarted,
     StudyState,
     StudyTracked,
+    TrainingEvaluated,
     TrainingStarted,
     TrialEnded,
     TrialPlaced,
@@ -33,7 +36,9 @@ from ucluster_tune.study.events import (
     TrialResumed,
     TrialStarted,
     TrialTracked,
+    YardsticksMeasured,
 )
+from ucluster_tune.study.finalists import Confirmation
 from ucluster_tune.study.ranking import ValuesAtEpoch
 from ucluster_tune.study.trainings import (
     FIRST,
@@ -43,6 +48,7 @@ from ucluster_tune.study.trainings import (
     TrialState,
     Value,
 )
+from ucluster_tune.training.yardsticks import Yardsticks
 from ucluster_tune.trial.failures import FAILURE_KINDS, NodeLostError
 
 _NODE_LOST = FAILURE_KINDS[NodeLostError].name
@@ -79,6 +85,9 @@ class StudyRecord:
         running: trials of the search that run.
         running_trainings: all that run, by the ids of trial and training.
         values_at: the objective of the search's trials after each epoch.
+        yardsticks: what simple ways to cluster reach on the same jets, once measured.
+        confirmations: of finalists, by id, in order.
+        is_confirming: whether the driver at work confirms finalists; the search stands still.
     """
 
     def __init__(self, started: StudyStarted) -> None:
@@ -115,6 +124,9 @@ class StudyRecord:
         self.best: TrialState | None = None
         self.values_at: defaultdict[int, ValuesAtEpoch] = defaultdict(ValuesAtEpoch)
         self.tests: dict[str, dict[str, Any]] = {}
+        self.yardsticks: Yardsticks | None = None
+        self.confirmations: dict[str, Confirmation] = {}
+        self._search_ended: tuple[StudyState, str | None, str | None] | None = None
 
     @property
     def n_trials(self) -> int:
@@ -147,6 +159,22 @@ class StudyRecord:
         """What the best trial's best checkpoint reached on test jets, once measured."""
         return self.tests.get(self.best.id) if self.best else None
 
+    @property
+    def is_confirming(self) -> bool:
+        """Whether the driver at work confirms finalists."""
+        return self._search_ended is not None
+
+    @property
+    def confirmed(self) -> Confirmation | None:
+        """The newest confirmation that has a result."""
+        return next((c for c in reversed(self.confirmations.values()) if c.result), None)
+
+    @property
+    def open_confirmation(self) -> Confirmation | None:
+        """The newest confirmation, where it has no result yet."""
+        newest = next(reversed(self.confirmations.values()), None)
+        return newest if newest is not None and newest.result is None else None
+
     def apply(self, event: Event) -> None:
         """Take in the next event; StudyError when it contradicts those before it."""
         match event:
@@ -172,6 +200,10 @@ class StudyRecord:
             case StudyEvaluated():
                 self.tests[self._trial(event.trial).id] = event.test
                 self.baselines.update(event.baselines)
+            case TrainingEvaluated():
+                self._training(event).test = event.test
+            case YardsticksMeasured() | ConfirmationPlanned() | ConfirmationEnded():
+                self._take_answer(event)
             case _:
                 self._apply_to_study(event)
         self.last_event = event.time
@@ -183,9 +215,12 @@ class StudyRecord:
             case StudyStarted():
                 raise StudyError(f"study {self.name}: its record starts twice")
             case StudyResumed():
+                if event.purpose == "confirmation":
+                    self._search_ended = self.state, self.cause, self.ended
+                else:
+                    self.session_started, self.fitted = event.time, event.fitted
+                    self.n_sessions += 1
                 self.state, self.cause, self.ended = "running", None, None
-                self.session_started, self.fitted = event.time, event.fitted
-                self.n_sessions += 1
             case StudyExtended():
                 self.config = with_time_limit(event.config, event.until)
                 self.budget = budget_of(self.config)
@@ -195,9 +230,27 @@ class StudyRecord:
             case StudyTracked():
                 self.tracking_uri, self.run_id = event.tracking_uri, event.run_id
                 self.experiment_id = event.experiment_id
+            case StudyEnded() if self._search_ended is not None:
+                self.state, self.cause, self.ended = self._search_ended
+                self._search_ended = None
             case StudyEnded():
                 self.state, self.cause, self.ended = event.state, event.cause, event.time
                 self.elapsed_before_s += seconds_between(self.session_started, event.time)
+
+    def _take_answer(
+        self, event: YardsticksMeasured | ConfirmationPlanned | ConfirmationEnded
+    ) -> None:
+        match event:
+            case YardsticksMeasured():
+                self.yardsticks = event.yardsticks
+            case ConfirmationPlanned():
+                self.confirmations[event.plan.id] = Confirmation(event.plan)
+            case ConfirmationEnded() if event.confirmation in self.confirmations:
+                self.confirmations[event.confirmation].result = event.result
+            case _:
+                raise self._contradiction(
+                    f"confirmation {event.confirmation} ends and never began"
+                )
 
     def _start_trial(self, event: TrialStarted) -> None:
         if event.trial in self.trials or event.trial in self.other_trials:
@@ -324,7 +377,13 @@ class StudyRecord:
 
     def _training(
         self,
-        event: EpochEnded | TrialPlaced | TrialTracked | TrialResumed | TrialRestored | TrialEnded,
+        event: EpochEnded
+        | TrialPlaced
+        | TrialTracked
+        | TrialResumed
+        | TrialRestored
+        | TrialEnded
+        | TrainingEvaluated,
     ) -> TrainingState:
         training = self._trial(event.trial).trainings.get(event.training)
         if training is None:

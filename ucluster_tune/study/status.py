@@ -5,6 +5,7 @@ prints: the keys up to `trials` are stable, further ones may come and go.
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -103,17 +104,19 @@ def _study_at(place: str) -> StudyPaths | None:
 
 def elapsed_s(record: StudyRecord) -> float:
     """Return the seconds that drivers have worked on the study, up to now while one does."""
-    if record.ended is not None:
+    if record.ended is not None or record.is_confirming:
         return record.elapsed_before_s
     return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
 
 
 def remaining_s(record: StudyRecord) -> float | None:
-    """Return an estimate of the seconds to the study's end, None where there is no telling.
+    """Return an estimate of the seconds to the search's end, None where there is no telling.
 
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
     the finished ones did on average, to its last epoch while there is none.
     """
+    if record.is_confirming:
+        return None
     if record.state == "running" and record.is_open_ended and record.until is not None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
@@ -151,6 +154,8 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "n_sessions": record.n_sessions,
         "warm_start": record.warm_start.model_dump() if record.warm_start else None,
         "baselines": record.baselines,
+        "yardsticks": None if record.yardsticks is None else asdict(record.yardsticks),
+        "confirmations": [asdict(found) for found in record.confirmations.values()],
         "started": record.started,
         "ended": record.ended,
         "elapsed_s": round(elapsed_s(record), 1),
@@ -232,6 +237,7 @@ def _training_status(training: TrainingState) -> dict[str, Any]:
         "epochs": training.epochs,
         "best_epoch": training.best.epoch if training.best else None,
         **_accuracies(training.best),
+        "test": None if training.test is None else asdict(training.test),
         "cause": training.cause,
     }
 

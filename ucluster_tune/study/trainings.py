@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.training.record import EpochRecord, Rank, epoch_rank
+from ucluster_tune.training.yardsticks import Measured
 
 Value = bool | int | float | str
 Outcome = Literal["running", "complete", "stopped_early", "failed", "interrupted"]
@@ -65,6 +66,7 @@ class TrainingState:
         waiting_since: it runs, but not yet: its CPUs and GPUs are not free or not there yet.
         restored_epochs: the checkpoints that it went on from.
         n_epochs_again: epochs run a second time, since no checkpoint of them was left.
+        test: its best epoch on test jets, of a finalist that was measured.
     """
 
     plan: TrainingPlan
@@ -84,6 +86,7 @@ class TrainingState:
     n_epochs_again: int = 0
     best: EpochRecord | None = None
     rank: Rank | None = None
+    test: Measured | None = None
 
     @property
     def epochs(self) -> int:
@@ -91,6 +94,17 @@ class TrainingState:
         if self.records:
             return self.records[-1].epoch
         return self.plan.parent.epoch if self.plan.parent else 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """Signs, in the last epoch, that it goes wrong: see `training.health`."""
+        return self.records[-1].warnings if self.records else []
+
+    def has(self, epoch: EpochRecord) -> bool:
+        """Return whether it has the epoch with this result, at whatever speed it was run."""
+        if epoch.epoch > self.epochs:
+            return False
+        return any(known.is_same_training(epoch) for known in self.records)
 
     def add(self, epoch: EpochRecord, objective: ObjectiveConfig) -> None:
         """Add an epoch; one that was run again replaces the old one and all after it."""
@@ -237,7 +251,7 @@ class TrialState:
     @property
     def warnings(self) -> list[str]:
         """Signs, in the last epoch, that the training goes wrong: see `training.health`."""
-        return self.records[-1].warnings if self.records else []
+        return self.shown.warnings
 
     def score(self, objective: ObjectiveConfig) -> float | None:
         """Return the objective at the best epoch."""
@@ -247,12 +261,6 @@ class TrialState:
         """Return the finite values of the objective, by epoch."""
         values = {epoch.epoch: epoch.value(objective.metric) for epoch in self.records}
         return {number: value for number, value in values.items() if value is not None}
-
-    def has(self, epoch: EpochRecord) -> bool:
-        """Return whether it has the epoch with this result, at whatever speed it was run."""
-        if epoch.epoch > self.epochs:
-            return False
-        return any(known.is_same_training(epoch) for known in self.records)
 
     def snapshot(self) -> "TrialState":
         """Return the trial as it is now, which later events do not change."""

@@ -1,0 +1,95 @@
+"""What simple ways to cluster reach on the same jets as a study: the numbers to be beaten.
+
+Pure data, as a study's record keeps it; `training.yardstick_measures` makes it. Loads no NumPy,
+for those who only read records.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+Interval = tuple[float, float]
+
+KMEANS_MASS: Final = "kmeans_mass"
+MASS_THRESHOLDS: Final = "mass_thresholds"
+KMEANS_SUBSTRUCTURE: Final = "kmeans_substructure"
+PUBLISHED_WEIGHTS: Final = "published_weights"
+TITLES: Final = {
+    KMEANS_MASS: "k-means on the jet mass",
+    MASS_THRESHOLDS: "two thresholds on the jet mass (uses labels)",
+    KMEANS_SUBSTRUCTURE: "k-means on mass and substructure",
+    PUBLISHED_WEIGHTS: "the published weights",
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Clusters held against the classes of the jets of one split; see `EpochRecord`.
+
+    Attributes:
+        n_jets: that were measured.
+        clustering_accuracy_interval, clustering_accuracy_batched_interval: 95 %, from the number
+            of jets alone.
+        confusion: jets by [cluster][class].
+    """
+
+    n_jets: int
+    clustering_accuracy: float
+    clustering_accuracy_interval: Interval
+    clustering_accuracy_batched: float
+    clustering_accuracy_batched_interval: Interval
+    purity: float
+    nmi: float
+    ari: float
+    confusion: list[list[int]]
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """One way to cluster, chosen on training jets.
+
+    Attributes:
+        name: a key of `TITLES`.
+        uses_labels: whether classes of training jets were used, which no clustering may.
+        how: what was done, in words, with the numbers that were chosen.
+        by_split: by `validation` (to compare with while a search runs) and `test` (to quote).
+    """
+
+    name: str
+    uses_labels: bool
+    how: str
+    by_split: dict[str, Measured]
+
+    @property
+    def title(self) -> str:
+        """What to call it in a table."""
+        return TITLES.get(self.name, self.name.replace("_", " "))
+
+
+@dataclass(frozen=True)
+class Yardsticks:
+    """All yardsticks on one data set.
+
+    Attributes:
+        dataset_name: as its manifest has it.
+        dataset_checksum: of its files.
+        class_names: of the columns of each confusion.
+        evaluation_batch_size: jets in which `clustering_accuracy_batched` matches anew.
+        n_chosen_on: training jets that they were chosen on.
+        is_reference_data: whether these are the jets that the published accuracy is about; if not,
+            that number is no yardstick here.
+        yardsticks: in the order in which to show them.
+        seconds: that the measure took.
+    """
+
+    dataset_name: str
+    dataset_checksum: str
+    class_names: list[str]
+    evaluation_batch_size: int
+    n_chosen_on: int
+    is_reference_data: bool
+    yardsticks: list[Yardstick]
+    seconds: float
+
+    def named(self, name: str) -> Yardstick | None:
+        """Return a yardstick by its name."""
+        return next((y for y in self.yardsticks if y.name == name), None)
