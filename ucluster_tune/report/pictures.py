@@ -167,7 +167,7 @@ def confusion_figure(confusion: Ints, class_names: Sequence[str], title: str) ->
     names = [class_label(class_names[c]) for c in classes]
     labels = [f"{name}\n{n:,} jets" for name, n in zip(names, jets, strict=True)]
     axes.set_yticks(range(n_classes), labels)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     axes.set_xlabel("cluster")
     axes.set_ylabel("true class")
     axes.set_title(

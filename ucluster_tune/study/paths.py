@@ -165,6 +165,11 @@ class StudyPaths:
         return self.root / "report"
 
     @property
+    def report_page(self) -> Path:
+        """That page."""
+        return self.report / "report.html"
+
+    @property
     def trials(self) -> Path:
         """Folder of the trials."""
         return self.root / "trials"

@@ -103,9 +103,7 @@ def evaluate(
             kept.append(tuple(array[few] for array in arrays))
             n_kept += len(kept[-1][0])
     confusion, accuracy_batched, n_not_finite = _summed(counts, n_not_finite, group)
-    embedding, cluster, jet_class, mass_gev, pt_gev = map(
-        np.concatenate, zip(*kept, strict=True)
-    )
+    embedding, cluster, jet_class, mass_gev, pt_gev = map(np.concatenate, zip(*kept, strict=True))
     return Evaluation(
         quality=cluster_quality(confusion, accuracy_batched),
         confusion=confusion,

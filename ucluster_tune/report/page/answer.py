@@ -21,7 +21,7 @@ def answer_in_words(contents: StudyContents) -> list[str]:
         state = "has found nothing yet" if record.state == "running" else "found nothing"
         why = f": {record.cause}" if record.cause else ""
         return [f"The search {state}{why}. It began {begun}."]
-    found = [*own_words(contents)]
+    found = []
     best, epoch = record.best, record.best.best
     score = cells.metric(contents.metric, contents.score(best))
     chosen = (
@@ -42,9 +42,17 @@ def answer_in_words(contents: StudyContents) -> list[str]:
         found.append(
             f"Matched anew within each batch of {contents.config.training.evaluation_batch_size},"
             f" as published, it is {cells.percent(test.batched)}: {reference}"
-            f" ({contents.config.reference.source})."
+            f" ({contents.config.reference.source}){_reference_remark(contents)}."
         )
-    return [f"The search chose {chosen}.", *found, *_what_is_left(contents)]
+    begin = "So far the search would choose" if record.state == "running" else "The search chose"
+    return [*own_words(contents), f"{begin} {chosen}.", *found, *_what_is_left(contents)]
+
+
+def _reference_remark(contents: StudyContents) -> str:
+    yardsticks = contents.record.yardsticks
+    if yardsticks is None or yardsticks.is_reference_data:
+        return ""
+    return f", which is no yardstick here: these jets are others, {yardsticks.dataset_name}"
 
 
 def _what_is_left(contents: StudyContents) -> list[str]:

@@ -11,7 +11,9 @@ from ucluster_tune.report.page.style import (
     Picture,
     color_of,
     in_percent,
+    logarithmic,
     new_figure,
+    whole_numbers,
 )
 from ucluster_tune.report.page.yardsticks import lines_to_beat
 from ucluster_tune.study.record import seconds_between
@@ -74,8 +76,7 @@ def _by_trial(contents: StudyContents) -> Picture:
     axes.plot([], [], color=GREY, linewidth=1.4, label="best so far")
     _with_lines(contents, axes)
     axes.set_xlabel("trial")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.xaxis.set_minor_locator(_no_ticks())
+    whole_numbers(axes.xaxis)
     caption = "Score of each trial on validation jets at its best epoch, and the best one so far."
     return Picture("history_by_trial", figure, caption)
 
@@ -97,7 +98,9 @@ def _with_lines(contents: StudyContents, axes: object) -> None:
 
     assert isinstance(axes, Axes)
     for number, (title, value) in enumerate(lines_to_beat(contents)):
-        axes.axhline(value, color="black", linewidth=0.9, linestyle=DASHES[number % 5], label=title)
+        axes.axhline(
+            value, color="black", linewidth=0.9, linestyle=DASHES[number % 5], label=title
+        )
     axes.set_ylabel(contents.metric_label)
     if contents.is_fraction:
         in_percent(axes.yaxis)
@@ -135,7 +138,8 @@ def _curves(
     with_lines: bool = False,
 ) -> Picture:
     figure, (axes,) = new_figure()
-    best, values_of_all = contents.record.best, []
+    best = contents.record.best
+    values_of_all: list[float] = []
     for trial in trials:
         known = [(r.epoch, r.value(metric)) for r in trial.records]
         points = [(epoch, value) for epoch, value in known if value is not None]
@@ -157,10 +161,9 @@ def _curves(
     axes.plot([], [], color=GREY, linewidth=0.8, linestyle=":", label="pretraining ends")
     is_loss = metric.endswith("_loss")
     if is_loss and values_of_all and min(values_of_all) > 0:
-        axes.set_yscale("log")
+        logarithmic(axes.yaxis)
     axes.set_xlabel("epoch")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.xaxis.set_minor_locator(_no_ticks())
+    whole_numbers(axes.xaxis)
     if with_lines:
         _with_lines(contents, axes)
     else:
@@ -169,12 +172,6 @@ def _curves(
     where = "validation" if not is_loss else "training"
     caption = f"{label[:1].upper()}{label[1:]} on {where} jets by epoch, a line each trial."
     return Picture(f"curves_{metric}", figure, caption)
-
-
-def _no_ticks() -> object:
-    from matplotlib.ticker import NullLocator
-
-    return NullLocator()
 
 
 def outcomes_section(contents: StudyContents) -> Section:
@@ -246,9 +243,8 @@ def time_section(contents: StudyContents) -> Section:
         f"{cells.plural(len(trainings), 'trial')} took {cells.duration(total)} one after the"
         f" other, and {contents.hours_of_search:.3g} {contents.unit} of training."
     ]
-    trials_began = min(training.started for training in trainings)
-    first = f"The first trial began {cells.duration(seconds_between(record.started, trials_began))}"
-    sentences.append(f"{first} after the study did.")
+    waited = seconds_between(record.started, min(training.started for training in trainings))
+    sentences.append(f"The first trial began {cells.duration(waited)} after the study did.")
     return Section(
         title, sentences, [Table("time", ("of all trials' time", "time", "share"), rows)]
     )

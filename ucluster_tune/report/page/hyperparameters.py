@@ -15,7 +15,9 @@ from ucluster_tune.report.page.style import (
     Picture,
     color_of,
     in_percent,
+    logarithmic,
     new_figure,
+    whole_numbers,
 )
 from ucluster_tune.study.trainings import TrialState, Value
 
@@ -27,7 +29,7 @@ _N_LINES: Final = 300
 
 
 def importance_section(contents: StudyContents) -> Section:
-    """Return each hyperparameter's share of the variance, with its uncertainty."""
+    """Return each hyperparameter's share in what sets the best trials apart, with uncertainty."""
     title = "Importance of the hyperparameters"
     if not contents.config.search_space:
         return absent(title, "nothing was searched")
@@ -49,9 +51,9 @@ def importance_section(contents: StudyContents) -> Section:
         [told],
         pictures=[_importance_picture(contents, known)],
         notes=[
-            f"Optuna's fANOVA on the {contents.metric_label} of {known.n_trials} trials after epoch"
-            f" {known.epoch}, the last one that all of them reached; bars are 95 % of resampled"
-            " trials and seeds of the evaluator."
+            f"Optuna's PED-ANOVA on the {contents.metric_label} of {known.n_trials} trials after"
+            f" epoch {known.epoch}, the last one that all of them reached; bars are 95 % of"
+            " resampled trials."
         ],
     )
 
@@ -74,10 +76,11 @@ def _importance_picture(contents: StudyContents, known: Importances) -> Picture:
     axes.set_ylim(-0.6, len(found) - 0.4)
     axes.set_xlim(left=0)
     in_percent(axes.xaxis)
-    axes.set_xlabel("share of the variance")
+    axes.set_xlabel("share in what sets the best apart")
     axes.figure.legend(loc="outside lower center")
     caption = (
-        f"Share of the variance of the {contents.metric_label} that each hyperparameter explains."
+        "Share of each hyperparameter in what sets the best quarter of the trials apart, by"
+        f" {contents.metric_label}."
     )
     return Picture("importance", figure, caption)
 
@@ -115,7 +118,7 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
         heights = [_height(trial.hyperparameters[name], p) for name, p in space.items()]
         axes.plot(
             range(n_axes), [*heights, float(scale(score))], zorder=3 if is_best else 2,
-            color=color_of(5) if is_best else colors(scale(score)),
+            color=color_of(5) if is_best else colors(0.3 + 0.6 * float(scale(score))),
             linewidth=2.6 if is_best else 1.0, marker="o", markersize=3,
         )  # fmt: skip
     for position, parameter in enumerate(space.values()):
@@ -140,7 +143,9 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
 def _draw_scale(axes: "Axes", position: int, ticks: list[tuple[float, str]]) -> None:
     axes.axvline(position, color="black", linewidth=0.9, zorder=1)
     for height, text in ticks:
-        axes.plot([position, position + 0.04], [height] * 2, color="black", linewidth=0.9, zorder=1)
+        axes.plot(
+            [position, position + 0.04], [height] * 2, color="black", linewidth=0.9, zorder=1
+        )
         axes.text(position + 0.06, height, text, va="center", fontsize=7.5, zorder=4)
 
 
@@ -188,8 +193,18 @@ def _slice(contents: StudyContents, trials: list[TrialState], name: str) -> Pict
         axes.axvline(float(best.hyperparameters[name]), color=GREY, linewidth=0.9, linestyle=":")
     if isinstance(parameter, CategoricalParameter):
         axes.set_xticks(range(len(parameter.choices)), [str(c) for c in parameter.choices])
-    elif parameter.log:
-        axes.set_xscale("log")
+    else:
+        margin = 0.04
+        ends = (parameter.low, parameter.high)
+        if parameter.log:
+            factor = (parameter.high / parameter.low) ** margin
+            axes.set_xlim(ends[0] / factor, ends[1] * factor)
+            logarithmic(axes.xaxis)
+        else:
+            width = (parameter.high - parameter.low) * margin or 1.0
+            axes.set_xlim(ends[0] - width, ends[1] + width)
+            if parameter.type == "int":
+                whole_numbers(axes.xaxis)
     if contents.is_fraction:
         in_percent(axes.yaxis)
     axes.set_xlabel(name)

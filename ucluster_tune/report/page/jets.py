@@ -5,6 +5,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.style import DASHES, Picture, color_of, in_percent, new_figure
@@ -16,7 +17,6 @@ from ucluster_tune.report.pictures import (
     embedding_figure,
     match_clusters,
 )
-from ucluster_tune.report import cells
 
 _N_MASS_BINS: Final = 48
 _N_BINS: Final = 8
@@ -32,7 +32,7 @@ def confusion_section(contents: StudyContents) -> Section:
         return absent(title, contents.no_evaluation)
     figure = confusion_figure(evaluation.confusion, evaluation.class_names, evaluation.title)
     n_jets = int(evaluation.confusion.sum())
-    caption = f"How the {n_jets:,} validation jets of each class spread over the clusters."
+    caption = f"How the jets of each class spread over the clusters, {n_jets:,} validation jets."
     matched = {c: cluster for cluster, c in match_clusters(evaluation.confusion).items()}
     rows = []
     for index, name in enumerate(evaluation.class_names):
@@ -83,13 +83,21 @@ def mass_section(contents: StudyContents) -> Section:
     matched = match_clusters(evaluation.confusion)
     clusters = sorted(range(len(evaluation.centroids)), key=lambda k: (matched.get(k, 99), k))
     of_cluster = [
-        (f"cluster {k}" + (f" ({names[matched[k]]})" if k in matched else ""), evaluation.cluster == k)
+        (
+            f"cluster {k}" + (f" ({names[matched[k]]})" if k in matched else ""),
+            evaluation.cluster == k,
+        )
         for k in clusters
     ]
     of_class = [(name, evaluation.jet_class == index) for index, name in enumerate(names)]
     n_jets = len(evaluation.mass_gev)
     pictures = [
-        _spectra(evaluation, of_cluster, "mass_by_cluster", f"Jet mass of {n_jets:,} validation jets, by cluster."),
+        _spectra(
+            evaluation,
+            of_cluster,
+            "mass_by_cluster",
+            f"Jet mass of {n_jets:,} validation jets, by cluster.",
+        ),
         _spectra(evaluation, of_class, "mass_by_class", "The same jets by true class."),
     ]
     return Section(title, pictures=pictures)

@@ -10,7 +10,7 @@ from ucluster_tune.report.page.style import Picture
 _LATEX: Final = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "−": "$-$", "✓": "", "✗": "", "●": "", "○": "", "◌": "", "‖": "",
+    "±": r"$\pm$", "✓": "", "✗": "", "●": "", "○": "", "◌": "", "‖": "",
 }  # fmt: skip
 
 
@@ -50,6 +50,19 @@ class Table:
         lines = [rf"\begin{{tabular}}{{{columns}}}", r"\hline", _latex_row(self.columns)]
         lines += [r"\hline", *map(_latex_row, self.rows), r"\hline", r"\end{tabular}"]
         return "\n".join(lines) + "\n"
+
+    def markdown(self) -> str:
+        """Return it as a table of Markdown.
+
+        >>> print(Table("t", ["name", "value"], [["a|b", "5 %"]]).markdown())
+        | name | value |
+        | :-- | --: |
+        | a\\|b | 5 % |
+        """
+        marks = [":--" if i < self.n_text else "--:" for i in range(len(self.columns))]
+        lines = [self.columns, *self.rows]
+        told = [[cell.replace("|", "\\|") for cell in line] for line in lines]
+        return "\n".join(f"| {' | '.join(line)} |" for line in (told[0], marks, *told[1:]))
 
 
 @dataclass(frozen=True)

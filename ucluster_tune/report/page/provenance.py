@@ -6,6 +6,7 @@ from typing import Final
 
 from ucluster_tune import __version__
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.passwords import hide_passwords, uri_without_password
 from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Listing, Section, Table
@@ -21,7 +22,7 @@ def provenance_section(contents: StudyContents) -> Section:
         ("study", f"{record.name}, {record.study_id}"),
         ("began", record.started),
         ("ended", record.ended or "not yet"),
-        ("jets", config.data.path),
+        ("jets", uri_without_password(config.data.path)),
         ("checksum of the jets", record.dataset_checksum),
         ("seed of the trainings", str(record.seed)),
         ("seed of the sampler", str(config.sampler.seed)),
@@ -43,10 +44,11 @@ def provenance_section(contents: StudyContents) -> Section:
     ]
     listings = [
         Listing("Commands, with the two files below", "\n".join(commands)),
-        Listing("study.yaml", dump_config(config), is_long=True),
+        Listing("study.yaml", hide_passwords(dump_config(config)), is_long=True),
     ]
     if record.best is not None:
-        listings.append(Listing("best.yaml", best_config(config, record), is_long=True))
+        best = hide_passwords(best_config(config, record))
+        listings.append(Listing("best.yaml", best, is_long=True))
     return Section(
         "To make it again",
         tables=[Table("provenance", ("", ""), rows, n_text=2)],

@@ -22,8 +22,16 @@ if TYPE_CHECKING:
 
 GREY: Final = "#808080"  # in between: seen on light and on dark paper
 WIDTH, HEIGHT = 4.8, 3.3  # inches: at phone width the letters are still 9 pixels high
-DASHES: Final = ((0, (6, 2)), (0, (1, 1.5)), (0, (6, 2, 1, 2)), (0, (3, 1, 1, 1, 1, 1)), (0, (2, 3)))
-_STYLE: Final[dict[str, Any]] = {
+_PIXELS_PER_POINT: Final = 1.6  # on a page; letters are as high there as those around them
+_SHORT: Final = 30.0
+DASHES: Final = (
+    (0, (6, 2)),
+    (0, (1, 1.5)),
+    (0, (6, 2, 1, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    (0, (2, 3)),
+)
+_STYLE: Final[Any] = {  # of type dict[a literal of all names, Any]
     "font.size": 9,
     "axes.labelsize": 10,
     "axes.titlesize": 10,
@@ -104,9 +112,27 @@ def color_of(index: int) -> str:
 
 def in_percent(axis: Any) -> None:
     """Have an axis of matplotlib tell fractions in per cent."""
-    from matplotlib.ticker import PercentFormatter
+    axis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
 
-    axis.set_major_formatter(PercentFormatter(1.0, symbol=" %", decimals=None))
+
+def logarithmic(axis: Any) -> None:
+    """Give an axis a logarithmic scale with plain numbers, also where it spans no decade."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
+    low, high = axis.get_view_interval()
+    is_short = high / low < _SHORT
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5) if is_short else (1,)))
+    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def whole_numbers(axis: Any) -> None:
+    """Have an axis tick at whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator, NullLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_minor_locator(NullLocator())
 
 
 def _for_page(svg: str, caption: str) -> str:
@@ -119,11 +145,13 @@ def _for_page(svg: str, caption: str) -> str:
     body = re.sub(r' id="([^"]+)"', lambda m: m[0] if m[1] in used else "", body)
     body = body.replace("#000000", "currentColor")
     head, mark, rest = body.partition(">")
-    size = re.search(r'viewBox="[^"]+"', head)
+    size = re.search(r'viewBox="0 0 ([\d.]+) [^"]+"', head)
     assert size is not None, "matplotlib writes a viewBox"
+    width = round(float(size[1]) * _PIXELS_PER_POINT)
     name = escape(" ".join(caption.split()))
     return (
-        f'<svg {size[0]} role="img" aria-label="{name}" fill="currentColor"'
+        f'<svg {size[0]} style="max-width: {width}px" role="img" aria-label="{name}"'
+        ' fill="currentColor"'
         ' xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
         f"{mark}{rest}".strip()
     )

@@ -1,13 +1,17 @@
-"""The page written: one HTML file that needs nothing else, and its pictures and tables beside it."""
+"""The page written: an HTML file that needs nothing else, its pictures and tables beside it."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from markupsafe import Markup, escape
+
 from ucluster_tune import __version__
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.report.page.answer import answer_section, best_section
 from ucluster_tune.report.page.contents import StudyContents, read_contents
@@ -28,12 +32,12 @@ from ucluster_tune.report.page.parts import Section, absent
 from ucluster_tune.report.page.provenance import provenance_section
 from ucluster_tune.report.page.style import physics_style
 from ucluster_tune.report.page.yardsticks import finalists_section, yardsticks_section
+from ucluster_tune.search.reporting import WrittenReport
 from ucluster_tune.storage.whole_files import explained, write_whole
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
 _LOGGER = logging.getLogger(__name__)
-PAGE: Final = "report.html"
 _FIGURES, _TABLES = "figures", "tables"
 
 SectionMaker = Callable[[StudyContents], Section]
@@ -64,11 +68,13 @@ class Page:
         title: of it.
         about: one line below the title.
         sections: in their order.
+        file_name: of the page.
     """
 
     title: str
     about: str
     sections: Sequence[Section]
+    file_name: str = "report.html"
 
     def write(self, folder: Path, *, latex: bool = False) -> Path:
         """Write the page, its pictures, and with `latex` its tables; return the page's path.
@@ -83,8 +89,9 @@ class Page:
             autoescape=True,
             undefined=StrictUndefined,
         )
+        environment.filters["code"] = _with_code
         pictures = [picture for section in self.sections for picture in section.pictures]
-        path = folder / PAGE
+        path = folder / self.file_name
         with explained(folder, StudyError), physics_style():
             (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
             svgs = {picture.name: picture.save(folder / _FIGURES) for picture in pictures}
@@ -107,26 +114,41 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
     with physics_style():
         sections = [_made(title, make, contents) for title, make in SECTIONS]
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    jets = uri_without_password(contents.config.data.path)
     about = (
-        f"Study {record.name}, {record.state}; jets {contents.config.data.path}; written {now} by"
+        f"Study {record.name}, {record.state}; jets {jets}; written {now} by"
         f" ucluster-tune {__version__}. Pictures as PNG, PDF and SVG are in the folder"
         f" {_FIGURES} beside this file."
     )
     return Page(f"Search {record.name}", about, sections)
 
 
-def write_study_page(record: StudyRecord, paths: StudyPaths) -> Path:
-    """Write the page of a study into its folder, with its tables; return the page's path.
+def write_study_page(record: StudyRecord, paths: StudyPaths) -> WrittenReport:
+    """Write the page of a study, and its tables, into its folder.
 
     Raises:
         StudyError: it cannot be written, or the study is of another version.
     """
-    return study_page(record, paths).write(paths.report, latex=True)
+    page = study_page(record, paths)
+    tables = {t.name: t for section in page.sections for t in section.tables}
+    parts = [*page.sections[0].sentences]
+    parts += [
+        tables[name].markdown() for name in ("best_configuration", "yardsticks") if name in tables
+    ]
+    parts.append("The whole report is among the artifacts: `report/report.html`.")
+    written = page.write(paths.report, latex=True)
+    assert written == paths.report_page
+    return WrittenReport(written, "\n\n".join(parts))
+
+
+def _with_code(text: str) -> Markup:
+    """Return a sentence as HTML, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _made(title: str, make: SectionMaker, contents: StudyContents) -> Section:
     try:
         return make(contents)
-    except Exception as error:  # noqa: BLE001  # one section's fault takes no other one away
+    except Exception as error:  # one section's fault takes no other one away
         _LOGGER.exception("section %r of the report of study %s", title, contents.record.name)
         return absent(title, f"it could not be made: {error!r}")

@@ -90,7 +90,10 @@ def lines_to_beat(contents: StudyContents) -> list[tuple[str, float]]:
     if contents.metric == "clustering_accuracy_batched":
         bars = yardstick_bars(contents, "validation")
         known = [(bar.title, bar.batched) for bar in bars if bar.batched is not None]
-        return [*known, (f"reference ({_reference_jets(contents)})", contents.record.reference_accuracy)]
+        return [
+            *known,
+            (f"reference ({_reference_jets(contents)})", contents.record.reference_accuracy),
+        ]
     return []
 
 
@@ -225,9 +228,9 @@ def _interval(interval: tuple[float, float]) -> str:
 
 def _reference_jets(contents: StudyContents) -> str:
     found = contents.record.yardsticks
-    if found is not None and found.is_reference_data:
-        return "on such jets"
-    return "on other jets: no yardstick here"
+    if found is None:
+        return "on the jets of its paper"
+    return "on such jets" if found.is_reference_data else "on other jets: no yardstick here"
 
 
 def _picture(contents: StudyContents, own: Bar | None, bars: list[Bar], split: str) -> Picture:

@@ -9,6 +9,7 @@ nothing is sent twice, and metrics that the record does not know are told from t
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
 from ucluster_tune.errors import CheckpointError, StudyError
 from ucluster_tune.storage.patience import Follower
@@ -95,6 +96,11 @@ class MlflowMirror:
         """Close the study's run, after `close` has said that MLflow has all; else StudyError."""
         tracker, run_id = self._closed()
         tracker.end_study(run_id, state, metrics)
+
+    def tell_answer(self, report: Path, words: str) -> None:
+        """Attach the folder of the report to the study's run, and describe it by the answer."""
+        tracker, run_id = self._closed()
+        tracker.tell_answer(run_id, report, words)
 
     def study_says(self, state: FinalState) -> bool:
         """Return whether the study's run was closed with this state; call it after `close`."""

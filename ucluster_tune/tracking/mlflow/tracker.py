@@ -61,6 +61,7 @@ _OWN_TAGS = (
 )  # tell of one run, never copied
 _REFERENCE = "reference_accuracy"
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
+_NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
 
 
@@ -310,6 +311,18 @@ class Tracker:
         """
         self._log_metrics(run_id, [(0, int(time.time() * 1000), metrics)])
         self._end_run(run_id, state, {"state": state})
+
+    def tell_answer(self, run_id: str, report: Path, words: str) -> None:
+        """Attach the report of a study to its run, whose description becomes the answer.
+
+        Args:
+            run_id: of the study.
+            report: folder of the page.
+            words: the answer, as Markdown.
+        """
+        self.log_artifacts(run_id, report, artifact_path="report")
+        with store_errors(self._secret_uri):
+            self._client.set_tag(run_id, "mlflow.note.content", words[:_NOTE_LENGTH])
 
     def _start_run(self, name: str, params: Mapping[str, Any], tags: dict[str, str]) -> str:
         origin = {"mlflow.source.name": "ucluster-tune", "mlflow.source.type": "LOCAL"}
