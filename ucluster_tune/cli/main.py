@@ -31,6 +31,14 @@ _COMMANDS = {
     "run": ("studies.run:run", "Run the search that FILE describes."),
     "list": ("studies.list:list_studies", "List all studies."),
     "status": ("studies.status:status", "Show how study NAME stands."),
+    "report": (
+        "studies.report:report",
+        "Write the page that answers what study NAME was for.",
+    ),
+    "compare": (
+        "studies.report:compare",
+        "Write a page that holds studies against each other.",
+    ),
     "logs": ("studies.logs:logs", "Show the log of study NAME, or of a trial."),
     "stop": ("studies.stop:stop", "Stop study NAME."),
     "resume": ("studies.resume:resume", "Carry study NAME on."),

@@ -16,6 +16,7 @@ from ucluster_tune.study.opening import study_config_of
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.stores import DashboardDatabase, dashboard_store
+from ucluster_tune.tracking.mlflow.pages import view_key
 from ucluster_tune.tracking.mlflow.store import uri_of_study
 from ucluster_tune.tracking.mlflow.tracked_study import open_store_of
 
@@ -82,6 +83,7 @@ def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) 
             runs += [record.run_id] if tracker.study_exists(record.run_id) else []
         for run_id in runs:
             tracker.delete(run_id)
+        tracker.forget_view(view_key(record))
     except StudyError as error:
         raise StudyError(
             f"{error}; nothing was deleted: try again, or leave the runs with --keep-mlflow"

@@ -22,6 +22,7 @@ from ucluster_tune.config.plan import (
     wait_for_nodes,
 )
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.reporting import WriteReport
 from ucluster_tune.study.keeper import Viewer
 from ucluster_tune.study.paths import StudiesFolder
 
@@ -42,6 +43,7 @@ class SearchSetting:
         machine: cores and GPUs of this machine that may be used.
         observers: told of every event, to show the search.
         draw_pictures: draws a trial's best epoch.
+        write_report: writes the report of a search that ended.
         say: shows one line of what is being done.
     """
 
@@ -50,6 +52,7 @@ class SearchSetting:
     machine: Machine
     observers: Sequence[Viewer]
     draw_pictures: "DrawPictures"
+    write_report: WriteReport
     say: Callable[[str], None]
 
 

@@ -9,6 +9,7 @@ from ucluster_tune.config.search_space import published_point, trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
+from ucluster_tune.search.reporting import report_in_time
 from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.tuning import run_trials
@@ -146,13 +147,19 @@ class Session:
         self._dashboards.close()
 
     def _close_mlflow(self, state: FinalState) -> None:
-        if self.mirror.close(_MLFLOW_TIMEOUT_S):
-            self.mirror.end_study(state, study_metrics(self.driver.record))
+        has_all = self.mirror.close(_MLFLOW_TIMEOUT_S)  # it draws pictures: not beside the report
+        record, paths = self.driver.record, self.driver.paths
+        report = None
+        if state != "interrupted" and record.trials:
+            setting = self._setting
+            report = report_in_time(setting.write_report, record, paths, setting.say)
+        if has_all:
+            self.mirror.end_study(state, study_metrics(record))
+            if report is not None:
+                self.mirror.tell_answer(report.page.parent, report.words)
         else:
-            name = self.driver.paths.name
-            self._setting.say(
-                f"MLflow is behind the record: type `ucluster-tune repair {name}` once it is back"
-            )
+            again = f"`ucluster-tune repair {paths.name}`"
+            self._setting.say(f"MLflow is behind the record: type {again} once it is back")
 
 
 def _loss_of(ray: RunningRay, study: str) -> MachineError | None:

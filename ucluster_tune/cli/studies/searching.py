@@ -12,8 +12,10 @@ from ucluster_tune.cluster.place import this_machine
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
+    from ucluster_tune.search.reporting import WrittenReport
     from ucluster_tune.search.room import SearchSetting
     from ucluster_tune.study.extension import Extension
+    from ucluster_tune.study.paths import StudyPaths
     from ucluster_tune.study.record import StudyRecord
 
 _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
@@ -35,6 +37,12 @@ def carry_on(
             return drive_study(study, fitted, nodes, setting)
 
     return show_search(search, studies_dir, place)
+
+
+def _write_report(record: "StudyRecord", paths: "StudyPaths") -> "WrittenReport":
+    from ucluster_tune.report.page.writing import write_study_page
+
+    return write_study_page(record, paths)
 
 
 def show_search(
@@ -69,6 +77,7 @@ def show_search(
                 machine=this_machine(),
                 observers=[table],
                 draw_pictures=draw_trial_pictures,
+                write_report=_write_report,
                 say=table.say,
             )
         )

@@ -23,7 +23,7 @@ from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.databases import refuse_unreachable, with_password
-from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page
+from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page, view_key
 from ucluster_tune.tracking.mlflow.server import (
     LOOPBACK_HOSTS,
     MlflowServer,
@@ -231,8 +231,9 @@ class Pages:
     def of(cls, record: StudyRecord) -> "Pages":
         """Return the pages of a study."""
         runs = compared_runs(record)
-        curves = curves_page("", record.experiment_id, runs) if runs else None
-        return cls(record.name, curves, runs_page("", record.experiment_id, record.name))
+        own = [record.run_id] if record.run_id else []
+        curves = curves_page("", record.experiment_id, [*runs, *own]) if runs else None
+        return cls(record.name, curves, runs_page("", record.experiment_id, view_key(record)))
 
 
 def _show(pages: Pages, address: str, open_browser: bool) -> None:
