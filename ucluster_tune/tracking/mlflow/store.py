@@ -48,6 +48,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
     'http://tracking:5000'
     """
+    named_by = "tracking.uri" if uri else f"{URI_VARIABLE} in the environment"
     uri = uri or os.environ.get(URI_VARIABLE)
     if not uri:
         path = StudiesFolder(studies_dir).mlflow_db
@@ -57,7 +58,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
         path = Path(uri)
     elif "://" not in uri or uri.startswith("file:"):
         raise StudyError(
-            f"tracking.uri: MLflow keeps no runs in plain folders any more, got '{uri}';"
+            f"{named_by}: MLflow keeps no runs in plain folders any more, got '{uri}';"
             " name an SQLite file (runs.db), a server (http://host:5000),"
             " or leave it out for one in the studies folder"
         )
