@@ -39,7 +39,7 @@ def test_study_that_was_killed_before_its_first_event_begins_anew(paths):
 def test_folder_that_holds_anything_else_is_refused(paths):
     paths.trials.mkdir(parents=True)
     (paths.root / "thesis.tex").touch()
-    with pytest.raises(StudyError, match="exists already"):
+    with pytest.raises(StudyError, match="is there without a record"):
         refuse_existing(paths)
 
 
