@@ -25,7 +25,13 @@ def refuse_existing(paths: StudyPaths) -> None:
         exists = is_in_bucket(paths)
     else:
         exists = paths.root.exists() and not _never_began(paths)
-    if exists and paths.remote is None and not _size(paths.record) and not is_driven(paths):
+    if exists and is_driven(paths):
+        raise StudyError(
+            f"study {paths.name} runs already, in {paths.place}: watch it with `ucluster-tune"
+            f" status {paths.name} --follow`, end it in order with `ucluster-tune stop"
+            f" {paths.name}`, or give the new one another name with --name"
+        )
+    if exists and paths.remote is None and not _size(paths.record):
         raise StudyError(
             f"{paths.root} is there without a record ({paths.record.name}), so that it is no study"
             " that can go on: a copy that broke off? Copy it again from where it came, remove the"
