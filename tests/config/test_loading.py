@@ -509,3 +509,20 @@ def test_a_budget_that_never_ends_is_refused(faults_of, load):
 def test_a_budgets_time_must_say_which_time_zone_it_is_of(faults_of, until):
     (fault,) = faults_of(f"budget: {{until: '{until}'}}")
     assert fault.startswith("budget.until: must be a time with its offset from UTC")
+
+
+def test_classes_by_other_names_are_told_once_each_with_the_near_one(faults_of):
+    assert faults_of("data: {path: jets, classes: [W, Z, top]}") == [
+        f"data.classes[{place}]: must be one of g, q, w, z, t, got {typed!r}; did you mean {near}?"
+        for place, (typed, near) in enumerate([("W", "w"), ("Z", "z"), ("top", "t")])
+    ]
+
+
+def test_a_decimal_comma_and_a_missing_space_are_told_where_they_stand(faults_of):
+    assert faults_of("training:\n  n_epochs:2") == [
+        "training: must be a mapping (`key: value` lines), got 'n_epochs:2': write a space after"
+        " the colon: `n_epochs: 2`"
+    ]
+    assert faults_of("training: {learning_rate: '0,001'}") == [
+        "training.learning_rate: must be a number, got '0,001': write 0.001, with a point"
+    ]

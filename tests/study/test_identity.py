@@ -16,6 +16,7 @@ from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.opening import known_study, study_config_of
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.status import read_study
+from ucluster_tune.tracking.databases import sqlite_uri
 
 ENDED = [
     *four_trials(),
@@ -28,7 +29,7 @@ ENDED = [
 @pytest.fixture
 def folder(tmp_path: Path) -> StudiesFolder:
     """Has the study `jets`, and `backup`, which is a copy of its folder."""
-    folder = StudiesFolder(tmp_path / "studies")
+    folder = StudiesFolder(tmp_path / "a%20b%2F" / "studies")  # no escapes, but a path
     for name in ("jets",):
         paths = folder.study(name)
         paths.trials.mkdir(parents=True)
@@ -93,7 +94,7 @@ def test_a_copy_that_has_an_identity_keeps_it(folder: StudiesFolder) -> None:
 def statuses(folder: StudiesFolder, name: str) -> dict[str, str]:
     """How MLflow keeps the runs of a study."""
     record: Any = read_record(folder.study(name).record)
-    client = MlflowClient(tracking_uri=f"sqlite:///{folder.mlflow_db}")
+    client = MlflowClient(tracking_uri=sqlite_uri(folder.mlflow_db))
     ids = [record.run_id, *(trial.run_id for trial in record.trials.values())]
     return {run_id: client.get_run(run_id).info.lifecycle_stage for run_id in ids}
 
@@ -104,7 +105,7 @@ def test_a_moved_studies_folder_has_all_of_it_in_its_new_place(
 ) -> None:
     shutil.rmtree(folder.study("backup").root)
     CliRunner().invoke(main, ["repair", "jets", "--studies-dir", str(folder.root)])
-    moved = StudiesFolder(folder.root.rename(tmp_path / "moved studies"))
+    moved = StudiesFolder(folder.root.rename(tmp_path / "moved %41 studies"))
     pictures = moved.study("jets").trial("0005").pictures
     pictures.mkdir(parents=True)
     (pictures / "embedding.png").touch()
@@ -119,13 +120,14 @@ def test_a_moved_studies_folder_has_all_of_it_in_its_new_place(
     done = CliRunner().invoke(main, ["repair", "jets", "--studies-dir", str(moved.root)])
     assert f"MLflow: artifacts of 5 runs are in {moved.mlflow_artifacts} now" in done.stdout
     record = read_record(moved.study("jets").record)
-    client = MlflowClient(tracking_uri=f"sqlite:///{moved.mlflow_db}")
+    client = MlflowClient(tracking_uri=sqlite_uri(moved.mlflow_db))
     runs = {name: client.get_run(str(trial.run_id)) for name, trial in record.trials.items()}
     here = moved.mlflow_artifacts.as_uri()
     assert all(run.info.artifact_uri.startswith(here) for run in runs.values())
     sent = client.list_artifacts(runs["0005"].info.run_id)
     assert [file.path for file in sent] == ["best_epoch"]
     assert not folder.root.exists()
+    assert [path.name for path in tmp_path.iterdir() if "%25" in path.name] == []
     again = CliRunner().invoke(main, ["repair", "jets", "--studies-dir", str(moved.root)])
     assert "artifacts" not in again.stdout
 

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from ucluster_tune import __version__
+from ucluster_tune.cli.library_errors import mark_as_fault, told
 from ucluster_tune.cli.streams import use_lasting_streams
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import UClusterTuneError
@@ -92,8 +93,12 @@ class LazyGroup(click.Group):
         try:
             with _interrupted_by_signals():
                 return super().main(*args, **options)
-        except UClusterTuneError as error:
-            click.ClickException(str(error)).show()
+        except Exception as error:
+            words = str(error) if isinstance(error, UClusterTuneError) else told(error)
+            if words is None:
+                mark_as_fault(error)
+                raise
+            click.ClickException(words).show()
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

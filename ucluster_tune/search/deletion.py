@@ -32,11 +32,11 @@ def what_is_deleted(paths: StudyPaths, *, keep_mlflow: bool) -> Iterator[str]:
     n_files, n_bytes = _size(paths.root) if paths.remote is None else _size_in(paths.remote)
     yield f"{paths.place}: {n_files} files, {n_bytes / 2**20:.1f} MiB"
     record = _record(paths)
+    original = None if record is None else original_of(paths, record)
+    if original is not None:
+        yield f"no run in MLflow: it is a copy, and they are those of study {original}"
+        return
     if record is not None and not keep_mlflow:
-        original = original_of(paths, record)
-        if original is not None:
-            yield f"no run in MLflow: it is a copy, and they are those of study {original}"
-            return
         runs = sum(trial.run_id is not None for trial in record.trials.values())
         yield f"{runs + 1} runs in MLflow ({_store_of(record, paths)})"
     database = _in_database(record, paths)

@@ -1,6 +1,7 @@
 """All that can be rebuilt from a study's record, compared with it and rebuilt."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -152,9 +153,9 @@ def _mend_mlflow(
     found: Repair,
 ) -> None:
     uri = uri_of_study(config.tracking.uri, record.tracking_uri, folder.root)
-    moved = follow_moved_artifacts(uri)
-    if moved is not None:
-        found.changed.append(moved)
+    with suppress(StudyError):  # the mirror tells why the store cannot be used
+        moved = follow_moved_artifacts(uri)
+        found.changed += [] if moved is None else [moved]
     keeper = RecordKeeper(journal, record)
     before_end = draw_best_epoch(paths, draw)
     mirror = study_mirror(config, keeper, paths, folder, before_end, None)

@@ -1,5 +1,6 @@
 """Ray Tune runs the trials of a study; the one place that puts Tune's parts together."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -42,6 +43,7 @@ def run_trials(
         KeyboardInterrupt: at the second signal, or where `stop` says at once.
     """
     config, paths = driver.config, driver.paths
+    os.environ.pop("TUNE_RESULT_DIR", None)  # Tune refuses it; its files belong to the study
     scheduler = Verdicts(driver)
     listener = TuneListener(driver, scheduler, say, refuse_dead_ray)
     remove_folder(paths.ray)  # nothing of Tune's own is ever read again

@@ -15,11 +15,12 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ucluster_tune.config.passwords import hide_passwords, holds_password, uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.paths import StudiesFolder
-from ucluster_tune.tracking.databases import is_database_server, refuse_unreachable
+from ucluster_tune.tracking.databases import is_database_server, refuse_unreachable, sqlite_uri
 
 LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 
@@ -48,16 +49,17 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
     'http://tracking:5000'
     """
+    named_by = "tracking.uri" if uri else f"{URI_VARIABLE} in the environment"
     uri = uri or os.environ.get(URI_VARIABLE)
     if not uri:
         path = StudiesFolder(studies_dir).mlflow_db
     elif uri.startswith(_SQLITE):
-        path = Path(uri.removeprefix(_SQLITE))
+        path = sqlite_path(uri) or Path()
     elif "://" not in uri and uri.endswith((".db", ".sqlite", ".sqlite3")):
         path = Path(uri)
     elif "://" not in uri or uri.startswith("file:"):
         raise StudyError(
-            f"tracking.uri: MLflow keeps no runs in plain folders any more, got '{uri}';"
+            f"{named_by}: MLflow keeps no runs in plain folders any more, got '{uri}';"
             " name an SQLite file (runs.db), a server (http://host:5000),"
             " or leave it out for one in the studies folder"
         )
@@ -69,7 +71,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
             f"MLflow cannot keep its runs in '{absolute}': a '?' in the path starts the options"
             " of its URI; choose another studies folder"
         )
-    return f"{_SQLITE}{absolute}"
+    return sqlite_uri(absolute)
 
 
 def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> str:
@@ -89,12 +91,12 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
     if not named:
         return resolve_tracking_uri(None, studies_dir)
     moved = studies_dir.absolute() / database.name
-    return f"{_SQLITE}{moved}" if moved.exists() and not database.exists() else recorded
+    return sqlite_uri(moved) if moved.exists() and not database.exists() else recorded
 
 
 def sqlite_path(uri: str) -> Path | None:
     """Return the file of an SQLite store, None for another store."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    return Path(unquote(uri.removeprefix(_SQLITE))) if uri.startswith(_SQLITE) else None
 
 
 def is_server(uri: str) -> bool:
@@ -158,7 +160,7 @@ def make_sqlite_store(uri: str) -> None:
     try:
         with _MAKING:
             store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow's, partly typed
-                f"{_SQLITE}{temporary}", path.parent.as_uri()
+                sqlite_uri(temporary), path.parent.as_uri()
             )
         store.engine.dispose()
         with suppress(FileExistsError):
@@ -208,6 +210,15 @@ def follow_moved_artifacts(uri: str) -> str | None:
     if not elsewhere:
         return None
     return f"MLflow: artifacts of {n_runs} runs are in {here} now, no longer in {elsewhere[0]}"
+
+
+def remove_stray_folder(uri: str) -> None:
+    """Remove the empty folder that MLflow makes where it takes escapes of a URI for a path."""
+    path = sqlite_path(uri)
+    stray = Path(uri.removeprefix(_SQLITE)).parent
+    if path is not None and stray != path.parent:
+        with suppress(OSError):  # not empty, or not there
+            os.removedirs(stray)
 
 
 def keep_mlflow_quiet() -> None:

@@ -25,6 +25,7 @@ from ucluster_tune.tracking.mlflow.store import (
     keep_mlflow_quiet,
     make_sqlite_store,
     refuse_unusable_store,
+    remove_stray_folder,
     resolve_tracking_uri,
     store_errors,
     user_name,
@@ -143,6 +144,7 @@ class Tracker:
             with one_at_a_time(uri, "MLflow's database"):
                 # The registry is unused, but unset it would follow the environment's store.
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            remove_stray_folder(uri)
             location = artifact_location(uri, studies_dir)
             experiment_id = find_or_create_experiment(client, experiment, location)
             return cls(client, experiment_id)
