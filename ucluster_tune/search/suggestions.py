@@ -21,18 +21,18 @@ class Suggestions(Searcher):
     """Gives Tune one configuration a trial: first those that go on, then new ones.
 
     Args:
-        sampler: asked; follows the record.
+        sampler: asked; follows the record. None for finalists, which nobody suggests.
         driver: begins the trials; one whose hyperparameters are not legal fails at once.
         room: tells how many trials may run at a time; no trial begins while as many run.
     """
 
     def __init__(
-        self, sampler: StudySampler, driver: StudyDriver, room: Callable[[], int]
+        self, sampler: StudySampler | None, driver: StudyDriver, room: Callable[[], int]
     ) -> None:
         super().__init__()
         self._sampler, self._driver, self._room = sampler, driver, room
         trials = driver.record.trials.values()
-        self._interrupted = [trial for trial in trials if trial.outcome == "interrupted"]
+        self._interrupted = [trial.id for trial in trials if trial.outcome == "interrupted"]
 
     # Ray's annotation leaves out FINISHED, which is text, and None.
     def suggest(self, trial_id: str) -> TuneConfig | str | None:  # type: ignore[override]
@@ -42,12 +42,17 @@ class Suggestions(Searcher):
             trial_id: Tune's own.
         """
         driver, record = self._driver, self._driver.record
-        if len(record.running) >= self._room():
+        if len(record.running_trainings) >= self._room():
             return None
         while self._interrupted and not driver.is_interrupted:
             config = driver.resume_trial(self._interrupted.pop(0))
             if config is not None:
                 return config
+        return self._new_trial()
+
+    def _new_trial(self) -> TuneConfig | str:
+        driver, record = self._driver, self._driver.record
+        assert self._sampler is not None
         while not driver.is_interrupted and is_left(record):
             our_id = trial_number_to_id(len(record.trials) + 1)
             config = driver.begin_trial(our_id, self._sampler.ask(our_id))
