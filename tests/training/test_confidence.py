@@ -1,11 +1,15 @@
-"""Intervals over seeds and jets: against scipy where one effect stands alone, and by simulation."""
+"""Intervals over seeds and jets: against scipy where one effect stands alone; by simulation."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from ucluster_tune.training.confidence import crossed_mean, right_jets
-from ucluster_tune.training.metrics import batched_accuracies, clustering_accuracy, confusion_matrix
+from ucluster_tune.training.metrics import (
+    batched_accuracies,
+    clustering_accuracy,
+    confusion_matrix,
+)
 
 
 def draw(generator, n_seeds, n_jets, seed_effect, jet_effect, mean=0.65):

@@ -9,9 +9,11 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.config.search_space import published_point
+from ucluster_tune.search.driver import StudyDriver, key_of
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.study.budget import is_left
+from ucluster_tune.study.confirming import known_trainings
 from ucluster_tune.study.record import trial_number_to_id
 
 TuneConfig = dict[str, Any]
@@ -74,3 +76,37 @@ class Suggestions(Searcher):
     def __getstate__(self) -> dict[str, Any]:
         """Return nothing: Tune pickles a search's settings, of which this is no part."""
         return {}
+
+
+class Finalists(Suggestions):
+    """Gives Tune the trainings of the study's open confirmation, those that go on first.
+
+    Args:
+        sampler: not asked.
+        driver: begins the trainings.
+        room: as of `Suggestions`.
+    """
+
+    def __init__(
+        self, sampler: StudySampler | None, driver: StudyDriver, room: Callable[[], int]
+    ) -> None:
+        super().__init__(sampler, driver, room)
+        confirmation = driver.record.open_confirmation
+        assert confirmation is not None, "planned before trainings are asked for"
+        self._left = confirmation.plan.trainings()
+        known = known_trainings(driver.record, confirmation.plan)
+        self._interrupted = [
+            key_of(trial, plan.id)
+            for trial, plan in self._left
+            if (found := known.get((trial, plan.id))) and found.outcome == "interrupted"
+        ]
+        self._left = [(trial, plan) for trial, plan in self._left if (trial, plan.id) not in known]
+
+    def _new_trial(self) -> TuneConfig | str:
+        driver = self._driver
+        while self._left and not driver.is_interrupted:
+            trial, plan = self._left.pop(0)
+            config = driver.begin_training(trial, published_point(driver.config), plan)
+            if config is not None:
+                return config
+        return str(Searcher.FINISHED)
