@@ -4,9 +4,19 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ucluster_tune.report import cells
+from ucluster_tune.report.confirmation_words import confirmation_lines
 from ucluster_tune.report.study_tables import plain_table
 from ucluster_tune.report.yardstick_tables import interval_in_percent
 from ucluster_tune.study.finalists import PROTOCOLS, ConfirmationResult, Estimate
+from ucluster_tune.study.record import StudyRecord
+
+
+def confirmation_summary(record: StudyRecord) -> RenderableType:
+    """Return what the newest confirmation found, or how far it is."""
+    confirmed = record.confirmed
+    if record.open_confirmation is not None or confirmed is None or confirmed.result is None:
+        return Group(*confirmation_lines(record))
+    return confirmation_view(confirmed.result)
 
 
 def confirmation_view(result: ConfirmationResult) -> RenderableType:
@@ -27,8 +37,8 @@ def confirmation_view(result: ConfirmationResult) -> RenderableType:
 
 
 def _contenders(result: ConfirmationResult) -> RenderableType:
-    columns = ("seeds", "search\nshowed", "validation", "test\n95 % interval", "spread")
-    table = plain_table("", *columns, "in batches\n95 % interval", left=("",))
+    columns = ("seeds", "search\nshowed", "validation", "test jets\n95 %", "spread")
+    table = plain_table("", *columns, "in batches\n95 %", left=("",))
     for contender in result.contenders:
         name = contender.trial + (", published" if contender.is_published else "")
         once, batched = (contender.test[protocol] for protocol in PROTOCOLS)

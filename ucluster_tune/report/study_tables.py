@@ -102,6 +102,7 @@ def next_commands(
     if record.state == "complete":
         more = cells.command("extend", paths, record.name)
         commands["more trials"] = f"{more} --trials {max(1, record.n_trials)}"
+        commands["how sure it is"] = cells.command("confirm", paths, record.name)
     if record.state == "running":
         commands["stop it in order"] = cells.command("stop", paths, record.name)
     if not after_status:

@@ -106,7 +106,7 @@ class Session:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
             known = _known_error(error, driver)
-            lost = _loss_of(ray, driver.paths.name)
+            lost = _loss_of(ray, driver.record)
             if driver.keeper.fatal is None and lost is not None:
                 known = lost  # whatever Tune made of it
             cause = str(known or error) or type(error).__name__
@@ -168,12 +168,13 @@ class Session:
             )
 
 
-def _loss_of(ray: RunningRay, study: str) -> MachineError | None:
+def _loss_of(ray: RunningRay, record: StudyRecord) -> MachineError | None:
     """Return why there is no Ray any more, None where there is."""
     try:
         ray.refuse_dead()
     except MachineError as error:
-        return MachineError(f"{error}. Carry the study on with `ucluster-tune resume {study}`")
+        verb = "confirm" if record.is_confirming else "resume"
+        return MachineError(f"{error}. Carry it on with `ucluster-tune {verb} {record.name}`")
     return None
 
 

@@ -232,6 +232,11 @@ def refuse_finished(record: StudyRecord) -> None:
         return
     if record.state != "complete" and record.best is not None and record.best_test is None:
         return  # the measure on test jets is left
+    if record.open_confirmation is not None:
+        raise StudyError(
+            f"the search of study {record.name} is finished, the confirmation of its finalists is"
+            f" not: carry that on with `ucluster-tune confirm {record.name}`"
+        )
     raise StudyError(
         f"study {record.name} has no trial left to run: all {record.n_trials} have ended;"
         f" give it more with `ucluster-tune extend {record.name} --trials N`, or look at it with"

@@ -11,6 +11,8 @@ from ucluster_tune.cli.studies.searching import show_search
 from ucluster_tune.cli.studies.study_options import one_study
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.room import SearchSetting
     from ucluster_tune.study.record import StudyRecord
@@ -95,12 +97,10 @@ def confirm(
             found.append(drive_study(study, fitted, nodes, setting))
         return found[0]
 
-    show_search(search, studies_dir, place)
-    confirmed, is_open = found[0].confirmed, found[0].open_confirmation is not None
-    if confirmed is not None and confirmed.result is not None and not is_open:
-        from rich.console import Console
+    def summary_of(record: "StudyRecord") -> "RenderableType":
+        from ucluster_tune.report.confirmation_tables import confirmation_summary
 
-        from ucluster_tune.report.confirmation_tables import confirmation_view
+        return confirmation_summary(record)
 
-        Console(highlight=False).print(confirmation_view(confirmed.result))
-    ctx.exit(INTERRUPTED if is_open else 0)
+    show_search(search, studies_dir, place, summary_of)
+    ctx.exit(INTERRUPTED if found[0].open_confirmation else 0)

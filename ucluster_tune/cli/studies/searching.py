@@ -8,6 +8,8 @@ from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cluster.place import this_machine
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.room import SearchSetting
     from ucluster_tune.study.extension import Extension
@@ -35,7 +37,10 @@ def carry_on(
 
 
 def show_search(
-    search: "Callable[[SearchSetting], StudyRecord]", studies_dir: str | None, place: "Place"
+    search: "Callable[[SearchSetting], StudyRecord]",
+    studies_dir: str | None,
+    place: "Place",
+    summary_of: "Callable[[StudyRecord], RenderableType] | None" = None,
 ) -> int:
     """Run a search with its live table, print what it found, and return the exit code.
 
@@ -43,6 +48,7 @@ def show_search(
         search: called with where it runs and who is told.
         studies_dir: the option of that name.
         place: the Ray to run on.
+        summary_of: makes what is printed at its end, in place of the search's own summary.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
     from ucluster_tune.study.paths import open_studies
@@ -73,6 +79,6 @@ def show_search(
         table.close()
     paths = folder.study(record.name)
     config = study_config_of(record, paths)
-    summary = final_summary(record, config, paths)
+    summary = summary_of(record) if summary_of else final_summary(record, config, paths)
     Console(highlight=False, file=sys.stdout).print(summary, crop=False)
     return _EXIT_CODES.get(record.state, 1)
