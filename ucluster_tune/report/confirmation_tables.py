@@ -7,7 +7,7 @@ from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
 from ucluster_tune.report.study_tables import plain_table
 from ucluster_tune.report.yardstick_tables import interval_in_percent
-from ucluster_tune.study.finalists import PROTOCOLS, ConfirmationResult, Estimate
+from ucluster_tune.study.finalists import PROTOCOLS, Comparison, ConfirmationResult, Estimate
 from ucluster_tune.study.record import StudyRecord
 
 
@@ -60,22 +60,24 @@ def _estimate(estimate: Estimate) -> str:
 
 
 def _comparisons(result: ConfirmationResult) -> RenderableType:
-    columns = ("points", "95 % interval", "P", "in batches")
-    table = plain_table(
-        f"trial {result.chosen} less", *columns, left=(f"trial {result.chosen} less",)
-    )
-    batched = {c.to: c for c in result.comparisons if c.protocol == PROTOCOLS[1]}
-    for to, second in batched.items():
-        first = next(
-            (c for c in result.comparisons if c.to == to and c.protocol == PROTOCOLS[0]), None
-        )
-        low, high = (first or second).difference.interval
-        probability = (first or second).difference.probability_above_zero
+    """Return a row for each other thing: matched once where that is known, and in batches."""
+    head = f"trial {result.chosen} less"
+    table = plain_table(head, "points", "95 % interval", "P", "in batches", left=(head,))
+    found = {(c.to, c.protocol): c for c in result.comparisons}
+    for to in dict.fromkeys(c.to for c in result.comparisons):
+        once, batched = (found.get((to, protocol)) for protocol in PROTOCOLS)
+        told = once or batched
+        assert told is not None
+        low, high = told.difference.interval
         table.add_row(
-            second.title,
-            "" if first is None else f"{100 * first.difference.mean:+.1f}",
+            told.title,
+            _points(once),
             f"{100 * low:+.1f} to {100 * high:+.1f}",
-            f"{100 * probability:.0f} %",
-            f"{100 * second.difference.mean:+.1f}",
+            f"{100 * told.difference.probability_above_zero:.0f} %",
+            _points(batched),
         )
     return table
+
+
+def _points(comparison: Comparison | None) -> str:
+    return "" if comparison is None else f"{100 * comparison.difference.mean:+.1f}"
