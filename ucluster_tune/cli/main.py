@@ -44,6 +44,7 @@ _COMMANDS = {
     "stop": ("studies.stop:stop", "Stop study NAME."),
     "resume": ("studies.resume:resume", "Carry study NAME on."),
     "extend": ("studies.extend:extend", "Give study NAME more trials."),
+    "confirm": ("studies.confirm:confirm", "Train the best trials of study NAME again."),
     "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
     "delete": ("studies.delete:delete", "Delete study NAME."),
     "predict": ("models.predict:predict", "Write the cluster of every jet, in the order of DATA."),

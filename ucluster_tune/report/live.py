@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+from ucluster_tune.report.confirmation_words import line_of
 from ucluster_tune.report.study_tables import (
     best_line,
     failure_line,
@@ -74,6 +75,8 @@ class LiveTable:
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
         """Begins to show the search."""
         self._study = study_config
+        if record.is_confirming:
+            return
         if not self.console.is_terminal:
             self._log(f"study {record.name}: {self._plan(record)}")
             return
@@ -88,6 +91,11 @@ class LiveTable:
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Show what an event changed; the record has it already."""
+        if record.is_confirming:
+            told = line_of(event, record)
+            if told is not None:
+                self._log(told)
+            return
         if isinstance(event, TrialEnded):
             trial = record.trials[event.trial]
             self._ended.append(trial)

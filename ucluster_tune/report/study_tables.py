@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+from ucluster_tune.report.confirmation_words import confirmation_lines
 from ucluster_tune.report.yardstick_words import (
     beside_mass,
     lines_of,
@@ -63,7 +64,13 @@ def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def status_view(record: StudyRecord) -> RenderableType:
     """Return a study's state and its trials, as far as they fit a few screens."""
-    return Group(*_heading(record), *lines_of(record), Text(), _trials_table(record))
+    return Group(
+        *_heading(record),
+        *lines_of(record),
+        *confirmation_lines(record),
+        Text(),
+        _trials_table(record),
+    )
 
 
 def final_summary(
@@ -99,6 +106,7 @@ def next_commands(
     if record.state == "complete":
         more = cells.command("extend", paths, record.name)
         commands["more trials"] = f"{more} --trials {max(1, record.n_trials)}"
+        commands["how sure it is"] = cells.command("confirm", paths, record.name)
     if record.state == "running":
         commands["stop it in order"] = cells.command("stop", paths, record.name)
     if not after_status:

@@ -34,7 +34,7 @@ def yardsticks_view(
 
 def _accuracies(here: Measured) -> list[str]:
     return [
-        f"{cells.percent(value)}\n{_interval(interval)}"
+        f"{cells.percent(value)}\n{interval_in_percent(interval)}"
         for value, interval in (
             (here.clustering_accuracy, here.clustering_accuracy_interval),
             (here.clustering_accuracy_batched, here.clustering_accuracy_batched_interval),
@@ -42,6 +42,7 @@ def _accuracies(here: Measured) -> list[str]:
     ]
 
 
-def _interval(interval: Interval) -> str:
+def interval_in_percent(interval: Interval) -> str:
+    """Return both ends in per cent, without a sign of it."""
     low, high = interval
     return f"{100 * low:.1f} to {100 * high:.1f}"

@@ -58,15 +58,8 @@ class Session:
         setting: SearchSetting,
         tracker: Tracker | None,
     ) -> None:
-        self._asked, config = study.asked, study.config
-        self._setting, self._viewers = setting, setting.observers
-        is_embedded = setting.place.address is None
-        resources = config.resources
-        cpus_of_a_trial = resources.n_workers * resources.cpus_per_worker
-        self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
-        keeper = RecordKeeper(journal, record)
-        self.driver = StudyDriver(config, paths, keeper)
-        self._yardsticks = YardsticksBeside(config, keeper, setting.say)
+        self._drive_with(study, paths, RecordKeeper(journal, record), setting)
+        config, keeper = study.config, self.driver.keeper
         self._sampler = StudySampler(config, record, published_point(config))
         self._dashboards = DashboardCopy(
             config,
@@ -85,25 +78,32 @@ class Session:
         for observer in observers:
             keeper.tell(observer)
 
+    def _drive_with(
+        self,
+        study: FittedStudy,
+        paths: StudyPaths,
+        keeper: RecordKeeper,
+        setting: SearchSetting,
+    ) -> None:
+        """Take what every driver of a study has, whatever it does."""
+        self._asked, config = study.asked, study.config
+        self._setting, self._viewers = setting, setting.observers
+        is_embedded = setting.place.address is None
+        resources = config.resources
+        cpus_of_a_trial = resources.n_workers * resources.cpus_per_worker
+        self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
+        self.driver = StudyDriver(config, paths, keeper)
+        self._yardsticks = YardsticksBeside(config, keeper, setting.say)
+
     def drive(self, room: Room, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
-        driver, say = self.driver, self._setting.say
+        driver = self.driver
         for viewer in self._viewers:
             viewer.on_study_start(driver.config, driver.record)
-        self.mirror.start()
-        self._yardsticks.start()
-        if driver.record.trials or driver.record.warm_start:
-            say(f"Suggestions: {self._sampler.describe()}")
         state: FinalState = "failed"
         cause: str | None = None
         try:
-            run_trials(driver, self._sampler, room, say, ray.refuse_dead)
-            reason = used_up(driver.record)
-            if reason and not driver.is_interrupted:
-                say(f"No trial begins any more: {reason}")
-            state, cause = _final_state(driver)
-            if state == "complete":
-                _evaluate_best(driver, self._n_cpus, say)
+            state, cause = self._run(room, ray)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except SystemExit:  # of a library: nothing of the study itself failed
@@ -111,7 +111,7 @@ class Session:
             raise
         except Exception as error:
             known = _known_error(error, driver)
-            lost = _loss_of(ray, driver.paths.name)
+            lost = _loss_of(ray, driver.record)
             if driver.keeper.fatal is None and lost is not None:
                 known = lost  # whatever Tune made of it
             cause = str(known or error) or type(error).__name__
@@ -123,17 +123,40 @@ class Session:
         finally:
             self._close(state, cause)
 
+    def _run(self, room: Room, ray: RunningRay) -> tuple[FinalState, str | None]:
+        """Return how it ended, and why."""
+        driver, say = self.driver, self._setting.say
+        self.mirror.start()
+        self._yardsticks.start()
+        if driver.record.trials or driver.record.warm_start:
+            say(f"Suggestions: {self._sampler.describe()}")
+        run_trials(driver, self._sampler, room, say, ray.refuse_dead)
+        reason = used_up(driver.record)
+        if reason and not driver.is_interrupted:
+            say(f"No trial begins any more: {reason}")
+        state, cause = _final_state(driver)
+        if state == "complete":
+            _evaluate_best(driver, self._n_cpus, say)
+        return state, cause
+
+    def _last_steps(self, state: FinalState) -> tuple[Callable[[], object], ...]:
+        """Return what is done once the record tells that the driver has ended."""
+        driver = self.driver
+        return (
+            lambda: write_best(driver.paths, self._asked, driver.record),
+            self._dashboards.close,
+            lambda: self._close_mlflow(state),
+        )
+
     def _close(self, state: FinalState, cause: str | None) -> None:
         """Bring journal and MLflow to an end; a failure here must not hide why it came to this."""
         driver = self.driver
-        steps: tuple[Callable[[], None], ...] = (
+        steps: tuple[Callable[[], object], ...] = (
             self._yardsticks.close,
             lambda: driver.end_running_trials(cause or "the search ended"),
             lambda: driver.keeper.note(StudyEnded(state=state, cause=cause)),
-            lambda: write_best(driver.paths, self._asked, driver.record),
             lambda: driver.paths.stop_request.unlink(missing_ok=True),
-            self._close_dashboards,
-            lambda: self._close_mlflow(state),
+            *self._last_steps(state),
         )
         for step in steps:
             try:
@@ -142,9 +165,6 @@ class Session:
                 _LOGGER.error("the end of the study could not be written: %s", error)
         for viewer in self._viewers:
             viewer.on_study_end(driver.record)
-
-    def _close_dashboards(self) -> None:
-        self._dashboards.close()
 
     def _close_mlflow(self, state: FinalState) -> None:
         has_all = self.mirror.close(_MLFLOW_TIMEOUT_S)  # it draws pictures: not beside the report
@@ -162,12 +182,13 @@ class Session:
             self._setting.say(f"MLflow is behind the record: type {again} once it is back")
 
 
-def _loss_of(ray: RunningRay, study: str) -> MachineError | None:
+def _loss_of(ray: RunningRay, record: StudyRecord) -> MachineError | None:
     """Return why there is no Ray any more, None where there is."""
     try:
         ray.refuse_dead()
     except MachineError as error:
-        return MachineError(f"{error}. Carry the study on with `ucluster-tune resume {study}`")
+        verb = "confirm" if record.is_confirming else "resume"
+        return MachineError(f"{error}. Carry it on with `ucluster-tune {verb} {record.name}`")
     return None
 
 

@@ -76,8 +76,9 @@ class RecordKeeper:
     def end_for(self, cause: str) -> StudyError:
         """Return what the study ends for: the first such cause, since others follow from it."""
         if self.fatal is None:
+            verb = "confirm" if self.record.is_confirming else "resume"
             self.fatal = StudyError(
-                f"{cause}. Then carry the study on with `ucluster-tune resume {self.record.name}`"
+                f"{cause}. Then carry the study on with `ucluster-tune {verb} {self.record.name}`"
             )
         return self.fatal
 

@@ -11,6 +11,8 @@ from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cluster.place import this_machine
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.reporting import WrittenReport
     from ucluster_tune.search.room import SearchSetting
@@ -46,7 +48,10 @@ def _write_report(record: "StudyRecord", paths: "StudyPaths") -> "WrittenReport"
 
 
 def show_search(
-    search: "Callable[[SearchSetting], StudyRecord]", studies_dir: str | None, place: "Place"
+    search: "Callable[[SearchSetting], StudyRecord]",
+    studies_dir: str | None,
+    place: "Place",
+    summary_of: "Callable[[StudyRecord], RenderableType] | None" = None,
 ) -> int:
     """Run a search with its live table, print what it found, and return the exit code.
 
@@ -54,6 +59,7 @@ def show_search(
         search: called with where it runs and who is told.
         studies_dir: the option of that name.
         place: the Ray to run on.
+        summary_of: makes what is printed at its end, in place of the search's own summary.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
     from ucluster_tune.study.paths import open_studies
@@ -85,9 +91,10 @@ def show_search(
         table.close()
     paths = folder.study(record.name)
     config = study_config_of(record, paths)
+    summary = summary_of(record) if summary_of else final_summary(record, config, paths)
     console = Console(highlight=False, file=sys.stdout)
     with console.capture() as page:
-        console.print(final_summary(record, config, paths), crop=False)
+        console.print(summary, crop=False)
     with suppress(BrokenPipeError):  # nobody reads any more, and `status` shows it again
         click.echo(page.get(), nl=False)
     return _EXIT_CODES.get(record.state, 1)
