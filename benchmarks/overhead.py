@@ -16,9 +16,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -63,10 +63,14 @@ class WatchedTracker(Tracker):
     n_epochs, has_ended = 0, False
 
     def log_epochs(
-        self, run_id: str, epochs: Sequence[tuple[EpochRecord, int]], reference: float
+        self,
+        run_id: str,
+        epochs: Sequence[tuple[EpochRecord, int]],
+        reference: float,
+        best: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
     ) -> None:
         """Send the metrics of epochs."""
-        super().log_epochs(run_id, epochs, reference)
+        super().log_epochs(run_id, epochs, reference, best)
         self.n_epochs += len(epochs)
 
     def end_trial(

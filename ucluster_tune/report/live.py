@@ -17,6 +17,7 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+from ucluster_tune.report.confirmation_words import line_of
 from ucluster_tune.report.study_tables import (
     best_line,
     failure_line,
@@ -25,6 +26,7 @@ from ucluster_tune.report.study_tables import (
     plain_table,
     warning_lines,
 )
+from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -72,6 +74,8 @@ class LiveTable:
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
         """Begins to show the search."""
         self._study = study_config
+        if record.is_confirming:
+            return
         if not self.console.is_terminal:
             self._log(f"study {record.name}: {self._plan(record)}")
             return
@@ -86,6 +90,11 @@ class LiveTable:
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Show what an event changed; the record has it already."""
+        if record.is_confirming:
+            told = line_of(event, record)
+            if told is not None:
+                self._log(told)
+            return
         if isinstance(event, TrialEnded):
             trial = record.trials[event.trial]
             self._ended.append(trial)
@@ -198,7 +207,7 @@ class _Heading:
             self._title.append(f", {n_running} running, {_placement(study)}")
         if n_pending:
             self._title.append(f", {n_pending} pending")
-        mass = record.baselines.get("kmeans_mass", {}).get("clustering_accuracy")
+        mass = mass_accuracy(record)
         self._baseline = "" if mass is None else f", k-means on the jet mass {cells.percent(mass)}"
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -264,13 +273,13 @@ def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
 def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
     last = trial.records[-1]
     batched = last.clustering_accuracy_batched
+    beside = beside_mass(record, last.value("clustering_accuracy"))
     return (
         f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
         f" focal loss {cells.number(last.focal_loss)},"
         f" clustering loss {cells.number(last.clustering_loss)},"
         f" accuracy {cells.percent(last.clustering_accuracy)},"
-        f" in batches {cells.percent(batched)},"
-        f" {cells.below_reference(batched, record.reference_accuracy)}"
+        f" in batches {cells.percent(batched)}" + (f", {beside}" if beside else "")
     )
 
 

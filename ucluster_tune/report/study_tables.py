@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, get_args
 
@@ -13,6 +14,13 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
+from ucluster_tune.report.confirmation_words import confirmation_lines
+from ucluster_tune.report.yardstick_words import (
+    beside_mass,
+    lines_of,
+    reference_words,
+    verdict,
+)
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import elapsed_s, remaining_s
@@ -55,7 +63,13 @@ def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
 
 def status_view(record: StudyRecord) -> RenderableType:
     """Return a study's state and its trials, as far as they fit a few screens."""
-    return Group(*_heading(record), Text(), _trials_table(record))
+    return Group(
+        *_heading(record),
+        *lines_of(record),
+        *confirmation_lines(record),
+        Text(),
+        _trials_table(record),
+    )
 
 
 def final_summary(
@@ -71,7 +85,7 @@ def final_summary(
     parts: list[RenderableType] = [*_heading(record), Text()]
     if record.best is not None:
         parts += [_best_configuration(record.best), Text()]
-        parts += [_accuracies(record), *_protocols(study_config), Text()]
+        parts += [_accuracies(record), *verdict(record), *_protocols(record, study_config), Text()]
     parts += [_trials_table(record)]
     if paths is not None:
         if paths.report_page.exists():
@@ -190,9 +204,13 @@ def best_line(record: StudyRecord) -> Text:
             f"{metric.replace('_', ' ')} {cells.metric(metric, best.score(record.objective))}",
             style="bold green",
         )
+    beside = beside_mass(record, best.best.value("clustering_accuracy"))
+    line.append(f", {beside}" if beside and metric == "clustering_accuracy" else "")
     batched = best.best.clustering_accuracy_batched
     line.append(f"\nIn batches {cells.percent(batched)}: ")
     line.append(cells.below_reference(batched, record.reference_accuracy))
+    if record.yardsticks is not None and not record.yardsticks.is_reference_data:
+        line.append(", which is of other jets")
     return line
 
 
@@ -209,23 +227,30 @@ def _best_configuration(best: TrialState) -> RenderableType:
 def _accuracies(record: StudyRecord) -> Table:
     table = plain_table("", "accuracy", "95 % interval", "in batches", left=("",))
     assert record.best is not None
-    mass = record.baselines.get("kmeans_mass", {})
     chosen = record.best.best
     for name, values in (
         ("validation jets, where it was chosen", chosen and chosen.as_values()),
         ("test jets, never used before", record.best_test),
-        (f"k-means on the jet mass, {mass.get('split', 'test')} jets", mass),
+        *_yardsticks(record),
     ):
         if values:
             is_test = values is record.best_test
             table.add_row(
                 Text(name, style="bold" if is_test else ""),
                 Text(cells.percent(values.get("clustering_accuracy")), style="bold" * is_test),
-                _interval(values) if is_test else "",
+                "" if name.startswith("validation") else _interval(values),
                 cells.percent(values.get("clustering_accuracy_batched")),
             )
     table.add_row("reference", "", "", cells.percent(record.reference_accuracy))
     return table
+
+
+def _yardsticks(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
+    if record.yardsticks is not None:
+        found = record.yardsticks.yardsticks
+        return [(f"{y.title}, test", asdict(y.by_split["test"])) for y in found]
+    mass = record.baselines.get("kmeans_mass", {})
+    return [(f"k-means on the jet mass, {mass.get('split', 'test')} jets", mass)]
 
 
 def _interval(values: Mapping[str, Any]) -> str:
@@ -237,10 +262,11 @@ def _interval(values: Mapping[str, Any]) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
-def _protocols(study: StudyConfig) -> list[RenderableType]:
-    size = study.training.evaluation_batch_size
+def _protocols(record: StudyRecord, study: StudyConfig) -> list[RenderableType]:
+    size, reference = study.training.evaluation_batch_size, study.reference
+    told = reference_words(record.yardsticks, reference.accuracy, reference.source)
     return [
-        Text(f"reference: {study.reference.source}", style="dim"),
+        Text(told, style="dim"),
         Text(
             f"in batches: clusters matched to classes anew in each batch of {size} jets, as"
             " published, which flatters; accuracy: matched once, over all jets",

@@ -1,5 +1,8 @@
 """The life of a study's trials: begun, resumed, taken on epoch by epoch, judged, ended.
 
+What Tune calls a trial is one training: it is known by the id of its trial, and that of a further
+training of it stands after a dot, as in `0003.c1-seed-7`.
+
 Knows nothing of how Ray Tune calls. All that happens goes into the study's record first, and
 whoever has to know follows the record: see `study.keeper`.
 """
@@ -12,6 +15,7 @@ from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
 from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
 from ucluster_tune.search.samplers.asking import Suggestion
 from ucluster_tune.search.schedulers import build_judge
@@ -20,6 +24,7 @@ from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.events import (
     EpochEnded,
     FinalOutcome,
+    TrainingStarted,
     TrialEnded,
     TrialPlaced,
     TrialRestored,
@@ -30,7 +35,7 @@ from ucluster_tune.study.events import (
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import seconds_between
-from ucluster_tune.study.trainings import TrainingPlan, TrialState
+from ucluster_tune.study.trainings import FIRST, TrainingPlan, TrainingState, TrialState, Value
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     FAILURE_KINDS,
@@ -43,6 +48,30 @@ from ucluster_tune.trial.trainable import ResultNote
 from ucluster_tune.trial.training_task import TrainingTask
 
 _LOGGER = logging.getLogger(__name__)
+
+
+def key_of(trial_id: str, training_id: str = FIRST) -> str:
+    """Return what Tune knows a training by.
+
+    >>> key_of("0003"), key_of("0003", "c1-seed-7")
+    ('0003', '0003.c1-seed-7')
+    """
+    return trial_id if training_id == FIRST else f"{trial_id}.{training_id}"
+
+
+def _ids(key: str) -> dict[str, str]:
+    trial, _, training = key.partition(".")
+    return {"trial": trial, "training": training or FIRST}
+
+
+def training_config(study: StudyConfig, trial: TrialState, plan: TrainingPlan) -> TrialConfig:
+    """Return the full configuration of a training; ConfigurationError where it is not legal."""
+    config = trial_config(study, {**trial.hyperparameters, **plan.hyperparameters})
+    if plan.role == "search" or plan.seed is None:
+        return config
+    return config.model_copy(
+        update={"training": config.training.model_copy(update={"seed": plan.seed})}
+    )
 
 
 class StudyDriver:
@@ -88,21 +117,47 @@ class StudyDriver:
                 ),
             )
         )
-        return self._tune_config(self.record.trials[trial_id])
+        return self._tune_config(trial_id)
 
-    def resume_trial(self, trial: TrialState) -> dict[str, Any] | None:
+    def begin_training(
+        self, trial_id: str, hyperparameters: dict[str, Value], plan: TrainingPlan
+    ) -> dict[str, Any] | None:
+        """Return Tune's configuration of a training that is not of the search; None as above.
+
+        Args:
+            trial_id: of its trial, which begins with it where it is not known yet.
+            hyperparameters: of such a trial.
+            plan: of the training.
+        """
+        if trial_id in self.record.trials or trial_id in self.record.other_trials:
+            self.keeper.note(TrainingStarted(trial=trial_id, training=plan))
+        else:
+            self.keeper.note(
+                TrialStarted(trial=trial_id, hyperparameters=hyperparameters, training=plan)
+            )
+        return self._tune_config(key_of(trial_id, plan.id))
+
+    def resume_trial(self, key: str) -> dict[str, Any] | None:
         """Return Tune's configuration of a trial that was interrupted; None as for a new one."""
-        cause = trial.cause or "interrupted"
-        self._verdicts[trial.id] = verdict_so_far(self._judge, self.record, trial)
-        self.keeper.note(TrialResumed(trial=trial.id, cause=cause))
-        return self._tune_config(trial)
+        trial, training = self._found(key)
+        if training.plan.role == "search":
+            self._verdicts[key] = verdict_so_far(self._judge, self.record, trial)
+        cause = training.cause or "interrupted"
+        self.keeper.note(TrialResumed(**_ids(key), cause=cause))
+        return self._tune_config(key)
 
-    def _tune_config(self, trial: TrialState) -> dict[str, Any] | None:
-        files = self.paths.trial(trial.id)
+    def _found(self, key: str) -> tuple[TrialState, TrainingState]:
+        ids = _ids(key)
+        trial = self.record.trials.get(ids["trial"]) or self.record.other_trials[ids["trial"]]
+        return trial, trial.trainings[ids["training"]]
+
+    def _tune_config(self, key: str) -> dict[str, Any] | None:
+        trial, training = self._found(key)
+        files = self.paths.trial(trial.id, training.plan.id)
         try:
-            config = trial_config(self.config, trial.hyperparameters)
+            config = training_config(self.config, trial, training.plan)
         except ConfigurationError as error:
-            self._end_trial(trial.id, "failed", str(error), kind_of(error).name)
+            self._end_trial(key, "failed", str(error), kind_of(error).name)
             return None
         try:
             files.root.mkdir(parents=True, exist_ok=True)
@@ -110,7 +165,7 @@ class StudyDriver:
         except OSError as error:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
-            "trial_id": trial.id,
+            "trial_id": key,
             "task": TrainingTask(config, files.place, self.config.objective),
             "resources": self.config.resources,
             "max_retries": self.config.failures.max_retries,
@@ -119,10 +174,10 @@ class StudyDriver:
     def place_trial(self, trial_id: str) -> None:
         """Take in that a trial's process has started."""
         self._in_epoch.add(trial_id)
-        since = self.record.trials[trial_id].waiting_since
+        since = self._found(trial_id)[1].waiting_since
         if since is not None:
             waited_s = round(seconds_between(since, utc_now()), 1)
-            self.keeper.note(TrialPlaced(trial=trial_id, waited_s=waited_s))
+            self.keeper.note(TrialPlaced(**_ids(trial_id), waited_s=waited_s))
 
     def take_in(self, trial_id: str, epoch: EpochRecord | None, note: ResultNote) -> None:
         """Take in what a trial reports; an epoch that the record has is not taken in again.
@@ -133,17 +188,18 @@ class StudyDriver:
             note: what else there is to tell. Of its earlier epochs, which a driver knew that is
                 gone with its machine, those are taken in that the record lacks.
         """
-        trial = self.record.trials[trial_id]
+        trial, training = self._found(trial_id)
         for cause in note.retries:
             self._n_retries[trial_id] += 1
-            self.keeper.note(TrialResumed(trial=trial_id, cause=cause, is_retry=True))
+            self.keeper.note(TrialResumed(**_ids(trial_id), cause=cause, is_retry=True))
         restored = note.restored_epoch
-        if restored is not None and (restored or trial.epochs):
-            self.keeper.note(TrialRestored(trial=trial_id, epoch=restored))
+        if restored is not None and (restored or training.epochs):
+            self.keeper.note(TrialRestored(**_ids(trial_id), epoch=restored))
         for told in (*note.earlier, *([] if epoch is None else [epoch])):
-            if not trial.shown.has(told):
-                self.keeper.note(EpochEnded(trial=trial_id, record=told))
-                self._judge_epoch(trial, told.epoch)
+            if not training.has(told):
+                self.keeper.note(EpochEnded(**_ids(trial_id), record=told))
+                if training.plan.role == "search":
+                    self._judge_epoch(trial, told.epoch)
 
     def _judge_epoch(self, trial: TrialState, epoch: int) -> None:
         decision = self._judge.decide(self.record, trial, epoch)
@@ -161,13 +217,13 @@ class StudyDriver:
             trial_id: of the trial.
             failure: why it failed; None where it came to its last epoch, or was stopped.
         """
-        trial = self.record.trials[trial_id]
+        training = self._found(trial_id)[1]
         if failure is not None:
             self._fail_trial(trial_id, failure)
-        elif trial.epochs >= trial.n_epochs:
-            self._end_trial(trial_id, "complete", "; ".join(trial.warnings) or None)
+        elif training.epochs >= training.n_epochs:
+            self._end_trial(trial_id, "complete", "; ".join(training.warnings) or None)
         elif self.verdict(trial_id) is Decision.STOP:
-            why = [f"stopped by {self.config.scheduler.name}", *trial.warnings]
+            why = [f"stopped by {self.config.scheduler.name}", *training.warnings]
             self._end_trial(trial_id, "stopped_early", "; ".join(why))
         else:
             self._end_trial(trial_id, "interrupted", "the search was interrupted")
@@ -187,15 +243,15 @@ class StudyDriver:
         self._n_retries[trial_id] = n_retries
         self.keeper.note(
             TrialResumed(
-                trial=trial_id, cause=failure.cause, is_retry=kind.is_counted, kind=kind.name
+                **_ids(trial_id), cause=failure.cause, is_retry=kind.is_counted, kind=kind.name
             )
         )
         return n_retries
 
     def end_running_trials(self, cause: str) -> None:
         """Mark all trials that still run as interrupted."""
-        for trial_id in list(self.record.running):
-            self._end_trial(trial_id, "interrupted", cause)
+        for ids in list(self.record.running_trainings):
+            self._end_trial(key_of(*ids), "interrupted", cause)
 
     def _fail_trial(self, trial_id: str, failure: TrialFailure) -> None:
         kind, cause = failure.kind.name, failure.cause
@@ -215,16 +271,16 @@ class StudyDriver:
         self, trial_id: str, outcome: FinalOutcome, cause: str | None = None, kind: str = ""
     ) -> None:
         self._in_epoch.discard(trial_id)
-        trial = self.record.trials[trial_id]
-        if trial.outcome != "running":
+        training = self._found(trial_id)[1]
+        if training.outcome != "running":
             return
         self.keeper.note(
             TrialEnded(
-                trial=trial_id,
+                **_ids(trial_id),
                 outcome=outcome,
                 cause=cause,
                 kind=kind or None,
-                epochs=trial.epochs,
+                epochs=training.epochs,
             )
         )
         self._verdicts.pop(trial_id, None)

@@ -11,15 +11,17 @@ from contextlib import ExitStack
 from ucluster_tune import __version__
 from ucluster_tune.config.plan import FittedStudy
 from ucluster_tune.data.reading.dataset import JetDataset, open_checked_dataset
+from ucluster_tune.search.confirmation import Confirmation
 from ucluster_tune.search.room import SearchNodes, SearchSetting
-from ucluster_tune.search.session import Session, mass_baseline
+from ucluster_tune.search.session import Session
 from ucluster_tune.storage.patience import begin
-from ucluster_tune.study.events import StudyResumed, StudyStarted
+from ucluster_tune.study.events import Purpose, StudyResumed, StudyStarted
 from ucluster_tune.study.folder import log_to_study, study_folder
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.opening import StudyToDrive, refuse_other_jets
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.mlflow.tracker import Tracker
+from ucluster_tune.training.mass_clusters import kmeans_mass
 
 
 def drive_study(
@@ -46,10 +48,9 @@ def drive_study(
     with ExitStack() as stack:
         room = nodes.room(fitted)
         setting.say(f"Reading the jets of {config.data.path}")
-        checked = None if known is None else known.dataset_checksum
+        checked = None if study.has_other_jets else study.checksum
         dataset = open_checked_dataset(config.data, config.resources.workers_per_trial, checked)
-        if known is not None:
-            refuse_other_jets(known, dataset, config)
+        refuse_other_jets(study, dataset, config)
         nodes.check(config)
         if known is None:
             stack.enter_context(study_folder(fitted.asked, paths))
@@ -65,7 +66,10 @@ def drive_study(
         record = study.begin(journal, opening)
         for remark in study.remarks:
             setting.say(remark)
-        Session(fitted, paths, dataset, journal, record, setting, tracker).drive(room, ray)
+        if study.confirmation is not None:
+            Confirmation(fitted, paths, journal, record, setting).drive(room, ray)
+        else:
+            Session(fitted, paths, journal, record, setting, tracker).drive(room, ray)
     return record
 
 
@@ -78,10 +82,20 @@ def _opening(
     """Return the event that this driver begins with, and the store of a study that is new."""
     if tracking is None:
         host = socket.gethostname()
-        return StudyResumed(code_version=__version__, host=host, fitted=fitted.fitted), None
+        purpose: Purpose = "search" if study.confirmation is None else "confirmation"
+        resumed = StudyResumed(
+            code_version=__version__, host=host, fitted=fitted.fitted, purpose=purpose
+        )
+        return resumed, None
     config = fitted.asked
     assert config.name is not None, "load_study_config names every study"
-    baseline = mass_baseline(config, dataset, "validation")
+    baseline = kmeans_mass(
+        dataset,
+        "validation",
+        config.model.n_clusters,
+        config.training.evaluation_batch_size,
+        config.training.seed,
+    )
     tracker = tracking.result()  # Tracker.open has a limit of its own
     started = StudyStarted(
         name=config.name,

@@ -2,20 +2,18 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
 from ucluster_tune.config.search_space import published_point, trial_config
-from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
-from ucluster_tune.search.reporting import report_in_time
+from ucluster_tune.search.reporting import WrittenReport, report_in_time
 from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.tuning import run_trials
+from ucluster_tune.search.yardsticks import YardsticksBeside
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
@@ -31,7 +29,6 @@ from ucluster_tune.tracking.mlflow.tracked_study import (
     study_mirror,
 )
 from ucluster_tune.tracking.mlflow.tracker import Tracker
-from ucluster_tune.training.mass_clusters import kmeans_mass
 from ucluster_tune.trial.failures import in_one_line
 from ucluster_tune.trial.measurement import measure_checkpoint
 
@@ -45,7 +42,6 @@ class Session:
     Args:
         study: as it was asked for, and as it runs here.
         paths: its files.
-        dataset: its jets.
         journal: open; has all that the record has.
         record: of the study.
         setting: where it runs, and who is told.
@@ -56,20 +52,13 @@ class Session:
         self,
         study: FittedStudy,
         paths: StudyPaths,
-        dataset: JetDataset,
         journal: StudyJournal,
         record: StudyRecord,
         setting: SearchSetting,
         tracker: Tracker | None,
     ) -> None:
-        self._asked, config = study.asked, study.config
-        self._dataset, self._setting, self._viewers = dataset, setting, setting.observers
-        is_embedded = setting.place.address is None
-        resources = config.resources
-        cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
-        self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
-        keeper = RecordKeeper(journal, record)
-        self.driver = StudyDriver(config, paths, keeper)
+        self._drive_with(study, paths, RecordKeeper(journal, record), setting)
+        config, keeper = study.config, self.driver.keeper
         self._sampler = StudySampler(config, record, published_point(config))
         self._dashboards = DashboardCopy(
             config,
@@ -88,21 +77,32 @@ class Session:
         for observer in observers:
             keeper.tell(observer)
 
+    def _drive_with(
+        self,
+        study: FittedStudy,
+        paths: StudyPaths,
+        keeper: RecordKeeper,
+        setting: SearchSetting,
+    ) -> None:
+        """Take what every driver of a study has, whatever it does."""
+        self._asked, config = study.asked, study.config
+        self._setting, self._viewers = setting, setting.observers
+        is_embedded = setting.place.address is None
+        resources = config.resources
+        cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
+        self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
+        self.driver = StudyDriver(config, paths, keeper)
+        self._yardsticks = YardsticksBeside(config, keeper, setting.say)
+
     def drive(self, room: Room, ray: RunningRay) -> None:
         """Run the trials that are left; raise what ended that, once the books are closed."""
-        driver, say = self.driver, self._setting.say
+        driver = self.driver
         for viewer in self._viewers:
             viewer.on_study_start(driver.config, driver.record)
-        self.mirror.start()
-        if driver.record.trials or driver.record.warm_start:
-            say(f"Suggestions: {self._sampler.describe()}")
         state: FinalState = "failed"
         cause: str | None = None
         try:
-            run_trials(driver, self._sampler, room, say, ray.refuse_dead)
-            state, cause = _final_state(driver)
-            if state == "complete":
-                _evaluate_best(driver, self._dataset, self._n_cpus, say)
+            state, cause = self._run(room, ray)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
         except Exception as error:
@@ -119,16 +119,37 @@ class Session:
         finally:
             self._close(state, cause)
 
+    def _run(self, room: Room, ray: RunningRay) -> tuple[FinalState, str | None]:
+        """Return how it ended, and why."""
+        driver, say = self.driver, self._setting.say
+        self.mirror.start()
+        self._yardsticks.start()
+        if driver.record.trials or driver.record.warm_start:
+            say(f"Suggestions: {self._sampler.describe()}")
+        run_trials(driver, self._sampler, room, say, ray.refuse_dead)
+        state, cause = _final_state(driver)
+        if state == "complete":
+            _evaluate_best(driver, self._n_cpus, say)
+        return state, cause
+
+    def _last_steps(self, state: FinalState) -> tuple[Callable[[], object], ...]:
+        """Return what is done once the record tells that the driver has ended."""
+        driver = self.driver
+        return (
+            lambda: write_best(driver.paths, self._asked, driver.record),
+            self._dashboards.close,
+            lambda: self._close_mlflow(state),
+        )
+
     def _close(self, state: FinalState, cause: str | None) -> None:
         """Bring journal and MLflow to an end; a failure here must not hide why it came to this."""
         driver = self.driver
-        steps: tuple[Callable[[], None], ...] = (
+        steps: tuple[Callable[[], object], ...] = (
+            self._yardsticks.close,
             lambda: driver.end_running_trials(cause or "the search ended"),
             lambda: driver.keeper.note(StudyEnded(state=state, cause=cause)),
-            lambda: write_best(driver.paths, self._asked, driver.record),
             lambda: driver.paths.stop_request.unlink(missing_ok=True),
-            self._close_dashboards,
-            lambda: self._close_mlflow(state),
+            *self._last_steps(state),
         )
         for step in steps:
             try:
@@ -138,23 +159,23 @@ class Session:
         for viewer in self._viewers:
             viewer.on_study_end(driver.record)
 
-    def _close_dashboards(self) -> None:
-        self._dashboards.close()
-
     def _close_mlflow(self, state: FinalState) -> None:
         has_all = self.mirror.close(_MLFLOW_TIMEOUT_S)  # it draws pictures: not beside the report
-        record, paths = self.driver.record, self.driver.paths
-        report = None
-        if state != "interrupted" and record.trials:
-            setting = self._setting
-            report = report_in_time(setting.write_report, record, paths, setting.say)
+        report = self._written_report(state)
         if has_all:
-            self.mirror.end_study(state, study_metrics(record))
+            self.mirror.end_study(state, study_metrics(self.driver.record))
             if report is not None:
                 self.mirror.tell_answer(report.page.parent, report.words)
         else:
-            again = f"`ucluster-tune repair {paths.name}`"
+            again = f"`ucluster-tune repair {self.driver.paths.name}`"
             self._setting.say(f"MLflow is behind the record: type {again} once it is back")
+
+    def _written_report(self, state: FinalState) -> WrittenReport | None:
+        """Write the report of a study that came to its end, and return it."""
+        driver, setting = self.driver, self._setting
+        if state == "interrupted" or not driver.record.trials:
+            return None
+        return report_in_time(setting.write_report, driver.record, driver.paths, setting.say)
 
 
 def _loss_of(ray: RunningRay, study: str) -> MachineError | None:
@@ -179,13 +200,12 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     return "complete", None
 
 
-def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say: Say) -> None:
+def _evaluate_best(driver: StudyDriver, n_cpus: float, say: Say) -> None:
     """Measure the best trial's best epoch on the test jets, which nothing was chosen on."""
     best = driver.record.best
     assert best is not None
     assert best.best_epoch is not None
     config = trial_config(driver.config, best.hyperparameters)
-    baselines = {"kmeans_mass": mass_baseline(driver.config, dataset, "test")}
     files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
         test = measure_checkpoint(
@@ -200,18 +220,7 @@ def _evaluate_best(driver: StudyDriver, dataset: JetDataset, n_cpus: float, say:
         _LOGGER.error("%s", error)
         say(f"No accuracy on test jets: {error}")
         return
-    driver.keeper.note(StudyEvaluated(trial=best.id, test=test, baselines=baselines))
-
-
-def mass_baseline(config: StudyConfig, dataset: JetDataset, split: str) -> dict[str, Any]:
-    """Return what k-means on the jet mass reaches on the jets of `split`."""
-    return kmeans_mass(
-        dataset,
-        split,
-        config.model.n_clusters,
-        config.training.evaluation_batch_size,
-        config.training.seed,
-    )
+    driver.keeper.note(StudyEvaluated(trial=best.id, test=test))
 
 
 def _known_error(error: Exception, driver: StudyDriver) -> UClusterTuneError | None:

@@ -20,11 +20,12 @@ from ucluster_tune.trial.trainable import UClusterTrainable
 
 def run_trials(
     driver: StudyDriver,
-    sampler: StudySampler,
+    sampler: StudySampler | None,
     room: Callable[[], int],
     say: Say,
     refuse_dead_ray: Callable[[], None],
     trainable: type[tune.Trainable] = UClusterTrainable,
+    suggestions: type[Suggestions] = Suggestions,
 ) -> None:
     """Let Tune run all trials, or until the first signal or wish to stop.
 
@@ -35,6 +36,7 @@ def run_trials(
         say: shows one line.
         refuse_dead_ray: raises MachineError when there is no Ray any more.
         trainable: what Tune runs; another one serves to measure the search alone.
+        suggestions: what Tune asks for trials.
 
     Raises:
         MachineError: Ray ended.
@@ -48,7 +50,7 @@ def run_trials(
     tuner = tune.Tuner(
         tune.with_resources(trainable, _placement(config.resources)),
         tune_config=tune.TuneConfig(
-            search_alg=Suggestions(sampler, driver, room),
+            search_alg=suggestions(sampler, driver, room),
             scheduler=scheduler,
             num_samples=-1,
             # So many Tune asks for; fewer run where `room` says so.

@@ -20,6 +20,7 @@ FORMAT_VERSION = 2
 
 FinalOutcome = Literal["complete", "stopped_early", "failed", "interrupted"]
 StudyState = Literal["running", "interrupted", "complete", "failed"]
+Purpose = Literal["search", "confirmation"]
 FinalState = Literal["interrupted", "complete", "failed"]
 
 
@@ -104,7 +105,7 @@ class StudyResumed(_Event):
     code_version: str
     host: str
     fitted: dict[str, Value] = {}
-    purpose: Literal["search", "confirmation"] = "search"
+    purpose: Purpose = "search"
 
 
 class StudyExtended(_Event):

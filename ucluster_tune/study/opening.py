@@ -11,11 +11,18 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.budget import is_left
+from ucluster_tune.study.confirming import (
+    ConfirmationRequest,
+    known_trainings,
+    plan_confirmation,
+)
 from ucluster_tune.study.events import (
+    ConfirmationPlanned,
     Event,
     StudyExtended,
     StudyResumed,
@@ -23,6 +30,7 @@ from ucluster_tune.study.events import (
     WarmStart,
 )
 from ucluster_tune.study.extension import Extension, extend
+from ucluster_tune.study.finalists import ConfirmationPlan
 from ucluster_tune.study.folder import refuse_existing
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.knowledge import differences, warm_start_from
@@ -46,6 +54,7 @@ class StudyToDrive:
         news: events that the journal lacks.
         warm_start: what another study teaches a new one.
         remarks: what the user should know, one line each.
+        confirmation: of finalists, where that is what is to be done.
     """
 
     paths: StudyPaths
@@ -54,6 +63,19 @@ class StudyToDrive:
     news: tuple[Event, ...] = ()
     warm_start: WarmStart | None = None
     remarks: tuple[str, ...] = ()
+    confirmation: ConfirmationPlan | None = None
+
+    @property
+    def checksum(self) -> str | None:
+        """Of the jets that it is to run on; None where they are still to be chosen."""
+        if self.confirmation is not None:
+            return self.confirmation.dataset_checksum
+        return None if self.record is None else self.record.dataset_checksum
+
+    @property
+    def has_other_jets(self) -> bool:
+        """Whether it is to run on jets that the study has not read before."""
+        return self.record is None or self.checksum != self.record.dataset_checksum
 
     def begin(self, journal: StudyJournal, opening: StudyStarted | StudyResumed) -> StudyRecord:
         """Write to the journal that a driver begins; return the record with that in it."""
@@ -128,6 +150,53 @@ def known_study(
         yield StudyToDrive(paths, config, record, tuple(news), remarks=(_what_goes_on(record),))
 
 
+@contextmanager
+def study_to_confirm(
+    folder: StudiesFolder, name: str, request: ConfirmationRequest
+) -> Iterator[StudyToDrive]:
+    """Give a study whose finalists are to be trained again, locked for this process.
+
+    Args:
+        folder: of all studies.
+        name: of the study.
+        request: which finalists, how often, on what.
+
+    Raises:
+        StudyError: the study is unknown, runs, has nothing to confirm, or has another confirmation
+            that is not finished.
+        DataError: there are no such jets.
+        ConfigurationError: so many epochs are too few.
+    """
+    paths = find_study(folder, name)
+    with DriverLock(paths):
+        record = read_record(paths.record)
+        news: list[Event] = closing_events(record)
+        for event in news:
+            record.apply(event)
+        config = study_config_of(record, paths)
+        checksum = record.dataset_checksum
+        if request.data_path is not None:
+            from ucluster_tune.data.format.manifest import read_manifest  # loads Arrow
+
+            checksum = read_manifest(request.data_path).dataset_checksum
+        is_new = record.open_confirmation is None
+        plan = plan_confirmation(record, config, request, checksum)
+        if plan.n_epochs is not None:
+            trial_config(config, {"training.n_epochs": plan.n_epochs})
+        if is_new:
+            news.append(ConfirmationPlanned(plan=plan))
+            record.apply(news[-1])
+        if plan.data_path is not None:
+            config = config.reading(plan.data_path)
+        known = known_trainings(record, plan)
+        n_ended = sum(t.outcome in ("complete", "failed") for t in known.values())
+        told = (
+            f"Confirmation {plan.id}: {' and '.join(plan.contenders)}, {len(plan.seeds)} seeds"
+            f" each; {n_ended} of {len(plan.trainings())} trainings are done"
+        )
+        yield StudyToDrive(paths, config, record, tuple(news), None, (told,), plan)
+
+
 def _what_goes_on(record: StudyRecord) -> str:
     interrupted = [trial for trial in record.trials.values() if trial.outcome == "interrupted"]
     text = f"{record.n_finished} trials stay as they are"
@@ -170,14 +239,14 @@ def refuse_finished(record: StudyRecord) -> None:
     )
 
 
-def refuse_other_jets(record: StudyRecord, dataset: "JetDataset", config: StudyConfig) -> None:
-    """Raise StudyError where the jets are not those that the study began with."""
-    now = dataset.manifest.dataset_checksum
-    if now == record.dataset_checksum:
+def refuse_other_jets(study: StudyToDrive, dataset: "JetDataset", config: StudyConfig) -> None:
+    """Raise StudyError where the jets are not those that the study, or its confirmation, has."""
+    now, record = dataset.manifest.dataset_checksum, study.record
+    if record is None or study.checksum is None or now == study.checksum:
         return
     raise StudyError(
         f"{config.data.path} holds other jets than those that study {record.name} began with"
-        f" (checksum {now[:12]}, was {record.dataset_checksum[:12]}): their accuracies cannot be"
+        f" (checksum {now[:12]}, was {study.checksum[:12]}): their accuracies cannot be"
         f" compared. Bring the old ones back, name where they are now with"
         f" `ucluster-tune resume {record.name} --data PATH`, or start another study with"
         f" `ucluster-tune run FILE --warm-start {record.name}`"

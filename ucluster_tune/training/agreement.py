@@ -15,7 +15,6 @@ from ucluster_tune.training.mass_clusters import (
     kmeans_thresholds,
 )
 from ucluster_tune.training.matching import (
-    Interval,
     accuracy_interval,
     batched_accuracy_interval,
 )
@@ -25,8 +24,10 @@ from ucluster_tune.training.metrics import (
     cluster_quality,
     confusion_matrix,
 )
+from ucluster_tune.training.yardsticks import Interval, Measured
 
 PUBLISHED_BATCH: Final = 512
+N_RESAMPLES: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -92,17 +93,44 @@ def agreement_of(
         thresholds_gev: only kept.
     """
     shape = (n_clusters, len(labels.class_names))
-    confusion = confusion_matrix(cluster, labels.jet_class, *shape)
-    batched = batched_accuracies(cluster, labels.jet_class, *shape, PUBLISHED_BATCH)
+    measured = measured_on(cluster, labels.jet_class, shape, PUBLISHED_BATCH, n_resamples, seed)
+    values = vars(measured).copy()
+    del values["n_jets"]
     return Agreement(
+        **values,
+        by_class=_by_class(np.array(measured.confusion), labels.class_names),
+        thresholds_gev=thresholds_gev,
+    )
+
+
+def measured_on(
+    cluster: IntArray,
+    jet_class: IntArray,
+    shape: tuple[int, int],
+    evaluation_batch_size: int,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = 1,
+) -> Measured:
+    """Return how well the clusters of jets agree with their classes.
+
+    Args:
+        cluster: int64 [jet].
+        jet_class: int64 [jet].
+        shape: clusters that there can be, and classes.
+        evaluation_batch_size: in which the published protocol matches anew.
+        n_resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+    confusion = confusion_matrix(cluster, jet_class, *shape)
+    batched = batched_accuracies(cluster, jet_class, *shape, evaluation_batch_size)
+    return Measured(
+        n_jets=len(cluster),
         **vars(cluster_quality(confusion, float(np.mean(batched)))),
         clustering_accuracy_interval=accuracy_interval(confusion, n_resamples, seed),
         clustering_accuracy_batched_interval=batched_accuracy_interval(
-            confusion, PUBLISHED_BATCH, n_resamples, seed
+            confusion, evaluation_batch_size, n_resamples, seed
         ),
-        by_class=_by_class(confusion, labels.class_names),
         confusion=confusion.tolist(),
-        thresholds_gev=thresholds_gev,
     )
 
 

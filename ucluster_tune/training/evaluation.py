@@ -20,7 +20,7 @@ from ucluster_tune.training.metrics import (
     cluster_quality,
 )
 
-_MAX_KEPT_JETS = 3000
+MAX_KEPT_JETS = 3000
 _LN_PT, _LN_PT_REL = (FEATURE_NAMES.index(name) for name in ("ln_pt", "ln_pt_rel"))
 
 
@@ -76,6 +76,7 @@ def evaluate(
     class_names: Sequence[str],
     evaluation_batch_size: int,
     group: Group,
+    most_kept: int = MAX_KEPT_JETS,
 ) -> Evaluation:
     """Return the clusters of jets and their quality; memory does not grow with their number.
 
@@ -86,6 +87,7 @@ def evaluate(
         class_names: of the data set.
         evaluation_batch_size: of the published protocol.
         group: the workers, whose counts are summed.
+        most_kept: jets that are kept themselves.
     """
     counts = ClusterCounts(len(centroids), len(class_names), evaluation_batch_size)
     kept: list[tuple[npt.NDArray[np.generic], ...]] = []
@@ -96,8 +98,8 @@ def evaluate(
         n_not_finite += int((~np.isfinite(distances)).any(axis=1).sum())
         cluster = np.argmin(distances, axis=1).astype(np.int64)
         counts.add(cluster, jets.jet_class)
-        if n_kept < _MAX_KEPT_JETS:
-            few = slice(_MAX_KEPT_JETS - n_kept)
+        if n_kept < most_kept:
+            few = slice(most_kept - n_kept)
             pt_gev = jet_pt_gev(jets.batch)
             arrays = (embedding.numpy(), cluster, jets.jet_class, jets.mass_gev, pt_gev)
             kept.append(tuple(array[few] for array in arrays))

@@ -13,9 +13,9 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from ucluster_tune.training.metrics import Confusion
+from ucluster_tune.training.yardsticks import Interval
 
 Floats = npt.NDArray[np.float64]
-Interval = tuple[float, float]
 
 _MAX_MATCHINGS = 720  # of which all are tried at once
 _CELLS_AT_A_TIME = 5_000_000

@@ -24,7 +24,7 @@ from ucluster_tune.model.optimizer import (
     learning_rate_after,
 )
 from ucluster_tune.training.checkpoint import Checkpoint
-from ucluster_tune.training.evaluation import Evaluation, evaluate
+from ucluster_tune.training.evaluation import MAX_KEPT_JETS, Evaluation, evaluate
 from ucluster_tune.training.group import Group
 from ucluster_tune.training.health import MAX_DEAD_STEPS, StepHealth, epoch_warnings
 from ucluster_tune.training.kmeans import kmeans_centroids
@@ -130,9 +130,9 @@ class Trainer:
             warnings=epoch_warnings(health, epoch, in_pretraining),
         )
 
-    def evaluate_split(self, split: str) -> Evaluation:
+    def evaluate_split(self, split: str, most_kept: int = MAX_KEPT_JETS) -> Evaluation:
         """Return this rank's clusters of a split, read anew, and their quality over all ranks."""
-        return self._evaluate(self._feed(split))
+        return self._evaluate(self._feed(split), most_kept)
 
     def checkpoint(self) -> Checkpoint:
         """Return all that training needs to go on from here."""
@@ -266,7 +266,7 @@ class Trainer:
             make_batch=self._batch,
         )
 
-    def _evaluate(self, feed: JetFeed[PackedBatch]) -> Evaluation:
+    def _evaluate(self, feed: JetFeed[PackedBatch], most_kept: int = MAX_KEPT_JETS) -> Evaluation:
         with feed.in_order(INFERENCE_BATCH) as batches:
             evaluation = evaluate(
                 batches,
@@ -275,6 +275,7 @@ class Trainer:
                 self._dataset.class_names,
                 self.config.training.evaluation_batch_size,
                 self._group,
+                most_kept,
             )
         if evaluation.n_not_finite:  # the last step's update may be what made it so
             raise NonFiniteLossError(

@@ -13,11 +13,13 @@ KMEANS_MASS: Final = "kmeans_mass"
 MASS_THRESHOLDS: Final = "mass_thresholds"
 KMEANS_SUBSTRUCTURE: Final = "kmeans_substructure"
 PUBLISHED_WEIGHTS: Final = "published_weights"
+GIVEN_MODEL: Final = "given_model"
 TITLES: Final = {
     KMEANS_MASS: "k-means on the jet mass",
-    MASS_THRESHOLDS: "two thresholds on the jet mass (uses labels)",
+    MASS_THRESHOLDS: "two mass thresholds (use labels)",
     KMEANS_SUBSTRUCTURE: "k-means on mass and substructure",
     PUBLISHED_WEIGHTS: "the published weights",
+    GIVEN_MODEL: "the model given",
 }
 
 
@@ -93,3 +95,10 @@ class Yardsticks:
     def named(self, name: str) -> Yardstick | None:
         """Return a yardstick by its name."""
         return next((y for y in self.yardsticks if y.name == name), None)
+
+    def in_words(self, split: str) -> str:
+        """Return the accuracies on the jets of a split, in one line."""
+        return ", ".join(
+            f"{y.title} {100 * y.by_split[split].clustering_accuracy:.1f} %"
+            for y in self.yardsticks
+        )

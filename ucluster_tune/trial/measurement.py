@@ -24,6 +24,8 @@ def measure_checkpoint(
     n_cpus: float,
     least_cpus: float,
     timeout_s: float,
+    *,
+    keeps_jets: bool = False,
 ) -> dict[str, Any]:
     """Return the quality of the clusters of `split`, as plain values.
 
@@ -34,6 +36,7 @@ def measure_checkpoint(
         n_cpus: that the task takes, where a node has so many free.
         least_cpus: that it takes where none has.
         timeout_s: limit of the wait.
+        keeps_jets: whether to return the jets' clusters and classes too.
 
     Raises:
         UClusterTuneError: of the task, as it is.
@@ -42,7 +45,7 @@ def measure_checkpoint(
     try:
         with room_on_a_node(n_cpus, least_cpus) as (room, n_given):
             task = _measure.options(**room).remote(
-                config, checkpoint, split, max(1, math.floor(n_given))
+                config, checkpoint, split, max(1, math.floor(n_given)), keeps_jets
             )
             return _answer(task, timeout_s)
     except ray.exceptions.RayTaskError as error:
@@ -94,10 +97,12 @@ def room_on_a_node(
 
 
 @ray.remote(max_retries=0)
-def _measure(config: TrialConfig, checkpoint: str, split: str, n_threads: int) -> dict[str, Any]:
+def _measure(
+    config: TrialConfig, checkpoint: str, split: str, n_threads: int, keeps_jets: bool
+) -> dict[str, Any]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from ucluster_tune.training.device import use_devices  # TensorFlow
     from ucluster_tune.trial.training_run import measure
 
     use_devices(n_threads)
-    return measure(config, checkpoint, split)
+    return measure(config, checkpoint, split, keeps_jets=keeps_jets)

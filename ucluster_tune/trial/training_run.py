@@ -105,12 +105,25 @@ class TrainingRun:
         self._earlier = [*checkpoint.earlier, record]
 
 
-def measure(config: TrialConfig, checkpoint: str, split: str) -> dict[str, Any]:
-    """Return the quality of the clusters of a checkpoint, at a path or URI, as plain values."""
-    trainer = Trainer(config, open_dataset(config.data), OneWorker())
+def measure(
+    config: TrialConfig, checkpoint: str, split: str, *, keeps_jets: bool = False
+) -> dict[str, Any]:
+    """Return the quality of the clusters of a checkpoint, at a path or URI, as plain values.
+
+    Args:
+        config: of the training.
+        checkpoint: of one of its epochs.
+        split: train, validation or test.
+        keeps_jets: whether to return `cluster` and `jet_class` too, int64 [jet], in order.
+    """
+    dataset = open_dataset(config.data)
+    trainer = Trainer(config, dataset, OneWorker())
     trainer.restore(read_checkpoint_at(checkpoint, PATIENCE_S))
-    evaluation = trainer.evaluate_split(split)
-    return {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
+    evaluation = trainer.evaluate_split(split, dataset.n_jets(split) if keeps_jets else 1)
+    found = {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
+    if keeps_jets:
+        found |= {"cluster": evaluation.cluster, "jet_class": evaluation.jet_class}
+    return found
 
 
 def _brief(record: EpochRecord) -> str:

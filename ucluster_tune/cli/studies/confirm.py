@@ -1,0 +1,106 @@
+"""`ucluster-tune confirm`: the best trials of a study, trained again with fresh seeds."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ucluster_tune.cli.main import INTERRUPTED
+from ucluster_tune.cli.studies.on_cluster import SearchCommand
+from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.study_options import one_study
+
+if TYPE_CHECKING:
+    from ucluster_tune.cluster.place import Place
+    from ucluster_tune.search.room import SearchSetting
+    from ucluster_tune.study.record import StudyRecord
+
+
+class _Confirm(SearchCommand):
+    def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """Yield the folder of the jets too."""
+        yield from super().folders_there(ctx)
+        if ctx.params["data"]:
+            yield "--data", ctx.params["data"]
+
+
+@click.command(
+    cls=_Confirm,
+    epilog="""\b
+    Example:
+      ucluster-tune confirm quickstart
+      ucluster-tune confirm quickstart --top 2 --seeds 3
+      ucluster-tune confirm quickstart --epochs 60 --data data/wzt
+    """,
+)
+@one_study
+@click.option(
+    "--top",
+    type=click.IntRange(1, 100),
+    metavar="K",
+    help="So many of the best trials.  [default: 3]",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 1000),
+    metavar="S",
+    help="So many trainings of each.  [default: 5]",
+)
+@click.option(
+    "--against",
+    type=click.Choice(["published", "nothing"]),
+    default="published",
+    show_default=True,
+    help="What is trained beside them: the published recipe, or nothing.",
+)
+@click.option(
+    "--epochs", type=click.IntRange(min=2), metavar="N", help="Epochs.  [default: as searched]"
+)
+@click.option("--data", metavar="PATH", help="Other jets to train and test on.")
+@click.pass_context
+def confirm(
+    ctx: click.Context,
+    name: str,
+    top: int | None,
+    seeds: int | None,
+    against: str,
+    epochs: int | None,
+    data: str | None,
+    studies_dir: str | None,
+    place: "Place",
+) -> None:
+    """Train the best trials of study NAME again.
+
+    Each with some fresh seeds, and the published recipe beside them with the same ones. The best
+    one is chosen on validation jets and quoted on test jets, with an interval of seeds and jets
+    together, and compared with the published recipe, with k-means and thresholds on the same jets,
+    and with the reference. Killed or stopped, and called again, it goes on where it was.
+    """
+    from ucluster_tune.study.confirming import ConfirmationRequest
+    from ucluster_tune.study.opening import study_to_confirm
+
+    request = ConfirmationRequest(top, seeds, against == "published", epochs, data)
+    found: list[StudyRecord] = []
+
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.room import SearchNodes
+
+        with (
+            study_to_confirm(setting.folder, name, request) as study,
+            SearchNodes(setting) as nodes,
+        ):
+            fitted = nodes.fit(study.config)
+            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
+
+            found.append(drive_study(study, fitted, nodes, setting))
+        return found[0]
+
+    show_search(search, studies_dir, place)
+    confirmed, is_open = found[0].confirmed, found[0].open_confirmation is not None
+    if confirmed is not None and confirmed.result is not None and not is_open:
+        from rich.console import Console
+
+        from ucluster_tune.report.confirmation_tables import confirmation_view
+
+        Console(highlight=False).print(confirmation_view(confirmed.result))
+    ctx.exit(INTERRUPTED if is_open else 0)
