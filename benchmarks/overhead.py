@@ -16,9 +16,9 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -48,6 +48,7 @@ from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_m
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
+from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.trainable import EPOCH
 from ucluster_tune.trial.training_run import TrainingRun
 
@@ -61,9 +62,15 @@ class WatchedTracker(Tracker):
 
     n_epochs, has_ended = 0, False
 
-    def log_epochs(self, run_id: str, epochs: Sequence[Any], *rest: Any, **named: Any) -> None:
+    def log_epochs(
+        self,
+        run_id: str,
+        epochs: Sequence[tuple[EpochRecord, int]],
+        reference: float,
+        best: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
+    ) -> None:
         """Send the metrics of epochs."""
-        super().log_epochs(run_id, epochs, *rest, **named)
+        super().log_epochs(run_id, epochs, reference, best)
         self.n_epochs += len(epochs)
 
     def end_trial(

@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.study.events import StudyStarted, StudyTracked, TrialTracked
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudiesFolder
+
+
+class _Stay(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Follow no redirect."""
 
 
 def write_study(studies_dir: Path, name: str, **changed: Any) -> None:
@@ -99,8 +105,12 @@ def test_the_real_mlflow_shows_the_latest_study_and_ends_with_its_command(tmp_pa
     try:
         assert process.stdout is not None
         assert "study jets" in process.stdout.readline()
-        page = process.stdout.readline().strip()
-        base, _, fragment = page.partition("/#/")
+        short = process.stdout.readline().strip()
+        assert short.endswith("/curves")
+        with pytest.raises(urllib.error.HTTPError) as redirected:
+            urllib.request.build_opener(_Stay()).open(short, timeout=30)
+        redirected.value.close()
+        base, _, fragment = redirected.value.headers["Location"].partition("/#/")
         assert trial in fragment
         assert run in fragment
         history = f"{base}/ajax-api/2.0/mlflow/metrics/get-history?run_id={run}"

@@ -130,8 +130,8 @@ def test_the_answer_begins_with_what_was_confirmed_and_holds_the_yardsticks(
     assert "trial 0001 at epoch 6" in text
     assert "It puts 80.0 % of 1,000 test jets" in text
     assert "95 % interval 77.4 to 82.4 %" in text
-    assert "19.0 points above k-means on the jet mass" in text
-    assert "2.0 points below two thresholds on the jet mass (uses labels)" in text
+    assert "On the same jets that is 19.0 points above k-means on the jet mass (61.0 %" in text
+    assert "2.0 points below two mass thresholds (use labels)" in text
     assert "no yardstick here: these jets are others, sample" in text
 
 

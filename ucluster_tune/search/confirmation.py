@@ -74,8 +74,7 @@ class Confirmation(Session):
         return "complete", None
 
     def _last_steps(self, state: FinalState) -> tuple[Callable[[], object], ...]:
-        del state
-        return ()
+        return (lambda: self._written_report(state),)
 
     def _judge(self) -> None:
         driver, plan = self.driver, self._plan

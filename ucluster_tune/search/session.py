@@ -9,7 +9,7 @@ from ucluster_tune.config.search_space import published_point, trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
-from ucluster_tune.search.reporting import report_in_time
+from ucluster_tune.search.reporting import WrittenReport, report_in_time
 from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.tuning import run_trials
@@ -168,18 +168,21 @@ class Session:
 
     def _close_mlflow(self, state: FinalState) -> None:
         has_all = self.mirror.close(_MLFLOW_TIMEOUT_S)  # it draws pictures: not beside the report
-        record, paths = self.driver.record, self.driver.paths
-        report = None
-        if state != "interrupted" and record.trials:
-            setting = self._setting
-            report = report_in_time(setting.write_report, record, paths, setting.say)
+        report = self._written_report(state)
         if has_all:
-            self.mirror.end_study(state, study_metrics(record))
+            self.mirror.end_study(state, study_metrics(self.driver.record))
             if report is not None:
                 self.mirror.tell_answer(report.page.parent, report.words)
         else:
-            again = f"`ucluster-tune repair {paths.name}`"
+            again = f"`ucluster-tune repair {self.driver.paths.name}`"
             self._setting.say(f"MLflow is behind the record: type {again} once it is back")
+
+    def _written_report(self, state: FinalState) -> WrittenReport | None:
+        """Write the report of a study that came to its end, and return it."""
+        driver, setting = self.driver, self._setting
+        if state == "interrupted" or not driver.record.trials:
+            return None
+        return report_in_time(setting.write_report, driver.record, driver.paths, setting.say)
 
 
 def _loss_of(ray: RunningRay, record: StudyRecord) -> MachineError | None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import webbrowser
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,7 +23,14 @@ from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.databases import refuse_unreachable, with_password
-from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page, view_key
+from ucluster_tune.tracking.mlflow.pages import (
+    compared_runs,
+    comparison_page,
+    curves_page,
+    runs_page,
+    view_key,
+)
+from ucluster_tune.tracking.mlflow.redirects import Redirects
 from ucluster_tune.tracking.mlflow.server import (
     LOOPBACK_HOSTS,
     MlflowServer,
@@ -55,7 +62,8 @@ class _Ui(OnCluster):
         pages, server = Pages(**where["pages"]), where["server"]
         if server is not None and urlsplit(server).scheme == "https":
             click.echo(f"MLflow of cluster {head.cluster} is a server of its own", err=True)
-            _show(pages, server, open_browser=not params["no_browser"])  # its name is certified
+            # Its name is certified.
+            _show(pages, pages.by_name(server), open_browser=not params["no_browser"])
             return 0
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
@@ -72,7 +80,8 @@ class _Ui(OnCluster):
             tunnel = stack.enter_context(head.tunnel(target, port_here))
             address = f"http://127.0.0.1:{tunnel.port}"
             wait_until_it_answers(address)
-            _show(pages, address, open_browser=not params["no_browser"])
+            short = stack.enter_context(Redirects(pages.by_name(address)))
+            _show(pages, short.addresses, open_browser=not params["no_browser"])
             _until_ctrl_c(tunnel.wait)
         return 0
 
@@ -156,7 +165,7 @@ def ui(
         click.echo(json.dumps(found))
         return
     if is_server(uri):
-        _show(pages, uri_without_password(uri), open_browser=not no_browser)
+        _show(pages, pages.by_name(uri_without_password(uri)), open_browser=not no_browser)
         return
     database = sqlite_path(uri)
     if database is not None and not database.is_file():
@@ -183,8 +192,9 @@ def ui(
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
     with MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
-        _show(pages, server.address, open_browser=not no_browser)
-        _until_ctrl_c(server.wait)
+        with Redirects(pages.by_name(server.address), host) as short:
+            _show(pages, short.addresses, open_browser=not no_browser)
+            _until_ctrl_c(server.wait)
     click.echo("MLflow ended; the runs are kept.", err=True)
 
 
@@ -221,11 +231,13 @@ class Pages:
         name: of the study.
         curves: accuracy by epoch; None while no trial has any.
         table: of the trials.
+        comparison: parallel coordinates of the trials; None as for `curves`.
     """
 
     name: str
     curves: str | None
     table: str
+    comparison: str | None = None
 
     @classmethod
     def of(cls, record: StudyRecord) -> "Pages":
@@ -233,19 +245,27 @@ class Pages:
         runs = compared_runs(record)
         own = [record.run_id] if record.run_id else []
         curves = curves_page("", record.experiment_id, [*runs, *own]) if runs else None
-        return cls(record.name, curves, runs_page("", record.experiment_id, view_key(record)))
+        table = runs_page("", record.experiment_id, view_key(record))
+        compared = comparison_page("", record.experiment_id, runs) if runs else None
+        return cls(record.name, curves, table, compared)
+
+    def by_name(self, address: str) -> dict[str, str]:
+        """Return the pages of a server by the names of their short addresses."""
+        found = {"curves": self.curves, "table": self.table, "compare": self.comparison}
+        base = address.rstrip("/")
+        return {name: f"{base}{page}" for name, page in found.items() if page is not None}
 
 
-def _show(pages: Pages, address: str, open_browser: bool) -> None:
-    address = address.rstrip("/")
-    if pages.curves:
-        click.echo(
-            f"Accuracy by epoch against the reference, study {pages.name}:\n"
-            f"  {address}{pages.curves}"
-        )
-    click.echo(f"Table of its trials:\n  {address}{pages.table}")
+def _show(pages: Pages, addresses: Mapping[str, str], open_browser: bool) -> None:
+    told = {
+        "curves": f"Accuracy by epoch against the reference, study {pages.name}",
+        "table": "Table of its trials",
+        "compare": "Parallel coordinates of its trials",
+    }
+    for name, address in addresses.items():
+        click.echo(f"{told[name]}:\n  {address}")
     if open_browser and _has_display():
-        webbrowser.open(f"{address}{pages.curves or pages.table}")
+        webbrowser.open(next(iter(addresses.values())))
 
 
 def _has_display() -> bool:

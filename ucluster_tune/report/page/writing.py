@@ -114,7 +114,7 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
     with physics_style():
         sections = [_made(title, make, contents) for title, make in SECTIONS]
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
-    jets = uri_without_password(contents.config.data.path)
+    jets = uri_without_password(contents.config.data.path).rstrip("/").rpartition("/")[2]
     about = (
         f"Study {record.name}, {record.state}; jets {jets}; written {now} by"
         f" ucluster-tune {__version__}. Pictures as PNG, PDF and SVG are in the folder"

@@ -105,17 +105,16 @@ def own_words(contents: StudyContents) -> list[str]:
 
 def mass_sentence(contents: StudyContents, test: Bar) -> list[str]:
     """Return how the best trial stands to each yardstick on the same test jets."""
-    sentences = []
+    parts = []
     for bar in yardstick_bars(contents, "test"):
         points = 100 * (test.accuracy - bar.accuracy)
-        sides = "above" if points >= 0 else "below"
+        side = "above" if points >= 0 else "below"
         apart = bar.interval[1] < test.interval[0] or test.interval[1] < bar.interval[0]
         sure = "" if apart else ", which one training on so few jets does not settle"
-        sentences.append(
-            f"That is {abs(points):.1f} points {sides} {bar.title}"
-            f" ({cells.percent(bar.accuracy)} of the same jets){sure}."
+        parts.append(
+            f"{abs(points):.1f} points {side} {bar.title} ({cells.percent(bar.accuracy)}{sure})"
         )
-    return sentences
+    return [f"On the same jets that is {', '.join(parts)}."] if parts else []
 
 
 def yardsticks_section(contents: StudyContents) -> Section:

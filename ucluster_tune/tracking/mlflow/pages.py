@@ -36,6 +36,20 @@ def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     return f"{base.rstrip('/')}/#/metric?{urlencode(query, quote_via=quote)}"
 
 
+def comparison_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """Return the page that compares runs: parallel coordinates, scatter and contour plots.
+
+    >>> comparison_page("http://h:5000", "1", ["a"]).partition("&w")[0]
+    'http://h:5000/#/compare-runs?runs=%5B%22a%22%5D&experiments=%5B%221%22%5D'
+    """
+    query = {
+        "runs": _json(list(run_ids)),
+        "experiments": _json([experiment_id]),
+        "workflowType": "machine_learning",
+    }
+    return f"{base.rstrip('/')}/#/compare-runs?{urlencode(query)}"
+
+
 def runs_page(base: str, experiment_id: str, key: str) -> str:
     """Return the page with the table of a study's trials, the best first: a view that is shared.
 
@@ -44,8 +58,8 @@ def runs_page(base: str, experiment_id: str, key: str) -> str:
         experiment_id: of the runs.
         key: of the view.
 
-    >>> runs_page("http://h:5000/", "1", "jets-65e2b9")
-    'http://h:5000/#/experiments/1/runs?viewStateShareKey=jets-65e2b9&workflowType=machine_learning'
+    >>> runs_page("http://h:5000/", "1", "jets-65e2b9").partition("&")[0]
+    'http://h:5000/#/experiments/1/runs?viewStateShareKey=jets-65e2b9'
     """
     query = urlencode({"viewStateShareKey": key, "workflowType": "machine_learning"})
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"

@@ -234,8 +234,9 @@ class Tracker:
         """
         values: list[_Values] = []
         for record, time_ms in epochs:
-            metrics: dict[str, Any] = {name: getattr(record, name) for name in TRACKED_METRICS}
-            metrics |= best.get(record.epoch, {})
+            # The best comes first: it is what MLflow's comparison shows unasked.
+            metrics: dict[str, Any] = dict(best.get(record.epoch, {}))
+            metrics |= {name: getattr(record, name) for name in TRACKED_METRICS}
             batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
