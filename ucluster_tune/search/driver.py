@@ -10,7 +10,7 @@ from typing import Any
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.search_space import least_and_most, trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
 from ucluster_tune.search.samplers.asking import Suggestion
@@ -65,6 +65,7 @@ class StudyDriver:
         self.is_interrupted = False
         self.stop_cause: str | None = None
         self._judge = build_judge(config)
+        _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
         self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
         self._in_epoch: set[str] = set()
         self._failures_in_a_row: list[str] = []
@@ -83,9 +84,7 @@ class StudyDriver:
                 trial=trial_id,
                 hyperparameters=suggestion.hyperparameters,
                 sampler_attributes=suggestion.attributes,
-                training=TrainingPlan(
-                    seed=int(seed), world_size=self.config.resources.n_workers
-                ),
+                training=TrainingPlan(seed=int(seed), world_size=self.config.resources.n_workers),
             )
         )
         return self._tune_config(self.record.trials[trial_id])
@@ -111,7 +110,7 @@ class StudyDriver:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": trial.id,
-            "task": TrainingTask(config, files.place, self.config.objective),
+            "task": TrainingTask(config, files.place, self.config.objective, self._most_neighbors),
             "resources": self.config.resources,
             "max_retries": self.config.failures.max_retries,
         }
