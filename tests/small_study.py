@@ -18,8 +18,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import yaml
 
+from ucluster_tune.config.one_trial import trial_config_of
+from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.format.schema import JET_CLASS, SPLITS, jets_schema
 from ucluster_tune.data.making.writer import write_dataset
+from ucluster_tune.trial.training_task import TrainingTask
 
 SAMPLE = Path(__file__).parents[1] / "search_spaces" / "data" / "wzt_sample"
 N_JETS = {"train": 48, "validation": 16, "test": 16}  # of each class
@@ -85,6 +88,12 @@ def write_study(path: Path, jets: Path, **sections: Any) -> Path:
         yaml.safe_dump(small_study(jets, **sections), sort_keys=False), encoding="utf-8"
     )
     return path
+
+
+def task_of(jets: Path, folder: Path, **sections: Any) -> TrainingTask:
+    """The one training of `small_study`, kept in a folder."""
+    study = StudyConfig.model_validate(small_study(jets, **sections))
+    return TrainingTask(trial_config_of(study), str(folder), study.objective)
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -167,7 +176,7 @@ class RunningCommand:
 
     def workers(self) -> list[psutil.Process]:
         """The processes of Horovod workers."""
-        return [p for p in self.note_processes() if "HorovodWorker" in command_line(p)]
+        return workers_among(self.note_processes())
 
     def signal_workers(self, number: signal.Signals) -> None:
         """Sends a signal to the Horovod workers alone: SIGSTOP has training wait."""
@@ -195,6 +204,18 @@ class RunningCommand:
                 process.kill()
         self.process.kill()
         self.process.wait()
+
+
+def workers_among(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """The processes of Horovod workers."""
+    return [p for p in processes if "HorovodWorker" in command_line(p)]
+
+
+def worker_processes() -> list[psutil.Process]:
+    """Those of this process that live on: one that was killed takes a moment on a busy machine."""
+    workers = workers_among(psutil.Process().children(recursive=True))
+    _, alive = psutil.wait_procs([p for p in workers if is_alive(p)], timeout=10)
+    return [process for process in alive if is_alive(process)]
 
 
 def processes_mentioning(text: str) -> list[psutil.Process]:

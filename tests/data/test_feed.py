@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from tests.interrupted_server import interruptible
 from tests.s3_server import name_s3_server
-from tests.small_datasets import write_jets
+from tests.small_datasets import ShamSearch, write_jets
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.feeding.feed import JetFeed
+from ucluster_tune.data.feeding.kept_jets import KeptJets
 from ucluster_tune.data.format.packed import concatenate
 from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.data.reading.sharding import epoch_batches, steps_per_epoch
@@ -36,14 +37,15 @@ def opened(folder, **selection):
     return open_dataset(DataConfig(path=str(folder), **selection))
 
 
-def make_feed(dataset, max_jets, rank=0, world_size=1, split="train", search=lambda jets: jets):
+def make_feed(dataset, max_jets, rank=0, world_size=1, split="train", search=None):
     return JetFeed(
         dataset,
         split,
         rank,
         world_size,
         max_jets=max_jets,
-        search=search,
+        search=search or ShamSearch(),
+        kept=KeptJets(),
         make_batch=lambda jets, chosen: jets.take(chosen),
     )
 
@@ -174,11 +176,7 @@ def test_neighbours_are_searched_for_once_a_jet_held_and_each_time_a_jet_streame
     folder, max_jets
 ):
     searched = []
-
-    def search(jets):
-        searched.append(len(jets))
-        return jets
-
+    search = ShamSearch(on_call=lambda jets: searched.append(len(jets)))
     feed = make_feed(opened(folder), max_jets, search=search)
     for epoch in (1, 2):
         epoch_of(feed, 9, epoch)
@@ -190,10 +188,7 @@ def test_files_are_read_while_a_batch_is_worked_on(folder):
     """Two batches wait, and more is read ahead for those that follow."""
     ready = threading.Semaphore(0)
 
-    def search(jets):
-        ready.release()
-        return jets
-
+    search = ShamSearch(on_call=lambda _jets: ready.release())
     with make_feed(opened(folder), 20, search=search).shuffled(9, 1, 1) as batches:
         next(batches)
         assert all(ready.acquire(timeout=10) for _ in range(3))

@@ -140,6 +140,19 @@ def test_the_search_made_once_is_that_of_each_batch():
     assert np.array_equal(np.sort(batch.first_neighbors), np.sort(found))
 
 
+@pytest.mark.parametrize("few", [2, 4, 10])
+def test_the_first_neighbors_of_a_search_for_more_are_those_of_one_for_fewer(few):
+    generator = np.random.default_rng(2)
+    constituents = jets_of(*generator.integers(1, 101, 60)).round(1)  # so that there are ties
+    search = FirstNeighborSearch(ModelConfig(n_neighbors=few))
+    narrow, wide = search(packed(constituents)), search(packed(constituents), at_least=30)
+    assert (narrow.n_first_neighbors, wide.n_first_neighbors) == (few, 30)
+    chosen = np.arange(60)
+    batches = [jets.batch(chosen, few).first_neighbors for jets in (narrow, wide)]
+    assert np.array_equal(*batches)
+    assert len({tuple(sorted(row)) for row in batches[0]}) > 60
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])  # squared, the last overflows
 def test_where_the_network_diverges_neighbors_are_rows_that_there_are(value):
     jets = packed(jets_of(4, 30, 100))

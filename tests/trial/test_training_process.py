@@ -9,20 +9,13 @@ import tensorflow as tf
 
 from tests import small_study
 from tests.training.small_training import without_times
-from ucluster_tune.config.one_trial import trial_config_of
-from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.data.format.packed import PackedJets
 from ucluster_tune.training.group import OneWorker
 from ucluster_tune.training.trainer import Trainer
 from ucluster_tune.trial.processes.training_process import TrainingProcess
-from ucluster_tune.trial.training_task import TrainingTask, epochs_of
+from ucluster_tune.trial.training_task import epochs_of
 
-KINDS = (Trainer, PackedJets, tf.Variable, tf.types.experimental.ConcreteFunction)
-
-
-def task_of(jets, folder, **sections):
-    study = StudyConfig.model_validate(small_study.small_study(jets, **sections))
-    return TrainingTask(trial_config_of(study), str(folder), study.objective)
+KINDS = (Trainer, PackedJets, tf.Variable, tf.types.experimental.ConcreteFunction, tf.Graph)
 
 
 def in_memory() -> dict[int, Any]:
@@ -32,7 +25,7 @@ def in_memory() -> dict[int, Any]:
 
 
 def test_a_task_is_run_to_its_end_from_where_it_is(jets_parquet, tmp_path):
-    task = task_of(jets_parquet, tmp_path)
+    task = small_study.task_of(jets_parquet, tmp_path)
     process = TrainingProcess(OneWorker())
     begun = epochs_of(task, process)
     first = next(begun)
@@ -45,21 +38,22 @@ def test_a_task_is_run_to_its_end_from_where_it_is(jets_parquet, tmp_path):
 def test_another_task_in_the_same_process_finds_nothing_of_the_one_before(jets_parquet, tmp_path):
     sections = {"dropout": 0.1}, {"second_widths": [8, 6], "n_neighbors": 4}
     first, other = (
-        task_of(jets_parquet, tmp_path / str(number), model=section)
+        small_study.task_of(jets_parquet, tmp_path / str(number), model=section)
         for number, section in enumerate(sections)
     )
     before = in_memory()
     process = TrainingProcess(OneWorker())
     records = list(epochs_of(first, process))
-    left = Counter(type(o).__name__ for i, o in in_memory().items() if i not in before)
-    assert left == {}
-    list(epochs_of(other, process))
-    again = task_of(jets_parquet, tmp_path / "again", model=sections[0])
+    for task in (first, other):
+        list(epochs_of(task, process))
+        left = Counter(type(o).__name__ for i, o in in_memory().items() if i not in before)
+        assert left == {"PackedJets": 2}, "those of both splits stay"
+    again = small_study.task_of(jets_parquet, tmp_path / "again", model=sections[0])
     assert list(map(without_times, epochs_of(again, process))) == list(map(without_times, records))
 
 
 def test_a_training_must_end_before_another_one_begins(jets_parquet, tmp_path):
     process = TrainingProcess(OneWorker())
-    process.begin(task_of(jets_parquet, tmp_path / "first"))
+    process.begin(small_study.task_of(jets_parquet, tmp_path / "first"))
     with pytest.raises(AssertionError, match="has not ended"):
-        process.begin(task_of(jets_parquet, tmp_path / "second"))
+        process.begin(small_study.task_of(jets_parquet, tmp_path / "second"))

@@ -4,29 +4,23 @@ import gc
 import os
 import threading
 import time
-import warnings
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
 import pytest
 import ray
 
 from tests import small_study
-from tests.gate import Gate
-from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
-from ucluster_tune.config.objective import ObjectiveConfig
-from ucluster_tune.config.one_trial import trial_config_of
-from ucluster_tune.config.study import ResourcesConfig, StudyConfig
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import DataError, TrialError
 from ucluster_tune.training.checkpoint import read_checkpoint
 from ucluster_tune.trial.failures import StartError
 from ucluster_tune.trial.files import TrialFiles
 from ucluster_tune.trial.measurement import room_on_a_node
-from ucluster_tune.trial.training_task import TrainingTask, epochs_of
+from ucluster_tune.trial.training_task import epochs_of
 
 pytestmark = [
     pytest.mark.slow,
@@ -38,41 +32,13 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(scope="module")
-def ray_on_two_cpus(tmp_path_factory):
-    """Ray, whose workers find this package and log nothing here; gives their gate."""
-    prepare_environment()
-    gate = Gate(tmp_path_factory.mktemp("gate"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in gate.variables.items():
-            patch.setenv(name, value)
-        with embedded_ray(2):
-            yield gate
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # Ray leaves its pipes open
-            gc.collect()
-
-
 STARTING_THREAD = "start-workers"
-
-
-def task_of(jets, folder, **sections):
-    study = StudyConfig.model_validate(small_study.small_study(jets, **sections))
-    return TrainingTask(trial_config_of(study), str(folder), ObjectiveConfig())
 
 
 def workers_of(folder, **resources):
     from ucluster_tune.trial.processes.workers import HorovodWorkers
 
     return HorovodWorkers(ResourcesConfig(workers_per_trial=2, **resources), str(folder))
-
-
-def worker_processes():
-    """Those that live on: a process that was killed takes a moment on a busy machine."""
-    children = psutil.Process().children(recursive=True)
-    workers = [p for p in children if "HorovodWorker" in small_study.command_line(p)]
-    _, alive = psutil.wait_procs([p for p in workers if small_study.is_alive(p)], timeout=10)
-    return [process for process in alive if small_study.is_alive(process)]
 
 
 def test_error_of_a_worker_is_told_as_it_is_and_ends_all_of_them(
@@ -86,8 +52,8 @@ def test_error_of_a_worker_is_told_as_it_is_and_ends_all_of_them(
     workers = workers_of(tmp_path / "trial")
     workers.start()
     with pytest.raises(DataError, match=r"train-00000\.parquet: missing"):
-        workers.begin(task_of(jets, tmp_path / "trial"))
-    assert worker_processes() == []
+        workers.begin(small_study.task_of(jets, tmp_path / "trial"))
+    assert small_study.worker_processes() == []
     assert (tmp_path / "trial" / "workers.log").read_text().count("rank 0 of 2") == 1
 
 
@@ -139,15 +105,16 @@ def in_turn(ray_on_two_cpus, jets_parquet, tmp_path_factory):
         workers.start()
         try:
             for place, name in zip(("first", "second"), order, strict=True):
-                task = task_of(folder=folder / name / place, **sections[name])
+                task = small_study.task_of(folder=folder / name / place, **sections[name])
                 records = list(epochs_of(task, workers))
+                processes = small_study.worker_processes()
                 found[name, place] = SimpleNamespace(
                     folder=Path(task.folder),
                     records=[
                         {k: v for k, v in asdict(r).items() if k not in TIMES} for r in records
                     ],
-                    processes={process.pid for process in worker_processes()},
-                    open_files=[f.path for p in worker_processes() for f in p.open_files()],
+                    processes={process.pid for process in processes},
+                    open_files=[file.path for p in processes for file in p.open_files()],
                     kept=workers.ask(kept_in_memory, 60, "what is left"),
                 )
         finally:
@@ -174,7 +141,7 @@ def test_nothing_of_a_training_is_left_in_the_processes_after_it(in_turn, name, 
     assert first.processes == second.processes
     assert len(first.processes) == 2
     for run in (first, second):
-        assert run.kept == [[0, 0, 0, 0], [0, 0, 0, 0]]
+        assert run.kept == [[0, 2, 0, 0], [0, 2, 0, 0]], "jets of both splits, and nothing else"
         log = (run.folder / "workers.log").read_text()
         assert log.count("epoch 3: ") == log.count("rank 1 of 2 on ") + 1 == 2
         assert {line.split()[2] for line in log.splitlines() if " rank " in line} == {
@@ -223,25 +190,25 @@ def test_workers_that_do_not_find_each_other_are_started_again_after_growing_pau
     first, second, third = closed
     assert second - first > 2
     assert third - second > 4
-    assert worker_processes() == []
+    assert small_study.worker_processes() == []
 
 
 def test_hanging_epoch_is_given_up(ray_on_two_cpus, jets_parquet, tmp_path):
     workers = workers_of(tmp_path, epoch_timeout_s=0.05)
     workers.start()
     ray_on_two_cpus.hold_after(0)
-    assert workers.begin(task_of(jets_parquet, tmp_path)) == []
+    assert workers.begin(small_study.task_of(jets_parquet, tmp_path)) == []
     with pytest.raises(TrialError, match=r"waited 0\.05 s for an epoch; no answer of workers"):
         workers.run_epoch()
     ray_on_two_cpus.open()
-    assert worker_processes() == []
+    assert small_study.worker_processes() == []
 
 
 def test_start_that_takes_too_long_is_given_up_and_says_for_what(ray_on_two_cpus, tmp_path):
     workers = workers_of(tmp_path, start_timeout_s=0.1)
     with pytest.raises(TrialError, match=r"waited 0\.1 s for the worker processes to start"):
         workers.start()
-    assert worker_processes() == []
+    assert small_study.worker_processes() == []
     assert STARTING_THREAD not in [thread.name for thread in threading.enumerate()]
     deadline = time.monotonic() + 60  # Ray counts a moment later
     while (free := ray.available_resources()).get("CPU") != 2 and time.monotonic() < deadline:

@@ -24,35 +24,38 @@ class FirstNeighborSearch:
 
     Args:
         model: whose neighbours.
+
+    Attributes:
+        n_neighbors: k.
+        padding_distance: see `first_neighbors`.
     """
 
     def __init__(self, model: ModelConfig) -> None:
-        self._n_neighbors = model.n_neighbors
+        self.n_neighbors, self.padding_distance = model.n_neighbors, model.padding_distance
 
         @tf.function(  # type: ignore[untyped-decorator]  # TensorFlow has no types
             input_signature=[
                 tf.TensorSpec([None, N_FEATURES], tf.float32),
                 tf.TensorSpec([None, None], tf.int32),
                 tf.TensorSpec([None, None], tf.int32),
+                tf.TensorSpec([], tf.int32),
             ],
             autograph=False,
         )
         def search(
-            features: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor
+            features: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor, k: tf.Tensor
         ) -> tf.Tensor:
-            return first_neighbors(
-                features, dense_rows, dense_columns, model.n_neighbors, model.padding_distance
-            )
+            return first_neighbors(features, dense_rows, dense_columns, k, model.padding_distance)
 
         self._search = search
 
-    def __call__(self, jets: PackedJets) -> PackedJets:
-        """Return `jets` with their first neighbours."""
-        found = []
+    def __call__(self, jets: PackedJets, at_least: int = 0) -> PackedJets:
+        """Return `jets` with k first neighbours of each row, or with more where asked for."""
+        found, k = [], max(self.n_neighbors, at_least)
         for start in range(0, len(jets), _JETS_AT_A_TIME):
             chosen = np.arange(start, min(start + _JETS_AT_A_TIME, len(jets)))
-            batch = jets.batch(chosen, self._n_neighbors)
-            rows = self._search(batch.features, batch.dense_rows, batch.dense_columns).numpy()
+            batch = jets.batch(chosen, k)
+            rows = self._search(batch.features, batch.dense_rows, batch.dense_columns, k).numpy()
             offsets = jets.first_rows[chosen] - jets.first_rows[start]
             found.append((rows - offsets[batch.jet][:, None]).astype(np.int16))
         return replace(jets, first_neighbors=np.concatenate(found))
@@ -62,10 +65,12 @@ def first_neighbors(
     features: tf.Tensor,
     dense_rows: tf.Tensor,
     dense_columns: tf.Tensor,
-    n_neighbors: int,
+    n_neighbors: int | tf.Tensor,
     padding_distance: float,
 ) -> tf.Tensor:
-    """Return int32 [row, neighbor]: rows nearest in (eta_rel, phi_rel), the row itself included.
+    """Return int32 [row, neighbor]: rows nearest in (eta_rel, phi_rel), the nearest first.
+
+    The row itself is one of them. Those for a smaller k are the first of them.
 
     Args:
         features: float32 [row, feature].
@@ -88,7 +93,7 @@ def first_neighbors(
     distance += tf.where(delta_phi >= 2 * np.pi, wrapped, tf.zeros_like(wrapped))
     distance += _dense(shift, dense_rows)[:, :, None]
     distance += _dense(shift, dense_columns)[:, None, :]
-    return _nearest(distance, dense_rows, dense_columns, n_neighbors)
+    return _nearest(distance, dense_rows, dense_columns, n_neighbors, in_order=True)
 
 
 def feature_space_neighbors(
@@ -131,7 +136,11 @@ def _squared_distance(rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
 
 
 def _nearest(
-    distance: tf.Tensor, dense_rows: tf.Tensor, dense_columns: tf.Tensor, n_neighbors: int
+    distance: tf.Tensor,
+    dense_rows: tf.Tensor,
+    dense_columns: tf.Tensor,
+    n_neighbors: int | tf.Tensor,
+    in_order: bool = False,
 ) -> tf.Tensor:
     """Return int32 [row, neighbor], rows of the batch; of equal distances the first is taken.
 
@@ -142,6 +151,7 @@ def _nearest(
     closeness = tf.maximum(-distance, distance.dtype.min)
     closeness = tf.where(absent, tf.constant(-np.inf, distance.dtype), closeness)
     present = tf.where(dense_rows >= 0)
-    chosen = tf.math.top_k(tf.gather_nd(closeness, present), k=n_neighbors, sorted=False).indices
+    closeness = tf.gather_nd(closeness, present)
+    chosen = tf.math.top_k(closeness, k=n_neighbors, sorted=in_order).indices
     rows = tf.gather(tf.gather(dense_columns, present[:, 0]), chosen, batch_dims=1)
     return tf.maximum(rows, 0)  # absent ones win over NaN

@@ -13,7 +13,7 @@ from typing import Any
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.search_space import least_and_most, trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
@@ -94,6 +94,7 @@ class StudyDriver:
         self.is_interrupted = False
         self.stop_cause: str | None = None
         self._judge = build_judge(config)
+        _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
         self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
         self._in_epoch: set[str] = set()
         self._failures_in_a_row: list[str] = []
@@ -164,7 +165,7 @@ class StudyDriver:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": key,
-            "task": TrainingTask(config, files.place, self.config.objective),
+            "task": TrainingTask(config, files.place, self.config.objective, self._most_neighbors),
             "resources": self.config.resources,
             "max_retries": self.config.failures.max_retries,
         }

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.data.feeding.feed import JetBatch, JetFeed
+from ucluster_tune.data.feeding.kept_jets import KeptJets
 from ucluster_tune.data.format.packed import IntArray, PackedBatch, PackedJets
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.data.reading.sharding import steps_per_epoch
@@ -41,9 +42,16 @@ class Trainer:
         config: of the trial.
         dataset: opened.
         group: the workers.
+        kept: where jets in memory are kept for others to come.
     """
 
-    def __init__(self, config: TrialConfig, dataset: JetDataset, group: Group) -> None:
+    def __init__(
+        self,
+        config: TrialConfig,
+        dataset: JetDataset,
+        group: Group,
+        kept: KeptJets | None = None,
+    ) -> None:
         self.config = config
         self.epoch = 0
         self.last_evaluation: Evaluation | None = None
@@ -60,6 +68,7 @@ class Trainer:
             dataset.n_jets_by_rank("train", group.world_size), config.training.global_batch_size
         )
         self._search = FirstNeighborSearch(config.model)
+        self._kept = kept or KeptJets()
         self._training_jets, self._validation_jets = self._feed("train"), self._feed("validation")
 
     @property
@@ -131,7 +140,7 @@ class Trainer:
         )
 
     def evaluate_split(self, split: str, most_kept: int = MAX_KEPT_JETS) -> Evaluation:
-        """Return this rank's clusters of a split, read anew, and their quality over all ranks."""
+        """Return this rank's clusters of a split, and their quality over all ranks."""
         return self._evaluate(self._feed(split), most_kept)
 
     def checkpoint(self) -> Checkpoint:
@@ -263,6 +272,7 @@ class Trainer:
             self._group.world_size,
             max_jets=self.config.data.shuffle_buffer_jets,
             search=self._search,
+            kept=self._kept,
             make_batch=self._batch,
         )
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.data.feeding.kept_jets import KeptJets
 from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.training.checkpoint import Checkpoint
@@ -34,6 +35,7 @@ class TrainingRun:
     Args:
         task: what is trained; the same for all ranks.
         group: the workers.
+        kept: what trainings before it left in memory.
 
     Attributes:
         files: where all of it is kept.
@@ -41,10 +43,11 @@ class TrainingRun:
             epochs before it, in order; none where training began.
     """
 
-    def __init__(self, task: TrainingTask, group: Group) -> None:
+    def __init__(self, task: TrainingTask, group: Group, kept: KeptJets | None = None) -> None:
         self.files = TrialFiles.at(task.folder, PATIENCE_S)
         self._objective, self._group = task.objective, group
-        self._trainer = Trainer(task.config, open_dataset(task.config.data, _SPLITS), group)
+        dataset = open_dataset(task.config.data, _SPLITS)
+        self._trainer = Trainer(task.config, dataset, group, kept)
         self._best: EpochRecord | None = None
         self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()

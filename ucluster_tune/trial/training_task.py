@@ -27,11 +27,14 @@ class TrainingTask:
         config: network, jets and schedules.
         folder: path or URI of its files, the same for all ranks.
         objective: what makes an epoch the best.
+        most_neighbors: k up to which first neighbours are searched for at once, since trainings
+            that may follow in the same processes need them.
     """
 
     config: TrialConfig
     folder: str
     objective: ObjectiveConfig
+    most_neighbors: int = 0
 
 
 class TrainingProcesses(Protocol):

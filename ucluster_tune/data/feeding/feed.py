@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 import numpy as np
 
+from ucluster_tune.data.feeding.kept_jets import KeptJets, NeighborSearch
 from ucluster_tune.data.feeding.piece_stream import stream_pieces
 from ucluster_tune.data.feeding.read_ahead import Progress, ReadAhead
 from ucluster_tune.data.feeding.shuffling import Permutation, step_windows, windowed_batches
@@ -55,6 +56,7 @@ class JetFeed(Generic[Batch]):
         world_size: number of ranks.
         max_jets: that may be held in memory at a time.
         search: adds the first neighbours to jets.
+        kept: where jets that stay in memory are kept, for others too.
         make_batch: returns chosen jets as the network reads them.
 
     Attributes:
@@ -70,11 +72,13 @@ class JetFeed(Generic[Batch]):
         world_size: int,
         *,
         max_jets: int,
-        search: Callable[[PackedJets], PackedJets],
+        search: NeighborSearch,
+        kept: KeptJets,
         make_batch: Callable[[PackedJets, IntArray], Batch],
     ) -> None:
         self._dataset, self._split, self._rank = dataset, split, rank
         self._max_jets, self._search, self._make_batch = max_jets, search, make_batch
+        self._kept = kept
         self._pieces = dataset.share(split, rank, world_size)
         self._known: FileMetadata = {}
         n_by_rank = dataset.n_jets_by_rank(split, world_size)
@@ -139,7 +143,7 @@ class JetFeed(Generic[Batch]):
 
     @cached_property
     def _jets(self) -> PackedJets:
-        return self._search(self._dataset.read_pieces(self._split, self._pieces))
+        return self._kept.get(self._dataset, self._split, self._pieces, self._search)
 
     def _streamed(
         self,

@@ -58,7 +58,7 @@ class PackedJets:
         mass_gev: float32 [jet].
         jet_class: int64 [jet]; index into the data set's class names.
         first_neighbors: int16 [row, neighbor] of rows counted from the jet's first one, or None
-            before they were searched for.
+            before they were searched for; the nearest first.
     """
 
     features: FloatArray
@@ -75,6 +75,11 @@ class PackedJets:
     def first_rows(self) -> IntArray:
         """The first row of each jet, int64 [jet]."""
         return np.cumsum(self.n_rows) - self.n_rows
+
+    @property
+    def n_first_neighbors(self) -> int:
+        """How many first neighbours each row has."""
+        return 0 if self.first_neighbors is None else self.first_neighbors.shape[1]
 
     def take(self, jets: IntArray) -> "PackedJets":
         """Return the chosen jets, in that order."""
@@ -95,7 +100,8 @@ class PackedJets:
 
         Args:
             jets: int64 [jet]; which ones, in which order.
-            n_neighbors: k of the neighbour searches.
+            n_neighbors: k of the neighbour searches; of more first neighbours the nearest are
+                taken.
         """
         n_rows, n_padded = self.n_rows[jets], self.n_padded[jets]
         starts = np.cumsum(n_rows) - n_rows
@@ -112,7 +118,7 @@ class PackedJets:
         repeats = np.arange(1, n_neighbors)
         repeated = np.where(repeats < n_padded[:, None], last_rows[:, None], -1)
         first_neighbors = (
-            self.first_neighbors[rows] + starts[jet][:, None]
+            self.first_neighbors[rows, :n_neighbors] + starts[jet][:, None]
             if self.first_neighbors is not None
             else np.zeros((len(rows), n_neighbors))
         )
