@@ -78,9 +78,12 @@ def _refuse_shadows() -> None:
 
 
 def _has_home() -> bool:
+    """Return whether Ray can keep its token in the home folder, or has one there."""
     try:
-        return os.access(Path.home() / ".ray", os.W_OK) or os.access(Path.home(), os.W_OK)
-    except RuntimeError:  # the system knows none
+        folder = Path.home() / ".ray"
+        folder.mkdir(exist_ok=True)
+        return (folder / "auth_token").exists() or os.access(folder, os.W_OK)
+    except (OSError, RuntimeError):  # RuntimeError: the system knows none
         return False
 
 
