@@ -32,7 +32,7 @@ OTHERS_COLOR = "#BBBBBB"
 MARKS = ("o", "^", "s", "D", "v", "P", "X", "*")  # told apart without colours
 DARK = "#111111"  # on a light cell, also where a page turns black into white
 DOTS_PER_INCH = 150
-_N_LAYERS = 10
+_N_LAYERS = 4
 N_LABELLED_CLUSTERS = 12  # with more, numbers in the cells cannot be read
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from ucluster_tune import __version__
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents, read_contents
@@ -140,12 +141,11 @@ def _settings(config: StudyConfig) -> dict[str, object]:
     """Return each value of a configuration by its dotted path; a range is one value."""
     flat: dict[str, object] = {}
     for section in ("data", "model", "loss", "training", *_SEARCHES):
-        value = getattr(config, section)
-        own = value if isinstance(value, dict) else dict(value)
+        own = dict(getattr(config, section))
         for key, found in own.items():
             if f"{section}.{key}" not in config.search_space:
-                text = (
-                    found.model_dump(exclude_none=True) if hasattr(found, "model_dump") else found
-                )
-                flat[f"{section}.{key}"] = text if isinstance(text, float | int) else str(text)
+                is_range = hasattr(found, "model_dump")
+                value = found.model_dump(exclude_none=True) if is_range else found
+                is_number = isinstance(value, float | int)
+                flat[f"{section}.{key}"] = value if is_number else uri_without_password(str(value))
     return flat
