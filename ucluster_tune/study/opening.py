@@ -179,11 +179,10 @@ def study_to_confirm(
             from ucluster_tune.data.format.manifest import read_manifest  # loads Arrow
 
             checksum = read_manifest(request.data_path).dataset_checksum
-        is_new = record.open_confirmation is None
         plan = plan_confirmation(record, config, request, checksum)
         if plan.n_epochs is not None:
             trial_config(config, {"training.n_epochs": plan.n_epochs})
-        if is_new:
+        if plan.id not in record.confirmations:
             news.append(ConfirmationPlanned(plan=plan))
             record.apply(news[-1])
         if plan.data_path is not None:
