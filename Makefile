@@ -1,10 +1,12 @@
 # Two commands do all on a fresh machine with Python 3.11 or 3.12, g++ and make:
 # `make quickstart` and `make test`. Both install first; that takes no time when nothing changed.
+# Tests and what else a developer needs bring their tools.
 
 EXTRA ?= $(if $(wildcard .venv/.installed-gpu),gpu,cpu)
 PYTHON ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed-$(EXTRA)
+WITH_TOOLS := .venv/.tools-$(EXTRA)
 
 # Two runs of pytest side by side, the second told of when both are over.
 side_by_side = log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
@@ -22,14 +24,16 @@ help: ## Show this help
 	@echo "  EXTRA=gpu installs TensorFlow with CUDA; PYTHON=/path/to/python3.12 names a Python."
 	@echo "  make quickstart NAME=second runs it again under another name."
 
-install: $(INSTALLED) ## Install everything into .venv
+install: $(INSTALLED) ## Install what searches need into .venv
 
 # The stamp is written last, so an installation that was cut short goes on the next time.
-$(INSTALLED): pyproject.toml uv.lock $(wildcard horovod_headers/*)
+# With the developer's tools there is all that is there without them.
+$(WITH_TOOLS): TOOLS := --tools
+$(INSTALLED) $(WITH_TOOLS): pyproject.toml uv.lock $(wildcard horovod_headers/*)
 	@for python in $(PYTHON) python3.11 python3.12 python3 python; do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null; then \
-	        "$$python" scripts/install.py --extra "$(EXTRA)" --python "$(PYTHON)" || exit 1; \
-	        rm -f .venv/.installed-*; touch $@; exit 0; \
+	        "$$python" scripts/install.py --extra "$(EXTRA)" --python "$(PYTHON)" $(TOOLS) || exit 1; \
+	        rm -f .venv/.installed-* .venv/.tools-*; touch $(INSTALLED) $@; exit 0; \
 	    fi; \
 	done; \
 	echo "Error: Python 3.11 or 3.12 is needed and was not found: install it with" \
@@ -40,33 +44,33 @@ quickstart: install ## Install, then search on the sample of simulated jets
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
-test: install ## Install, then run the tests (25 minutes on 2 cores of 2.8 GHz)
+test: $(WITH_TOOLS) ## Install, then run the tests (25 minutes on 2 cores of 2.8 GHz)
 	@echo "Beside these run the tests that start no Ray; what they print comes at the end."
 	@$(call side_by_side, -m "cluster and not faults and not hosts", \
 	    -m "not cluster and not faults and not hosts")
 
-test-fast: install ## Install, then run the tests of seconds that start no Ray (2 minutes on 2 cores)
+test-fast: $(WITH_TOOLS) ## Install, then run the tests of seconds that start no Ray (2 minutes on 2 cores)
 	$(BIN)/pytest -m "not cluster and not faults and not hosts and not slow"
 
 # Searches that wait, for a driver's death to be noticed and the like, leave CPUs to others.
-test-faults: install ## Kill, stop and resume searches in all ways
+test-faults: $(WITH_TOOLS) ## Kill, stop and resume searches in all ways
 	@echo "Beside these run those that type commands; what they print comes at the end."
 	@$(call side_by_side, -m faults --ignore=tests/cli --ignore=tests/cluster, \
 	    -m faults tests/cli tests/cluster)
 
-test-hosts: install ## A search on a cluster of three hosts in namespaces, as root (4 minutes on 2 cores)
+test-hosts: $(WITH_TOOLS) ## A search on a cluster of three hosts in namespaces, as root (4 minutes on 2 cores)
 	$(BIN)/pytest -m hosts
 
-lint: install ## Look for mistakes in the code
+lint: $(WITH_TOOLS) ## Look for mistakes in the code
 	$(BIN)/ruff check
 
-format: install ## Format the code
+format: $(WITH_TOOLS) ## Format the code
 	$(BIN)/ruff format
 
-format-check: install ## Check that the code is formatted
+format-check: $(WITH_TOOLS) ## Check that the code is formatted
 	$(BIN)/ruff format --check
 
-types: install ## Check the types
+types: $(WITH_TOOLS) ## Check the types
 	$(BIN)/mypy
 
 clean: ## Remove what was installed and cached; studies stay

@@ -48,7 +48,6 @@ from ucluster_tune.tracking.mlflow.tracked_study import draw_best_epoch, study_m
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.device import use_devices
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.trainable import EPOCH
 from ucluster_tune.trial.training_run import TrainingRun
 
@@ -62,11 +61,9 @@ class WatchedTracker(Tracker):
 
     n_epochs, has_ended = 0, False
 
-    def log_epochs(
-        self, run_id: str, epochs: Sequence[tuple[EpochRecord, int]], reference: float
-    ) -> None:
+    def log_epochs(self, run_id: str, epochs: Sequence[Any], *rest: Any, **named: Any) -> None:
         """Send the metrics of epochs."""
-        super().log_epochs(run_id, epochs, reference)
+        super().log_epochs(run_id, epochs, *rest, **named)
         self.n_epochs += len(epochs)
 
     def end_trial(

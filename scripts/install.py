@@ -22,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Install ucluster-tune into .venv.")
     parser.add_argument("--extra", default="cpu", choices=("cpu", "gpu"))
     parser.add_argument("--python", default="", help="a Python 3.11 or 3.12")
+    parser.add_argument("--tools", action="store_true", help="what tests and linters need too")
     parser.add_argument("--check-only", action="store_true", help="install nothing")
     options = parser.parse_args()
 
@@ -40,7 +41,7 @@ def main() -> int:
         return 1
     if options.check_only:
         return 0
-    return _sync(uv or _fetch_uv(python), python, options.extra)
+    return _sync(uv or _fetch_uv(python), python, options.extra, options.tools)
 
 
 def find_uv() -> Optional[str]:
@@ -93,7 +94,7 @@ def _fetch_uv(python: str) -> str:
     return uv
 
 
-def _sync(uv: str, python: str, extra: str) -> int:
+def _sync(uv: str, python: str, extra: str, with_tools: bool) -> int:
     """Make .venv hold exactly what uv.lock says."""
     environment = dict(os.environ)
     environment.pop("VIRTUAL_ENV", None)  # another environment that happens to be active
@@ -119,6 +120,8 @@ def _sync(uv: str, python: str, extra: str) -> int:
         "--extra",
         "postgresql",
     ]
+    if not with_tools:
+        command.append("--no-dev")
     status = subprocess.call(command + ["--python", python], env=environment)
     if status != 0:
         sys.stderr.write("Error: uv could not install, see above; `make install` goes on there.\n")

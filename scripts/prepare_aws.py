@@ -102,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         cluster = ClusterFile.read(options.file)
+        _refuse_without_credentials()
         sources = _ssh_sources(options.ssh_from)
         for line in prepare(cluster, sources):
             print(line, flush=True)
@@ -119,6 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     print(f"Next: ray up {options.file}")
     return 0
+
+
+def _refuse_without_credentials() -> None:
+    """Say first what `ray up` would say last, in a traceback."""
+    if boto3.Session().get_credentials() is None:
+        raise PreparationError(
+            "no AWS credentials were found, which `ray up` needs too: `aws configure` writes them,"
+            " or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
+        )
 
 
 def _ssh_sources(given: Sequence[str] | None) -> list[str]:

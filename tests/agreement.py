@@ -21,7 +21,7 @@ _STATUS = {
     "interrupted": "KILLED",
 }
 _OPTUNA = {"complete": "COMPLETE", "stopped_early": "PRUNED"}
-_METRICS = ("clustering_accuracy", "focal_loss", "reference_accuracy", "jets_per_second")
+_METRICS = ("clustering_accuracy", "focal_loss", "jets_per_second")
 
 
 def assert_all_agrees(studies: Path | StudiesFolder, name: str) -> StudyRecord:
@@ -90,9 +90,12 @@ def assert_mlflow_agrees(record: StudyRecord) -> None:
             history = client.get_metric_history(run.info.run_id, metric)
             steps = sorted(point.step for point in history)
             assert steps == list(range(1, trial.epochs + 1)), (trial.id, metric, steps)
-            if metric != "reference_accuracy":
-                told = {point.step: point.value for point in history}
-                assert told == {e.epoch: e.value(metric) for e in trial.records}
+            told = {point.step: point.value for point in history}
+            assert told == {e.epoch: e.value(metric) for e in trial.records}
+        if trial.best is not None:  # ranked as `status` does
+            assert run.data.metrics["best_epoch"] == trial.best_epoch
+            best = run.data.metrics["best_clustering_accuracy"]
+            assert best == trial.best.clustering_accuracy
 
 
 def assert_optuna_agrees(record: StudyRecord, storage: str, study_name: str) -> None:

@@ -18,6 +18,8 @@ def made_up_jets(n_jets, classes=("w", "z", "t"), seed=0, max_constituents=12):
     scale = np.repeat([SCALES[name] for name in jet_class], n_real)[:, None]
     features = generator.normal(size=(n_real.sum(), 8)) * scale
     features[:, 2] = -np.abs(features[:, 2]) - 0.1  # ln(pt_rel) of a real one is below zero
+    jet = np.repeat(np.arange(n_jets), n_real)
+    features[:, 6] = features[np.lexsort((-features[:, 6], jet)), 6]  # in descending pt
     features[:, 7] = features[:, 7].clip(-1, 1)  # as tanh is
     mass_gev = np.array([MASSES_GEV[name] for name in jet_class]) + generator.normal(size=n_jets)
     return jets_table(jet_class, mass_gev, n_real, features)

@@ -17,7 +17,8 @@ class Terminal(io.StringIO):
         self._stream = pyte.Stream(self._screen)
 
     def write(self, text: str) -> int:
-        """Show some text."""
+        """Show some text; bytes are refused, by which click knows a stream of text."""
+        super().write(text)
         self._stream.feed(text)
         return len(text)
 

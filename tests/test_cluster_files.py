@@ -4,7 +4,9 @@ import copy
 import os
 import re
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 import boto3
@@ -27,6 +29,7 @@ from ray.autoscaler.tags import (
 )
 
 ROOT = Path(__file__).parents[1]
+RAY = Path(sys.executable).with_name("ray")
 AWS, ON_PREMISE = ROOT / "ray_cluster.yaml", ROOT / "docs" / "clusters" / "on_premise.yaml"
 FILES = (AWS, ON_PREMISE)
 BUCKET = "our-group-ucluster-tune"
@@ -339,3 +342,53 @@ def test_the_launcher_makes_the_machines_that_the_file_means(aws):
         assert machine.image_id.startswith("resolve:ssm:/aws/service/")
     another = _get_node_provider({**config["provider"]}, "another-cluster")
     assert not another.non_terminated_nodes({TAG_RAY_NODE_KIND: NODE_KIND_HEAD})
+
+
+def test_without_credentials_nothing_else_is_looked_for(aws, capsys, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    assert prepare(aws, "--ssh-from", LABORATORY) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith("Error: no AWS credentials were found")
+    assert said.out == ""
+
+
+@pytest.mark.slow
+def test_ray_up_comes_to_the_first_ssh_and_ray_down_leaves_no_machine(
+    s3_server, monkeypatch, tmp_path
+):
+    """The commands themselves, in a home of their own, on an AWS that is a server here."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    called = tmp_path / "called"
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(f'#!/bin/sh\necho "$@" > {called}.new; mv {called}.new {called}; exit 255\n')
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    file = tmp_path / "cluster.yaml"
+    file.write_text(filled_in().replace("cache_stopped_nodes: true", "cache_stopped_nodes: false"))
+    assert prepare_aws.main([str(file), "--ssh-from", LABORATORY]) == 0
+    with (tmp_path / "said").open("w") as said:
+        ray_up = subprocess.Popen([RAY, "up", "--yes", file], stdout=said, stderr=said)
+    deadline = time.monotonic() + 200
+    try:
+        while not called.exists():
+            assert ray_up.poll() is None, (tmp_path / "said").read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    finally:
+        ray_up.kill()
+        ray_up.wait()
+    (head,) = boto3.resource("ec2").instances.all()
+    assert head.state["Name"] == "running"
+    assert head.instance_type == "m6i.large"
+    assert {tag["Key"]: tag["Value"] for tag in head.tags}["ray-cluster-name"] == "ucluster-tune"
+    assert [group["GroupName"] for group in head.security_groups] == ["ucluster-tune"]
+    assert f"{head.key_name}.pem" in called.read_text()
+    assert f"ubuntu@{head.public_ip_address}" in called.read_text()
+    subprocess.run([RAY, "down", "--yes", file], check=True, timeout=200, capture_output=True)
+    assert {machine.state["Name"] for machine in boto3.resource("ec2").instances.all()} == {
+        "terminated"
+    }

@@ -220,6 +220,30 @@ def test_make_says_it_where_there_is_no_python_at_all(machine, tmp_path):
     assert not (tmp_path / ".venv" / ".installed-cpu").exists()
 
 
+def test_searches_are_installed_without_the_tools_that_tests_need(machine, tmp_path):
+    for file in ("Makefile", "pyproject.toml", "uv.lock"):
+        shutil.copy(ROOT / file, tmp_path)
+    shutil.copytree(SCRIPTS, tmp_path / "scripts")
+    asked = tmp_path / "asked"
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir()
+    for program in ("python", "ruff", "ucluster-tune"):
+        put_program(programs / program, "exit 0")
+    put_program(machine / "uv", f'echo "$@" >> {asked}; echo "uv 0.13.9"')
+
+    def synced(target):
+        asked.unlink(missing_ok=True)
+        subprocess.run(
+            [machine / "make", target], check=True, cwd=tmp_path, env={"PATH": str(machine)}
+        )
+        lines = asked.read_text().splitlines() if asked.exists() else []
+        return ["--no-dev" in line for line in lines if line.startswith("sync")]
+
+    assert synced("quickstart") == [True]
+    assert synced("lint") == [False]
+    assert synced("quickstart") == synced("lint") == synced("install") == []
+
+
 DiskUsage = namedtuple("DiskUsage", "total used free")
 
 

@@ -170,7 +170,7 @@ def test_second_driver_is_refused_on_whatever_machine(travelled):
     process = travelled.first.running.process.pid
     assert f"study {NAME} is being run by process {process} on " in refused.stderr
     assert travelled.second_run.returncode == 1
-    assert f"study {NAME} exists already, in {travelled.studies}/{NAME}" in (
+    assert f"study {NAME} runs already, in {travelled.studies}/{NAME}" in (
         travelled.second_run.stderr
     )
 

@@ -120,3 +120,22 @@ def test_the_default_is_that_of_the_layer_below():
     defaults = {option.name: option.default for option in command.params}
     assert defaults["row_group_size"] == DEFAULT_ROW_GROUP_SIZE
     assert "Example:" in (command.epilog or "")
+
+
+def test_copies_of_a_file_and_its_shorter_forms_are_left_out_and_counted(tmp_path):
+    folder = tmp_path / "files"
+    made = made_up_file(90, max_constituents=100)
+    made.write(folder / "x.h5")
+    (folder / "x (1).h5").write_bytes((folder / "x.h5").read_bytes())
+    made.constituents = made.constituents[:, :30]  # as the record's 30-particle form of them
+    made.write(folder / "x_30p.h5")
+    result = convert(folder, "--out", tmp_path / "jets")
+    assert result.exit_code == 0, result.output
+    assert "270 jets were read; left out: 180 that came before" in result.stdout
+    assert f"in these files and are left out: {folder / 'x.h5'} (90)" in result.stderr
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (folder / "x (1).h5").rename(alone / "x (1).h5")  # the first one by name
+    assert convert(alone, "--out", tmp_path / "same").exit_code == 0
+    first, second = (read_manifest(tmp_path / name) for name in ("jets", "same"))
+    assert first.dataset_checksum == second.dataset_checksum

@@ -119,7 +119,7 @@ def test_a_search_that_cannot_be_is_refused_before_anything_is_fetched(zenodo, t
     file = study_file(tmp_path, RECORD)
     result = typed("run", file, "--studies-dir", tmp_path / "studies", "--yes")
     assert result.exit_code == 1
-    assert "study study exists already" in result.stderr
+    assert f"{tmp_path / 'studies' / 'study'} is there without a record" in result.stderr
     assert zenodo.requests == []
 
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from tests.study_events import epoch, started, study_config, trial_started
 from ucluster_tune.cli.main import main
 from ucluster_tune.config.study import TrackingConfig
-from ucluster_tune.study.events import StudyStarted, TrialTracked
+from ucluster_tune.study.events import StudyStarted, StudyTracked, TrialTracked
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudiesFolder
 
@@ -23,9 +23,12 @@ def write_study(studies_dir: Path, name: str, **changed: Any) -> None:
     path = StudiesFolder(studies_dir).study(name).record
     path.parent.mkdir(parents=True)
     first = started(study_config(tracking=changed.pop("tracking", {})))
-    run_id = changed.pop("trial_run", "r1")
+    run_id, study_run = changed.pop("trial_run", "r1"), changed.pop("run", None)
     with StudyJournal(path) as journal:
         journal.append(StudyStarted(**{**first.model_dump(), "name": name, **changed}))
+        if study_run is not None:
+            of_study = {"tracking_uri": first.tracking_uri, "experiment_id": "1"}
+            journal.append(StudyTracked(**of_study | changed, run_id=study_run))
         journal.append(trial_started("0001"))
         journal.append(TrialTracked(trial="0001", run_id=run_id))
         journal.append(epoch("0001", 1, 0.5))
@@ -61,7 +64,9 @@ def test_a_server_that_is_configured_is_pointed_at(tmp_path: Path) -> None:
     result = call_ui(tmp_path)
     assert result.exit_code == 0
     assert "https://ann@tracking:5000/#/metric?runs=%5B%22abc%22%5D" in result.stdout
-    assert "https://ann@tracking:5000/#/experiments/7/runs?" in result.stdout
+    assert (
+        "https://ann@tracking:5000/#/experiments/7/runs?viewStateShareKey=jets-" in result.stdout
+    )
     assert "secret" not in result.output
 
 
@@ -83,7 +88,8 @@ def test_the_real_mlflow_shows_the_latest_study_and_ends_with_its_command(tmp_pa
     trial = tracker.start_trial(run, "0001", {"training.learning_rate": 1e-3})
     tracker.log_epochs(trial, [(epoch("0001", 1, 0.5).record, 1)], 0.81)
     write_study(tmp_path, "old")
-    write_study(tmp_path, "jets", experiment_id=tracker.experiment_id, trial_run=trial)
+    tracker.draw_reference(run, 0.81, 6)
+    write_study(tmp_path, "jets", experiment_id=tracker.experiment_id, trial_run=trial, run=run)
 
     command = [sys.executable, "-m", "ucluster_tune", "ui", "--no-browser"]
     process = subprocess.Popen(
@@ -96,7 +102,8 @@ def test_the_real_mlflow_shows_the_latest_study_and_ends_with_its_command(tmp_pa
         page = process.stdout.readline().strip()
         base, _, fragment = page.partition("/#/")
         assert trial in fragment
-        history = f"{base}/ajax-api/2.0/mlflow/metrics/get-history?run_id={trial}"
+        assert run in fragment
+        history = f"{base}/ajax-api/2.0/mlflow/metrics/get-history?run_id={run}"
         with urllib.request.urlopen(f"{history}&metric_key=reference_accuracy", timeout=30) as got:
             assert re.search(r'"value":\s*0\.81', got.read().decode())
     finally:

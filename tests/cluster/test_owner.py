@@ -1,6 +1,7 @@
 """The process that owns Ray: all below it ends with it, and nothing else; no Ray is started."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,6 +61,20 @@ def test_a_killed_user_takes_it_along_and_nobody_elses_process(orphan):
         wait_until_gone(left)
         assert of_another.poll() is None
         of_another.kill()
+
+
+def test_signals_to_all_processes_of_a_search_end_none_of_rays_own(orphan):
+    owner = RayOwner({})
+    owner.address()
+    left = orphan()
+    for process in (left, psutil.Process(owner._process.pid)):
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            process.send_signal(number)
+    gone, _ = psutil.wait_procs([left, psutil.Process(owner._process.pid)], timeout=0.5)
+    assert gone == []
+    assert owner.is_whole
+    owner.end()
+    assert not is_alive(left)
 
 
 def test_the_end_of_one_of_rays_own_processes_is_seen(orphan):

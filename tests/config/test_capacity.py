@@ -14,8 +14,15 @@ from ucluster_tune.config.capacity import (
     n_trials_at_a_time,
 )
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.config.plan import Machine, fit_study, on_these_nodes, wait_for_nodes
+from ucluster_tune.config.plan import (
+    Machine,
+    fit_study,
+    on_these_nodes,
+    wait_for_nodes,
+    with_workers,
+)
 from ucluster_tune.config.study import ResourcesConfig, StudyConfig
+from ucluster_tune.config.trial import TrainingConfig
 from ucluster_tune.errors import ConfigurationError, MachineError
 
 HEAD, GPU_NODE = NodeCapacity(4, 0), NodeCapacity(8, 1)
@@ -97,6 +104,58 @@ def test_where_nodes_may_be_added_one_trial_more_than_fits_is_begun_and_none_is_
     assert wait_for_nodes(study_with(n_trials=4), growing) is None
 
 
+def workers(where, batch=512, **options):
+    training = TrainingConfig(global_batch_size=batch)
+    study = study_with(**options).model_copy(update={"training": training})
+    study, why = with_workers(study, where)
+    return study.resources.workers_per_trial, why
+
+
+def test_workers_that_are_left_open_are_one_each_where_trials_fill_the_nodes():
+    two = Machine(n_cpus=2, n_gpus=0)
+    assert workers(two, n_trials=12) == (
+        1,
+        "2 trials side by side are faster than several workers each",
+    )
+    assert workers(Machine(1, 0)) == (1, "a second one does not fit")
+    assert workers(Machine(7, 0), n_trials=4)[0] == 1
+
+
+def test_workers_that_are_left_open_are_more_where_trials_leave_nodes_empty():
+    assert workers(Machine(2, 0), max_concurrent_trials=1) == (
+        2,
+        "2 fit, and 1 trials run at a time",
+    )
+    node = NodeCapacity(8, 4)
+    cluster = ClusterCapacity((node, node))
+    assert workers(cluster, n_trials=3, gpus_per_worker=1.0)[0] == 2
+    assert workers(cluster, n_trials=3, gpus_per_worker=1.0, placement="strict_pack")[0] == 2
+    assert workers(cluster, n_trials=3, gpus_per_worker=1.0, placement="strict_spread")[0] == 2
+    assert workers(cluster, n_trials=1, placement="strict_spread")[0] == 2
+
+
+def test_workers_that_are_left_open_are_one_where_more_would_not_do():
+    assert workers(Machine(8, 0), n_trials=1, batch=128)[0] == 2
+    assert workers(Machine(8, 0), n_trials=1, batch=100) == (
+        1,
+        "a step of 100 jets leaves several fewer than 64 jets each",
+    )
+    assert workers(Machine(8, 2), n_trials=1, gpus_per_worker=0.5) == (
+        1,
+        "workers of a trial cannot share a GPU",
+    )
+    growing = ClusterCapacity((NodeCapacity(8, 0),), may_grow=True)
+    assert workers(growing, n_trials=1) == (1, "the autoscaler adds nodes for more trials")
+
+
+def test_number_of_workers_is_settled_with_the_study_and_what_was_told_stays():
+    fitted = fit_study(study_with(max_concurrent_trials=1), Machine(2, 0))
+    assert fitted.asked.resources.workers_per_trial == 2
+    assert (fitted.n_at_a_time, fitted.fitted) == (1, {})
+    told = study_with(workers_per_trial=3)
+    assert with_workers(told, Machine(2, 0)) == (told, "")
+
+
 def test_no_gpu_is_asked_for_where_there_is_none_and_the_cpu_will_do():
     wanted = study_with(gpus_per_worker=1.0)
     with pytest.raises(MachineError, match="a trial takes 1 CPUs and 1 GPUs, this machine has"):
@@ -140,7 +199,7 @@ def test_faults_of_resources_name_their_place_in_the_file(tmp_path):
 
 
 def test_what_was_asked_for_and_what_runs_are_both_kept():
-    flexible = study_with(gpus_per_worker=1.0, cpu_fallback=True)
+    flexible = study_with(workers_per_trial=1, gpus_per_worker=1.0, cpu_fallback=True)
     study = fit_study(flexible, Machine(4, 0))
     assert study.asked is flexible
     assert study.fitted == {"resources.gpus_per_worker": 0.0}

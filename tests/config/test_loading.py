@@ -2,7 +2,12 @@ import pytest
 
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.search_space import published_point
-from ucluster_tune.config.study import FloatParameter, IntParameter, StudyConfig
+from ucluster_tune.config.study import (
+    FloatParameter,
+    IntParameter,
+    SchedulerConfig,
+    StudyConfig,
+)
 from ucluster_tune.config.trial import DataConfig, LossConfig, TrainingConfig, TrialConfig
 from ucluster_tune.errors import ConfigurationError, StudyError
 from ucluster_tune.study.paths import StudiesFolder
@@ -42,7 +47,11 @@ def faults_of(load):
 
 def test_the_smallest_file_is_the_published_recipe(load, tmp_path):
     study = load("data: {path: jets}")
-    assert study == StudyConfig(name="jets", data=DataConfig(path=str(tmp_path / "jets")))
+    assert study == StudyConfig(
+        name="jets",
+        data=DataConfig(path=str(tmp_path / "jets")),
+        scheduler=SchedulerConfig(grace_period=22),  # after the published pretraining
+    )
 
 
 def test_numbers_may_be_written_as_physicists_do(load):
@@ -137,7 +146,11 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         ),
         ("n_epochs: 3", "n_epochs: unknown key; did you mean training.n_epochs?"),
         ("modle: {}", "modle: unknown key; did you mean model?"),
-        ("budget: {zz: 3}", "budget.zz: unknown key; legal here: n_trials, until"),
+        (
+            "budget: {zz: 3}",
+            "budget.zz: unknown key; legal here: n_trials, until, total_epochs, hours, target,"
+            " patience",
+        ),
         ("model: {n_clusters: 1}", "model.n_clusters: must be >= 2, got 1"),
         ("model: {n_clusters: 65}", "model.n_clusters: must be <= 64, got 65"),
         ("model: {n_clusters: 3.0}", "model.n_clusters: must be a whole number, got 3.0: write 3"),
@@ -175,7 +188,8 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         ),
         (
             "sampler: {name: tp}",
-            "sampler.name: must be one of tpe, random, got 'tp'; did you mean tpe?",
+            "sampler.name: must be one of auto, tpe, random, qmc, grid, got 'tp';"
+            " did you mean tpe?",
         ),
         (
             "scheduler: {grace_period: 300}",
@@ -215,15 +229,16 @@ SHORT = "data: {path: jets}\ntraining: {n_epochs: 3, n_pretraining_epochs: 1}\n"
 
 
 @pytest.mark.parametrize("scheduler", ["", "scheduler:", "scheduler: {reduction_factor: 2}"])
-def test_a_grace_period_that_is_not_written_fits_a_short_training(load, scheduler):
+def test_a_grace_period_that_is_not_written_ends_after_pretraining(load, scheduler):
     study = load(SHORT + scheduler)
-    assert study.scheduler.grace_period == 3
-    assert load(SHORT + scheduler, "training.n_epochs=9").scheduler.grace_period == 5
+    assert study.scheduler.grace_period == 2
+    longer = load(SHORT + scheduler, "training.n_epochs=9", "training.n_pretraining_epochs=4")
+    assert longer.scheduler.grace_period == 5
 
 
 def test_a_grace_period_that_is_not_written_fits_the_shortest_of_searched_trainings(load):
     epochs = "training.n_epochs: {type: categorical, choices: [20, 4, 6]}"
-    pretraining = "data: {path: jets}\ntraining: {n_pretraining_epochs: 1}\n"
+    pretraining = "data: {path: jets}\ntraining: {n_pretraining_epochs: 3}\n"
     assert load(pretraining + in_space([epochs])).scheduler.grace_period == 4
 
 
@@ -485,7 +500,7 @@ def test_the_search_space_keeps_its_types_and_order(load):
 
 def test_a_budget_that_never_ends_is_refused(faults_of, load):
     (fault,) = faults_of("budget: {n_trials: null}")
-    assert fault.startswith("budget.n_trials: must be a number where budget.until sets no time")
+    assert fault.startswith("budget.n_trials: must be a number where none of budget.until,")
     budget = load("data: {path: jets}\nbudget: {n_trials: null, until: 2026-12-24T18:00Z}").budget
     assert (budget.n_trials, budget.until) == (None, "2026-12-24T18:00Z")
 
@@ -494,3 +509,20 @@ def test_a_budget_that_never_ends_is_refused(faults_of, load):
 def test_a_budgets_time_must_say_which_time_zone_it_is_of(faults_of, until):
     (fault,) = faults_of(f"budget: {{until: '{until}'}}")
     assert fault.startswith("budget.until: must be a time with its offset from UTC")
+
+
+def test_classes_by_other_names_are_told_once_each_with_the_near_one(faults_of):
+    assert faults_of("data: {path: jets, classes: [W, Z, top]}") == [
+        f"data.classes[{place}]: must be one of g, q, w, z, t, got {typed!r}; did you mean {near}?"
+        for place, (typed, near) in enumerate([("W", "w"), ("Z", "z"), ("top", "t")])
+    ]
+
+
+def test_a_decimal_comma_and_a_missing_space_are_told_where_they_stand(faults_of):
+    assert faults_of("training:\n  n_epochs:2") == [
+        "training: must be a mapping (`key: value` lines), got 'n_epochs:2': write a space after"
+        " the colon: `n_epochs: 2`"
+    ]
+    assert faults_of("training: {learning_rate: '0,001'}") == [
+        "training.learning_rate: must be a number, got '0,001': write 0.001, with a point"
+    ]

@@ -30,9 +30,9 @@ def test_a_loss_as_metric_while_its_weights_are_searched_is_warned_of():
 
 
 def test_more_trials_than_points_are_warned_of():
-    (warning,) = warnings_of(
-        search_space=CLUSTERS, objective={"metric": "nmi"}, budget={"n_trials": 5}
-    )
+    few = {"search_space": CLUSTERS, "objective": {"metric": "nmi"}, "budget": {"n_trials": 5}}
+    (warning,) = warnings_of(**few, sampler={"name": "random"})
+    assert warnings_of(**few) == []  # a grid, which ends with its last point
     assert warning.startswith("budget.n_trials: 5 trials, but search_space has only 4 different")
     (warning,) = warnings_of(budget={"n_trials": 2})
     assert "nothing to search" in warning
@@ -40,7 +40,9 @@ def test_more_trials_than_points_are_warned_of():
 
 
 def test_tpe_that_never_learns_is_warned_of():
-    (warning,) = warnings_of(search_space=WEIGHT, budget={"n_trials": 4})
+    budget = {"n_trials": 4}
+    (warning,) = warnings_of(search_space=WEIGHT, budget=budget, sampler={"name": "tpe"})
+    assert warnings_of(search_space=WEIGHT, budget=budget) == []
     assert warning.startswith("sampler.n_startup_trials: with 4 of 4 trials")
 
 

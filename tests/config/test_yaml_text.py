@@ -11,6 +11,7 @@ from ucluster_tune.config.yaml_text import (
     MAX_VALUES,
     format_yaml,
     parse_yaml,
+    quoted,
     read_yaml_mapping,
 )
 from ucluster_tune.errors import ConfigurationError
@@ -123,7 +124,7 @@ def test_a_number_of_thousands_of_digits_is_refused():
         ("a: 'x", "not YAML"),
         ("a: b: c", "mapping values are not allowed here"),
         ("a: 1\n---\nb: 2", "line 2, column 1: not YAML: a second document starts here"),
-        ("a: \x07", "not YAML: special characters are not allowed"),
+        ("a: \x07", "line 1, column 4: not YAML: the character U+0007 cannot stand in a file"),
     ],
 )
 def test_what_is_no_yaml_is_refused_with_its_place(text, words):
@@ -211,3 +212,34 @@ def test_what_holds_no_mapping_is_refused(tmp_path, content, words):
 def test_a_byte_order_mark_is_no_fault(tmp_path):
     (tmp_path / "jets.yaml").write_bytes(b"\xef\xbb\xbfa: 1\r\n")
     assert read_yaml_mapping(tmp_path / "jets.yaml") == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: 1\nb: x\x01y\n", "line 2, column 5: not YAML: the character U+0001 cannot stand in"),
+        (
+            "training:\n  n_epochs:2\n  seed: 3\n",
+            "line 2, column 11: not YAML: no space after the colon: write `n_epochs: 2`",
+        ),
+        (
+            "training:\n\xa0 n_epochs: 2\n",
+            "line 2, column 1: a space that YAML takes for a letter",
+        ),
+        ("training:\n  n_epochs:\u2003 2\n", "line 2, column 12: a space that YAML takes"),
+        ("{low: 0,001, high: 1}\n", "is the comma before it meant as a decimal point?"),
+    ],
+)
+def test_what_a_keyboard_or_word_processor_did_is_told_where_it_stands(text, told):
+    value, faults = parse_yaml(text)
+    assert value is None or faults
+    assert told in faults[0]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["jets", "2024", "no: x #y", "/data/\N{GRINNING FACE} \U00020bb7", "a\xa0b", "\x7f", "", "~"],
+)
+def test_a_quoted_text_is_read_as_it_was(text):
+    assert parse_yaml(quoted(text)) == (text, [])
+    assert "\n" not in quoted(text)

@@ -14,6 +14,7 @@ from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.schema import jets_table
 from ucluster_tune.data.reading.dataset import open_checked_dataset, open_dataset
+from ucluster_tune.data.reading.description import describe_dataset
 from ucluster_tune.errors import DataError
 
 SAMPLE = Path(__file__).parents[2] / "search_spaces" / "data" / "wzt_sample"
@@ -378,3 +379,121 @@ def test_values_that_were_read_before_are_not_read_again_where_the_files_are_the
     path.write_bytes(contents)
     with pytest.raises(DataError, match=r"validation-00000\.parquet"):
         open_checked_dataset(config, 2, checksum)
+
+
+def padded(table):
+    """The same jets, each list filled up with zeros to 100 constituents."""
+    for name in FEATURE_NAMES:
+        lists = [values + [0.0] * (100 - len(values)) for values in table[name].to_pylist()]
+        column = pa.array(lists, table.schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
+
+
+def reversed_lists(table):
+    """The same jets, each list in ascending pt."""
+    for name in FEATURE_NAMES:
+        lists = [values[::-1] for values in table[name].to_pylist()]
+        column = pa.array(lists, table.schema.field(name).type)
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (padded, "jet 0 has padding among its constituents: leave it out"),
+        (reversed_lists, "jet 0 has constituents that are not in descending pt: sort its lists"),
+    ],
+)
+def test_lists_that_are_not_as_promised_are_refused(jets_folder, change, told):
+    rewrite(jets_folder / "test-00000.parquet", change)
+    with pytest.raises(DataError, match=told):
+        open_checked_dataset(DataConfig(path=str(jets_folder)), world_size=1)
+
+
+def test_a_manifest_that_counts_other_jets_is_refused(jets_folder):
+    path = jets_folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["counts"]["test"]["w"] += 1
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"test has jets .*'w': 10.*manifest.json says .*'w': 11"):
+        opened(jets_folder)
+
+
+def test_features_in_another_order_are_refused(jets_folder):
+    path = jets_folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["features"].reverse()
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match="in this order"):
+        opened(jets_folder)
+
+
+@pytest.fixture
+def mixed_up(tmp_path):
+    """A data set of which 7 test jets are train jets too."""
+    train, test = made_up_jets(60), made_up_jets(30, seed=2)
+    tables = {
+        "train": train,
+        "validation": made_up_jets(30, seed=1),
+        "test": pa.concat_tables([test, train.slice(9, 7)]),
+    }
+    return write_tables(tmp_path / "mixed up", tables)
+
+
+def test_a_jet_in_two_splits_is_refused_when_a_study_begins(mixed_up):
+    with pytest.raises(DataError, match="7 of 37 test jets are train jets too: accuracies on"):
+        open_checked_dataset(DataConfig(path=str(mixed_up)), world_size=1)
+
+
+def test_a_jet_in_two_splits_is_a_fault_of_a_described_data_set(mixed_up):
+    found = describe_dataset(mixed_up)
+    assert found.faults == (f"{mixed_up}: 7 of 37 test jets are train jets too",)
+
+
+def test_a_jet_that_is_twice_in_a_split_is_remarked_upon(tmp_path):
+    jets = made_up_jets(60)
+    tables = {"train": pa.concat_tables([jets, jets.slice(0, 4)])}
+    found = describe_dataset(write_tables(tmp_path / "jets", tables))
+    assert (found.faults, found.remarks) == ((), ("4 train jets are there twice",))
+
+
+def encoded_otherwise(table):
+    """The same jets as other programs write them, with a column of their own."""
+    columns = {
+        "tracks": pa.array([["a", None]] * len(table)),
+        "jet_class": table["jet_class"].cast(pa.large_string()),
+        "mass_gev": table["mass_gev"],
+        **{name: table[name].cast(pa.large_list(pa.float32())) for name in FEATURE_NAMES},
+    }
+    return pa.table(columns)
+
+
+def test_the_same_jets_in_another_encoding_of_arrow_are_read(tmp_path, jets_folder):
+    other = write_jets(tmp_path / "other")
+    for split in ("train", "validation", "test"):
+        rewrite(other / f"{split}-00000.parquet", encoded_otherwise)
+    dataset = open_checked_dataset(DataConfig(path=str(other)), world_size=1)
+    as_written, as_ours = dataset.read_share("train"), opened(jets_folder).read_share("train")
+    np.testing.assert_array_equal(as_written.features, as_ours.features)
+    np.testing.assert_array_equal(as_written.jet_class, as_ours.jet_class)
+    assert describe_dataset(other).faults == ()
+
+
+def test_a_column_that_is_there_twice_is_told_as_such(jets_folder):
+    rewrite(
+        jets_folder / "train-00000.parquet",
+        lambda table: table.append_column("mass_gev", table["mass_gev"]),
+    )
+    with pytest.raises(DataError, match=r"train-00000.parquet: 2 columns mass_gev; it has"):
+        opened(jets_folder)
+
+
+def test_parquet_files_of_another_program_are_told_what_becomes_of_them(tmp_path):
+    path = tmp_path / "jets" / "data.parquet"
+    path.parent.mkdir()
+    pq.write_table(made_up_jets(3), path)
+    for place in (path, path.parent):
+        with pytest.raises(DataError, match="HLS4ML mirror are converted by `ucluster-tune data"):
+            opened(place)

@@ -9,10 +9,11 @@ import pytest
 from ucluster_tune.errors import StudyError
 from ucluster_tune.report.pictures import (
     draw_confusion_matrix,
-    draw_embedding,
     draw_trial_pictures,
+    embedding_figure,
     match_clusters,
     read_evaluation,
+    save,
 )
 from ucluster_tune.report.projections import project
 
@@ -90,7 +91,7 @@ def test_every_shape_of_model_gets_both_pictures(
 
 def test_embedding_names_the_epoch_the_axes_and_each_clusters_class(tmp_path: Path) -> None:
     evaluation = write_evaluation(tmp_path / "epoch-0012.npz")
-    draw_embedding(evaluation, tmp_path / "embedding.svg", "validation jets, epoch 12")
+    save(embedding_figure(read_evaluation(evaluation)), tmp_path / "embedding.svg")
     text = words(tmp_path / "embedding.svg")
     assert "Embedding of 300 validation jets, epoch 12" in text
     assert {"embedding 1", "embedding 2", "embedding 3", "top", "centroid"} <= set(text)

@@ -50,7 +50,8 @@ class Search:
         self.scheduler: Any = Verdicts(self.driver)
         self.given_up: list[Any] = []
         self.scheduler._controller = SimpleNamespace(stop_trial=self.given_up.append)
-        self.listener = TuneListener(self.driver, self.scheduler, lambda _line: None, lambda: None)
+        self.said: list[str] = []
+        self.listener = TuneListener(self.driver, self.scheduler, self.said.append, lambda: None)
         self.begin("0001")
 
     def begin(self, trial_id, rate=0.5):
@@ -391,3 +392,22 @@ def test_place_of_a_trial_is_told_once_for_each_wait(search, tmp_path):
     search.listener.on_trial_start(0, [], tune_trial("0001"))
     assert len(places()) == 2
     assert not search.record.trials["0001"].is_waiting
+
+
+def test_trials_that_get_no_place_within_the_limit_are_told_once_with_what_ray_has(
+    search, monkeypatch
+):
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0})
+    monkeypatch.setattr("ray.available_resources", lambda: {"CPU": 2.0})
+    search.end()
+    search.driver.begin_trial("0002", Suggestion({"training.learning_rate": 0.5}, {}))
+    assert not search.listener.stop_all()
+    assert search.said == []
+    search.record.trials["0002"].shown.waiting_since = "2026-01-01T00:00:00+00:00"
+    for _ in range(2):
+        search.listener._look_at = 0.0
+        assert not search.listener.stop_all()
+    assert search.said == [
+        "No trial has a place after 180 s: each takes 1 CPUs and 0 GPUs,"
+        " Ray has 2 CPUs (2 free), 0 GPUs (0 free)"
+    ]

@@ -25,7 +25,8 @@ class Nodes:
             raise self.fault
         return ClusterCapacity(self.nodes)
 
-    def room(self, **resources):
+    def room(self, workers_per_trial=1, **resources):
+        resources["workers_per_trial"] = workers_per_trial
         study = study_config(budget={"n_trials": 5}, resources=resources)
         return Room(fit_study(study, self.look()), self.look, self.said.append)
 
@@ -68,3 +69,10 @@ def test_nodes_that_cannot_be_looked_at_change_nothing(nodes):
 def test_trial_that_does_not_fit_is_refused_at_the_start(nodes):
     with pytest.raises(MachineError, match="a trial takes 3 CPUs"):
         nodes.room(cpus_per_worker=3.0)
+
+
+def test_how_many_workers_a_trial_gets_where_that_was_left_open_is_said_with_the_reason(nodes):
+    nodes.room(workers_per_trial="auto")
+    assert nodes.said == [
+        "Workers of a trial: 1 (2 trials side by side are faster than several workers each)"
+    ]

@@ -1,5 +1,6 @@
 """Searches in which something goes wrong: workers, training, signals, the disk."""
 
+import contextlib
 import itertools
 import os
 import re
@@ -9,6 +10,7 @@ import subprocess
 import time
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from mlflow.tracking import MlflowClient
 
@@ -189,15 +191,22 @@ def test_second_interrupt_ends_at_once(start):
     assert "Traceback" not in search.err.read_text()
 
 
-def test_termination_ends_in_order_too(start):
+def test_termination_of_all_processes_at_once_ends_in_order(start):
     search, paths = start()
     search.wait_for("trial 0001 epoch 1/")
+    for process in search.note_processes():  # Ray's and the workers, as scancel and systemd do
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGHUP)
     os.kill(search.process.pid, signal.SIGTERM)
-    search.note_processes()
+    os.kill(search.process.pid, signal.SIGHUP)
     assert search.end() == 130
     assert search.left_over(timeout_s=0) == []
     record = read_study(paths)
     assert (record.state, record.cause) == ("interrupted", "stopped by a signal")
+    client = MlflowClient(tracking_uri=record.tracking_uri)
+    runs = [record.run_id, *(trial.run_id for trial in record.trials.values())]
+    assert {client.get_run(str(run_id)).info.status for run_id in runs} == {"KILLED"}
     assert "Traceback" not in search.err.read_text()
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -15,15 +16,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from tests.study_events import study_config
 from tests.told_study import ToldStudy
+from ucluster_tune.config.automatic import chosen_sampler
 from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import SamplerConfig, StudyConfig
 from ucluster_tune.search import samplers
+from ucluster_tune.study.budget import is_left
 from ucluster_tune.study.events import StudyEnded, StudyResumed, TrialStarted, parse_event
 from ucluster_tune.tracking.dashboards import stores as dashboard_stores
 from ucluster_tune.tracking.dashboards.optuna_trials import build_distributions
 from ucluster_tune.tracking.dashboards.stores import DashboardFile
 
-SPACE = {
+SPACE: dict[str, dict[str, Any]] = {
     "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True},
     "model.n_neighbors": {"type": "int", "low": 4, "high": 21, "step": 4},
     "loss.clustering_weight": {"type": "float", "low": 0.1, "high": 1.0, "step": 0.2},
@@ -31,8 +34,13 @@ SPACE = {
 }
 
 
-def searched(**sampler: Any) -> StudyConfig:
-    return study_config(search_space=SPACE, sampler=sampler)
+RATES = {"type": "categorical", "choices": [1e-4, 3e-4, 1e-3, 3e-3]}
+FINITE = SPACE | {"training.learning_rate": RATES}  # 4 x 5 x 5 x 2 points
+
+
+def searched(name: str = "tpe", **sampler: Any) -> StudyConfig:
+    space = FINITE if name == "grid" else SPACE
+    return study_config(search_space=space, sampler={"name": name} | sampler)
 
 
 def run(study: ToldStudy, n_trials: int) -> list[dict[str, Any]]:
@@ -72,7 +80,7 @@ def test_distributions_say_what_the_space_says() -> None:
     }
 
 
-@pytest.mark.parametrize("name", ["tpe", "random"])
+@pytest.mark.parametrize("name", ["tpe", "random", "qmc"])
 def test_suggestions_lie_in_the_space_and_follow_the_seed(name: str) -> None:
     points = run(ToldStudy(searched(name=name)), 12)
     for point in points:
@@ -82,6 +90,84 @@ def test_suggestions_lie_in_the_space_and_follow_the_seed(name: str) -> None:
     assert points == run(ToldStudy(searched(name=name)), 12)
     assert points[1:] != run(ToldStudy(searched(name=name, seed=2)), 12)[1:]
     assert len({point["training.learning_rate"] for point in points}) == 12
+
+
+def test_grid_gives_each_point_once_in_an_order_of_its_seed() -> None:
+    small = {path: FINITE[path] for path in ("training.learning_rate", "model.n_neighbors")}
+    study = study_config(search_space=small, sampler={"name": "grid"})
+    points = run(ToldStudy(study), 20)
+    assert points[0] == published_point(study)
+    assert len({tuple(point.values()) for point in points}) == 20
+    other = study_config(search_space=small, sampler={"name": "grid", "seed": 2})
+    assert points != run(ToldStudy(other), 20)
+    assert points[1:] != sorted(points[1:], key=lambda point: list(point.values()))
+
+
+def test_grid_that_all_the_budget_does_not_fill_ends_with_its_last_point() -> None:
+    small = {"training.learning_rate": RATES}
+    for name in ("grid", "auto"):
+        study = study_config(search_space=small, sampler={"name": name}, budget={"n_trials": 30})
+        told = ToldStudy(study)
+        run(told, 4)
+        assert told.record.n_trials == 4
+        assert not is_left(told.record)
+
+
+def test_point_that_breaks_a_constraint_is_never_suggested_and_leaves_no_trace() -> None:
+    limit = "model.n_neighbors * training.global_batch_size <= 1024"
+    for name in samplers.SAMPLERS:
+        study = searched(name).model_copy(update={"constraints": (limit,)})
+        whole = run(ToldStudy(study), 12)
+        for point in whole:
+            assert point["model.n_neighbors"] * point["training.global_batch_size"] <= 1024
+        assert len({tuple(point.values()) for point in whole}) == 12
+        before = ToldStudy(study)
+        run(before, 11)
+        assert ToldStudy(study, before.record).ask("0012") == whole[11]
+
+
+def test_grid_has_the_points_that_its_constraints_leave() -> None:
+    small = {path: FINITE[path] for path in ("training.learning_rate", "model.n_neighbors")}
+    study = study_config(
+        search_space=small,
+        sampler={"name": "grid"},
+        constraints=["model.n_neighbors > 12"],
+        budget={"n_trials": 50},
+    )
+    assert ToldStudy(study).record.n_trials == 8  # of 4 x 2
+    assert len({tuple(point.values()) for point in run(ToldStudy(study), 8)}) == 8
+
+
+def test_points_to_try_first_come_first_also_after_a_restart() -> None:
+    points = [{"model.n_neighbors": 20}, {"training.global_batch_size": 64}]
+    study = searched(try_first=points)
+    before = ToldStudy(study)
+    first, second = run(before, 2)
+    assert first == published_point(study)
+    assert second["model.n_neighbors"] == 20
+    assert ToldStudy(study, before.record).ask("0003")["training.global_batch_size"] == 64
+
+
+def test_qmc_fills_each_axis_evenly() -> None:
+    study = searched(name="qmc", published_first=False)
+    points = run(ToldStudy(study), 32)
+    logs = np.log10([point["training.learning_rate"] for point in points])
+    counts, _ = np.histogram(logs, bins=8, range=(-4, -2))
+    assert set(counts) == {4}  # random ones are so with a chance of 1e-4
+    for value in (64, 128):
+        assert sum(p["training.global_batch_size"] == value for p in points) == 16
+
+
+@pytest.mark.parametrize(
+    ("n_trials", "space", "chosen"),
+    [(200, FINITE, "grid"), (199, FINITE, "tpe"), (7, SPACE, "qmc"), (8, SPACE, "tpe")],
+)
+def test_automatic_sampler_follows_space_and_budget(
+    n_trials: int, space: dict[str, Any], chosen: str
+) -> None:
+    study = study_config(search_space=space, budget={"n_trials": n_trials})
+    assert chosen_sampler(study).name == chosen
+    assert ToldStudy(study).sampler.describe().startswith(f"{chosen} sampler (")
 
 
 def test_tpe_learns_where_random_does_not() -> None:
@@ -183,13 +269,14 @@ def test_search_goes_on_where_the_file_cannot_be_made(
     assert "unable to open database file" in caplog.text
 
 
-def test_sampler_built_again_from_its_record_suggests_as_if_it_never_stopped() -> None:
-    config = searched(n_startup_trials=3)
+@pytest.mark.parametrize("name", list(samplers.SAMPLERS))
+def test_sampler_built_again_from_its_record_suggests_as_if_it_never_stopped(name: str) -> None:
+    config = searched(n_startup_trials=3, name=name)
     whole = run(ToldStudy(config), 9)
     before = ToldStudy(config)
     run(before, 8)
     again = ToldStudy(config, before.record)
-    assert again.sampler.describe() == "tpe sampler, 8 trials known"
+    assert again.sampler.describe() == f"{name} sampler, 8 trials known"
     assert again.ask("0009") == whole[8]
 
 
@@ -229,7 +316,7 @@ def test_attributes_that_a_sampler_sets_are_part_of_its_suggestion(
 
 def test_every_sampler_that_a_file_may_name_is_there() -> None:
     names = get_args(SamplerConfig.model_fields["name"].annotation)
-    assert set(names) == set(samplers.SAMPLERS)
+    assert set(names) == {"auto", *samplers.SAMPLERS}
 
 
 def test_trial_that_goes_on_is_told_later(tmp_path: Path) -> None:

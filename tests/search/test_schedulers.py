@@ -9,10 +9,12 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
+from ucluster_tune.config.search_space import least_and_most
 from ucluster_tune.config.study import SchedulerConfig, StudyConfig
 from ucluster_tune.search.schedulers import JUDGES, build_judge
-from ucluster_tune.search.schedulers.asha import longest_training, percentile
+from ucluster_tune.search.schedulers.asha import Asha, percentile
 from ucluster_tune.search.schedulers.decision import Decision, Judge, verdict_so_far
+from ucluster_tune.search.schedulers.hyperband import Hyperband
 from ucluster_tune.search.verdicts import Verdicts
 from ucluster_tune.study.record import StudyRecord
 
@@ -162,6 +164,46 @@ def test_percentile_is_that_of_numpy() -> None:
             assert percentile(ordered, share) == pytest.approx(expected, abs=1e-12)
 
 
+def test_median_stops_what_has_never_been_as_good_as_half_of_the_others() -> None:
+    judged = Judged(study_of(scheduler={"name": "median", "grace_period": 3}))
+    curves = {f"{n:04d}": [0.1 * n] * 8 for n in (3, 4, 5, 6)}
+    assert judged.run_all(curves) == {}  # too few to tell
+    assert judged.run_all({"bad": [0.44] * 8, "good": [0.46] * 8}) == {"bad": 3}
+    assert judged.run("was_good", [0.5, *[0.1] * 7]) is None
+
+
+def test_median_of_an_objective_that_is_minimized() -> None:
+    minimized = {"metric": "total_loss", "direction": "minimize"}
+    judged = Judged(study_of(scheduler={"name": "median"}, objective=minimized))
+    judged.run_all({f"{n:04d}": [0.1 * n] * 8 for n in (3, 4, 5, 6)})
+    assert judged.run_all({"bad": [0.44] * 8, "good": [0.46] * 8}) == {"bad": 5}
+
+
+def test_hyperband_holds_a_trial_against_those_of_its_bracket_alone() -> None:
+    scheduler = {"name": "hyperband", "grace_period": 1, "reduction_factor": 3.0}
+    study = study_of(scheduler=scheduler)
+    judged = Judged(study)
+    brackets = Hyperband(1, 3.0, 9, "maximize")
+    names = [f"{number:04d}" for number in range(1, 31)]
+    curves = {name: [0.5 - 0.01 * place] * 8 for place, name in enumerate(names)}
+    stopped = judged.run_all(curves)
+    for bracket, first_rung in ((0, 1), (1, 3)):
+        own = [name for name in names if brackets.bracket(name) == bracket]
+        alone = Asha(first_rung, 3.0, 9, "maximize")
+        record = StudyRecord(started(study))
+        expected = {}
+        for name in own:
+            record.apply(trial_started(name))
+            for number, value in enumerate(curves[name], start=1):
+                record.apply(epoch(name, number, value))
+                if alone.decide(record, record.trials[name], number) is Decision.STOP:
+                    expected[name] = number
+                    break
+        assert expected
+        assert {name: stopped[name] for name in own if name in stopped} == expected
+    assert not any(brackets.bracket(name) == 2 for name in stopped)
+
+
 def test_equal_values_at_a_rung_stop_no_trial() -> None:
     judged = Judged(study_of(scheduler={"grace_period": 2, "reduction_factor": 3.0}))
     assert judged.run_all({f"{n:04d}": [0.1] * 8 for n in range(20)}) == {}
@@ -245,4 +287,5 @@ def test_trial_that_has_waited_longest_is_the_next_one_to_run() -> None:
 def test_longest_training_is_the_longest_that_may_be_suggested(
     searched: dict[str, Any], longest: int
 ) -> None:
-    assert longest_training(study_config(search_space=searched)) == longest
+    study = study_config(search_space=searched)
+    assert least_and_most(study, "training.n_epochs")[1] == longest

@@ -6,10 +6,11 @@ import pytest
 from tests.study_answers import PLAN, confirmation, measured, result, yardsticks
 from tests.study_events import epoch, started, trial_ended, trial_started
 from ucluster_tune.errors import StudyError
+from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import ConfirmationEnded, StudyEnded
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.status import remaining_s
 
 SEARCH: list[Any] = [
     trial_started("0001"),

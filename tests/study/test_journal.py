@@ -121,7 +121,7 @@ def test_empty_missing_and_headless_journals_are_refused(tmp_path: Path) -> None
     with pytest.raises(StudyError, match="No such file"):
         read_record(path)
     path.write_bytes(b'{"event": "study_star')
-    with pytest.raises(StudyError, match="no event yet"):
+    with pytest.raises(StudyError, match="no event in it"):
         read_record(path)
     path.write_text(trial_started("0001").line() + "\n")
     with pytest.raises(StudyError, match="line 1"):

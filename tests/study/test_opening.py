@@ -185,3 +185,17 @@ def test_study_with_nothing_left_stays_as_it_is(folder: StudiesFolder) -> None:
     with pytest.raises(StudyError, match="no trial left"), known_study(folder, "jets"):
         pass
     assert paths.record.read_bytes() == before
+
+
+def test_a_copy_of_a_study_that_broke_off_is_told_with_ways_out(folder: StudiesFolder) -> None:
+    paths = leave(folder, four_trials())
+    paths.trial("0001").root.mkdir(parents=True)
+    paths.study_yaml.touch()
+    paths.record.write_bytes(b"")
+    with pytest.raises(StudyError, match=r"without a record.*remove the folder, or give the new"):
+        new_study(folder, study_config())
+    with pytest.raises(StudyError, match="or a copy of it broke off; remove"):
+        read_record(paths.record)
+    paths.record.unlink()
+    with pytest.raises(StudyError, match="without a record"):
+        new_study(folder, study_config())

@@ -12,12 +12,12 @@ import pytest
 
 from tests.study_events import epoch, four_trials, trial_ended
 from ucluster_tune.errors import StudyError
+from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, TrialTracked
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.lock import DriverLock
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.status import (
-    elapsed_s,
     find_study,
     list_studies,
     remaining_s,

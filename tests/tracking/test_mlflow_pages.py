@@ -1,9 +1,16 @@
+import json
 from urllib.parse import parse_qs, urlsplit
 
-from tests.study_events import four_trials
+from tests.study_events import four_trials, started, study_config
 from ucluster_tune.study.events import TrialTracked
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page
+from ucluster_tune.tracking.mlflow.pages import (
+    compared_runs,
+    curves_page,
+    runs_page,
+    trials_view,
+    view_key,
+)
 
 
 def test_of_many_trials_the_best_are_compared_in_order_of_trial() -> None:
@@ -28,8 +35,17 @@ def test_curves_are_drawn_with_the_reference() -> None:
     assert query["plot_metric_keys"] == ['["clustering_accuracy_batched","reference_accuracy"]']
 
 
-def test_table_holds_one_study() -> None:
-    fragment = urlsplit(runs_page("http://h:1", "7", "jets.v2")).fragment
-    assert parse_qs(fragment.partition("?")[2])["searchFilter"] == [
-        "tags.`ucluster_tune.study` = 'jets.v2'"
-    ]
+def test_a_view_shows_the_trials_of_one_study_as_status_ranks_them() -> None:
+    space = {"training.learning_rate": {"type": "float", "low": 0.0, "high": 1.0}}
+    record = StudyRecord(started(study_config(search_space=space)))
+    state = json.loads(trials_view(record, "abc"))
+    assert state["searchFilter"] == "tags.`mlflow.parentRunId` = 'abc'"
+    assert (state["orderByKey"], state["orderByAsc"]) == (
+        "metrics.`best_clustering_accuracy`",
+        False,
+    )
+    assert state["selectedColumns"][0] == "metrics.`best_clustering_accuracy`"
+    assert state["selectedColumns"][-1] == "params.`training.learning_rate`"
+    page = runs_page("http://h:1", "7", view_key(record))
+    assert f"viewStateShareKey=jets-{record.study_id[:6]}&" in page
+    assert len(page) < 100

@@ -5,11 +5,18 @@ broken library breaks only what uses it.
 """
 
 import importlib
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
 
 from ucluster_tune import __version__
+from ucluster_tune.cli.library_errors import mark_as_fault, told
+from ucluster_tune.cli.streams import use_lasting_streams
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import UClusterTuneError
 
@@ -25,6 +32,14 @@ _COMMANDS = {
     "run": ("studies.run:run", "Run the search that FILE describes."),
     "list": ("studies.list:list_studies", "List all studies."),
     "status": ("studies.status:status", "Show how study NAME stands."),
+    "report": (
+        "studies.report:report",
+        "Write the page that answers what study NAME was for.",
+    ),
+    "compare": (
+        "studies.report:compare",
+        "Write a page that holds studies against each other.",
+    ),
     "logs": ("studies.logs:logs", "Show the log of study NAME, or of a trial."),
     "stop": ("studies.stop:stop", "Stop study NAME."),
     "resume": ("studies.resume:resume", "Carry study NAME on."),
@@ -73,15 +88,48 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Run a command line; a known error is printed alone, and ends with 1."""
+        use_lasting_streams()
+        try:
+            with _interrupted_by_signals():
+                return super().main(*args, **options)
+        except Exception as error:
+            words = str(error) if isinstance(error, UClusterTuneError) else told(error)
+            if words is None:
+                mark_as_fault(error)
+                raise
+            click.ClickException(words).show()
+            sys.exit(1)
+
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a known error is printed alone, Ctrl-C ends with 130."""
+        """Run the command; Ctrl-C ends with 130."""
         try:
             return super().invoke(ctx)
-        except UClusterTuneError as error:
-            raise click.ClickException(str(error)) from error
         except (KeyboardInterrupt, click.Abort):
             click.echo("\nInterrupted.", err=True)
             raise click.exceptions.Exit(INTERRUPTED) from None
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal do in the block what Ctrl-C does."""
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if not callable(signal.getsignal(signal.SIGINT)):  # ignored, in a script's background
+            raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)  # whoever holds that back holds this back too
+
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is signal.SIG_DFL:  # nohup has SIGHUP ignored
+                before[number] = signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.group(

@@ -2,10 +2,12 @@
 
 import logging
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
 from ucluster_tune.cluster.owner import RayOwner
@@ -16,6 +18,12 @@ _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by t
 
 # The caller says where the log goes.
 _QUIET: Final[dict[str, Any]] = {"log_to_driver": False, "configure_logging": False}
+
+_MAX_FOLDER = 40  # a socket's path has at most 107 bytes, of which Ray takes some 65
+_LIBRARIES = (
+    *("ray", "horovod", "tensorflow", "keras", "numpy", "scipy", "sklearn", "pandas", "pyarrow"),
+    *("mlflow", "optuna", "pydantic", "yaml", "psutil", "cloudpickle", "h5py"),
+)
 
 _ENVIRONMENT = {
     # Under `uv run` Ray would build the environment anew for every worker.
@@ -44,15 +52,53 @@ def prepare_environment(*, is_embedded: bool = True) -> None:
     Args:
         is_embedded: whether Ray is to be one of this process's own.
     """
+    _refuse_shadows()
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if is_embedded:
         os.environ.setdefault(LOOPBACK_ALONE, "0")
         # As Ray does by itself where it starts, for this process joins what another one starts.
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ) and not _has_home():
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray keeps it in ~/.ray
     else:
         # Each try of a Ray that does not answer takes most of a minute, and Ray makes 20.
         os.environ.setdefault(N_TRIES_TO_JOIN, "2")
+
+
+def _refuse_shadows() -> None:
+    """Raise MachineError for a file here that Ray's workers would load in place of a library."""
+    for name in _LIBRARIES:
+        for file in (Path(f"{name}.py"), Path(name, "__init__.py")):
+            if file.exists():
+                raise MachineError(
+                    f"{file.absolute()} would be loaded in place of the library {name}: rename it,"
+                    " or type the command in another folder"
+                )
+
+
+def _has_home() -> bool:
+    try:
+        return os.access(Path.home() / ".ray", os.W_OK) or os.access(Path.home(), os.W_OK)
+    except RuntimeError:  # the system knows none
+        return False
+
+
+def ray_folder() -> Path:
+    """Return the folder for Ray's files: the first that can be written and has a short name.
+
+    Raises:
+        MachineError: there is none.
+    """
+    named = [os.environ.get(name) for name in ("RAY_TMPDIR", "TMPDIR")]
+    for folder in (*named, "/tmp", "/var/tmp", "/dev/shm"):
+        if folder and len(os.path.abspath(folder)) <= _MAX_FOLDER and os.access(folder, os.W_OK):  # noqa: PTH100 (follows no link)
+            return Path(folder).absolute() / "ray"
+    raise MachineError(
+        f"Ray needs a folder for its sockets, with a path of at most {_MAX_FOLDER} characters:"
+        " neither RAY_TMPDIR, TMPDIR, /tmp, /var/tmp nor /dev/shm can be written; set RAY_TMPDIR"
+        " to one that can"
+    )
 
 
 class EmbeddedRay:
@@ -60,23 +106,27 @@ class EmbeddedRay:
 
     Args:
         owner: the process that has it.
+        folder: of Ray's files.
     """
 
-    def __init__(self, owner: RayOwner) -> None:
-        self._owner = owner
+    def __init__(self, owner: RayOwner, folder: Path) -> None:
+        self._owner, self._folder = owner, folder
 
     def refuse_dead(self) -> None:
         """Raise MachineError where Ray's own process is gone: Tune would wait for another node."""
         if not self._owner.is_whole:
             raise MachineError(
                 "Ray on this machine ended: one of its own processes crashed or was killed,"
-                " perhaps for want of memory; look into /tmp/ray/session_latest/logs"
+                f" perhaps for want of memory; look into {self._folder}/session_latest/logs"
             )
 
 
 @contextmanager
-def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
+def embedded_ray(n_cpus: int, n_gpus: int = 0) -> Iterator[EmbeddedRay]:
     """Start Ray on the loopback interface; shut it down at the end, workers included.
+
+    Args:
+        n_cpus, n_gpus: that it may give to trials; Ray counts none itself.
 
     Raises:
         MachineError: Ray does not start.
@@ -86,10 +136,13 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
 
     if not logging.getLogger().handlers:  # nobody keeps a log
         logging.getLogger("ray").setLevel(logging.ERROR)
+    folder = ray_folder()
     owner = RayOwner(
         {
+            "_temp_dir": str(folder),
             "address": "local",  # not one that runs here already, or did once
             "num_cpus": n_cpus,
+            "num_gpus": n_gpus,
             "include_dashboard": False,
             "_node_ip_address": "127.0.0.1",
             "object_store_memory": _OBJECT_STORE_BYTES,
@@ -103,10 +156,9 @@ def embedded_ray(n_cpus: int) -> Iterator[EmbeddedRay]:
                 ray.init(address=address, **_QUIET)
         except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
-                f"Ray did not start on this machine: {error};"
-                " look into /tmp/ray/session_latest/logs"
+                f"Ray did not start on this machine: {error}; its files are in {folder}"
             ) from error
-        yield EmbeddedRay(owner)
+        yield EmbeddedRay(owner, folder)
     finally:
         ray.shutdown()
         owner.end()

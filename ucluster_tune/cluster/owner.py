@@ -3,12 +3,16 @@
 Whoever needs Ray is joined to it from another process, and holds a pipe to this one. The system
 closes that pipe when the other process ends, however it ends. All processes of Ray, and the
 orphans among them, are below this one, so that none is missed, and nobody else's is touched.
+
+None of them hears the signals that ask a search to stop, which a batch system or a service manager
+sends to all processes of a job: Ray would be gone before its user could end in order.
 """
 
 import ctypes
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import threading
@@ -22,6 +26,7 @@ import psutil
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 _LOOK_EVERY_S = 1.0
 _GONE_WITHIN_S = 20.0
+_FOR_THE_USER = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _PACKAGES = Path(__file__).parents[2]
 _START = (
     f"import sys; sys.path.insert(0, {str(_PACKAGES)!r});"
@@ -37,14 +42,18 @@ class RayOwner:
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is for the process that needs it
-            text=True,
-        )
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _FOR_THE_USER)  # all below inherit it
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # a terminal's signals are for the process that needs it
+                text=True,
+            )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         self._tell(json.dumps(options))
 
     @property
@@ -102,8 +111,7 @@ def own() -> None:
             is_whole = all(_lives(process) for process in rays)
             if not is_whole:
                 print("one of Ray's own processes has ended", flush=True)
-        if sys.stdin.readline() and is_whole:
-            ray.shutdown()
+        # Not ray.shutdown: it asks by SIGTERM, which none of them hears, and waits for that.
     finally:
         _kill_all_below()
     os._exit(0)  # Ray would try to take leave of what is gone

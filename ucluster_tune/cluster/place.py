@@ -30,14 +30,22 @@ class Place:
     why: str
 
 
-def this_machine() -> Machine:
-    """Return the cores that this process may use, and the GPUs."""
+def this_machine(root: Path = Path("/")) -> Machine:
+    """Return the cores that this process may use, and the GPUs: devices that are there.
+
+    CUDA_VISIBLE_DEVICES can hide some, and make none; slices of one (MIG) count as they are named.
+
+    Args:
+        root: of the file system in which devices are looked for.
+    """
+    n_gpus = len(list(root.glob("proc/driver/nvidia/gpus/*")))
+    n_gpus = n_gpus or len(list(root.glob("dev/nvidia[0-9]*")))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        folder = Path("/proc/driver/nvidia/gpus")
-        n_gpus = len(list(folder.iterdir())) if folder.is_dir() else 0
-    else:
-        n_gpus = len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    if visible is not None:
+        listed = [device.strip() for device in visible.split(",")]
+        listed = [device for device in listed if device not in ("", "-1")]
+        is_sliced = n_gpus > 0 and any(device.startswith("MIG") for device in listed)
+        n_gpus = len(listed) if is_sliced else min(n_gpus, len(listed))
     return Machine(n_cpus=len(os.sched_getaffinity(0)), n_gpus=n_gpus)
 
 

@@ -1,6 +1,6 @@
 """How much is spent on a search, as its file says; `study.budget` tells what is left of it.
 
-A further kind of limit (epochs, core-hours, a target) is a field here, and a line there.
+A further kind of limit (core-hours, money) is a field here, and a line there.
 """
 
 from datetime import UTC, datetime
@@ -13,10 +13,13 @@ from ucluster_tune.config.section import Rule, Section
 MOST_TRIALS = 1_000_000
 
 
-def _ends_at_all(n_trials: int | None, until: str | None) -> str | None:
-    if n_trials is not None or until is not None:
+def _ends_at_all(n_trials: int | None, *others: object) -> str | None:
+    if n_trials is not None or any(other is not None for other in others):
         return None
-    return "must be a number where budget.until sets no time, or the search never ends, got null"
+    return (
+        "must be a number where none of budget.until, total_epochs, hours and patience is, or the"
+        " search never ends, got null"
+    )
 
 
 def _is_a_time(until: str | None) -> str | None:
@@ -32,14 +35,24 @@ class BudgetConfig(Section):
     """How much is spent on the search: no trial begins once one limit is reached."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule("n_trials", ("n_trials", "until"), _ends_at_all),
+        Rule("n_trials", ("n_trials", "until", "total_epochs", "hours", "patience"), _ends_at_all),
         Rule("until", ("until",), _is_a_time),
     )
 
     n_trials: int | None = Field(
-        1, ge=1, le=MOST_TRIALS, description="trials; null: any number, up to the time `until`"
+        1, ge=1, le=MOST_TRIALS, description="trials; null: any number, up to another limit"
     )
     until: str | None = Field(None, description="time after which no trial begins; null: none")
+    total_epochs: int | None = Field(None, ge=1, description="epochs of all trials together")
+    hours: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="of work on the search, breaks left out"
+    )
+    target: float | None = Field(
+        None, allow_inf_nan=False, description="value of the objective that is good enough"
+    )
+    patience: int | None = Field(
+        None, ge=1, description="finished trials in a row that brought nothing better"
+    )
 
     def in_words(self) -> str:
         """Return the limits in words.
@@ -48,7 +61,16 @@ class BudgetConfig(Section):
         '8 trials, begun until 2026-12-24T18:00+01:00'
         """
         trials = "trials" if self.n_trials is None else f"{self.n_trials} trials"
-        return trials + (f", begun until {self.until}" if self.until else "")
+        limits = {
+            ", begun until {}": self.until,
+            ", {} epochs": self.total_epochs,
+            ", {:g} hours": self.hours,
+            ", to a target of {:g}": self.target,
+            ", to {} trials without a better one": self.patience,
+        }
+        return trials + "".join(
+            text.format(limit) for text, limit in limits.items() if limit is not None
+        )
 
     def is_over_at(self, now: datetime) -> bool:
         """Return whether no trial may begin at a time any more."""

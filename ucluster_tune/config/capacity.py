@@ -84,7 +84,7 @@ def n_trials_at_a_time(resources: ResourcesConfig, nodes: Sequence[NodeCapacity]
     >>> n_trials_at_a_time(strict, [NodeCapacity(3, 0), NodeCapacity(3, 0)])
     2
     """
-    n_workers = resources.workers_per_trial
+    n_workers = resources.n_workers
     rooms = [
         min(
             how_often(node.n_cpus, resources.cpus_per_worker),

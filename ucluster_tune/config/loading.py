@@ -8,11 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ucluster_tune.config.automatic import grid_fault
+from ucluster_tune.config.constraints import constraint_faults, constraint_text_faults
 from ucluster_tune.config.names import did_you_mean, nearest
 from ucluster_tune.config.overrides import RANGE_KEYS, absolute_path, apply_overrides, sections
 from ucluster_tune.config.search_space import (
     corners,
     fit,
+    outside_fault,
     published_values,
     range_faults,
     unknown_path_fault,
@@ -75,7 +78,11 @@ def _checked(source: str, raw: Mapping[str, Any], faults: Sequence[str]) -> Stud
     check.run()
     if faults or check.faults:
         raise ConfigurationError(source, [*faults, *check.faults])
-    return StudyConfig.model_validate(check.cleaned)
+    study = StudyConfig.model_validate(check.cleaned)
+    unfit = grid_fault(study)
+    if found := [*([unfit] if unfit else []), *constraint_faults(study)]:
+        raise ConfigurationError(source, found)
+    return study
 
 
 def dump_config(config: StudyConfig | TrialConfig) -> str:
@@ -126,7 +133,9 @@ class _Check:
         for name, section in sections().items():
             self._section(name, section)
         self._search_space()
-        self._grace_period_of_a_short_training()
+        self._try_first()
+        self._constraints()
+        self._grace_period()
         for rule in self.rules:
             self._rule(rule)
 
@@ -179,6 +188,22 @@ class _Check:
             if unknown is None:
                 self._searched(path, parameter)
 
+    def _constraints(self) -> None:
+        raw = self.raw.get("constraints")
+        if raw is not None:
+            self.faults += constraint_text_faults(raw)
+            self.cleaned["constraints"] = raw
+
+    def _try_first(self) -> None:
+        for place, point in enumerate(self.cleaned.get("sampler", {}).get("try_first") or ()):
+            for path, value in point.items() if isinstance(point, dict) else ():
+                where = f"sampler.try_first[{place}].{path}"
+                if path not in self.ranges:
+                    self.faults.append(f"{where}: is not searched; leave it out")
+                    continue
+                fault = outside_fault(value, self.ranges[path])
+                self.faults += [f"{where}: {fault}"] if fault else []
+
     def _range(self, where: str, raw: Any) -> Parameter | None:
         """Return the checked range of a search-space entry, None when it has a fault."""
         if not isinstance(raw, dict):
@@ -230,16 +255,18 @@ class _Check:
             self.possible[path] = corners(parameter)
             self.cleaned.get(name, {})[key] = fit(published_values()[path], parameter)
 
-    def _grace_period_of_a_short_training(self) -> None:
-        """Fits a grace period that nobody wrote into the fewest epochs that a trial may have."""
+    def _grace_period(self) -> None:
+        """Fill in a grace period that nobody wrote: the longest pretraining and an epoch more.
+
+        All epochs where a trial may have fewer.
+        """
         section = self.cleaned.get("scheduler")
         n_epochs = self.possible.get("training.n_epochs")
-        if section is None or n_epochs is None or "grace_period" in section:
+        pretraining = self.possible.get("training.n_pretraining_epochs")
+        if section is None or not n_epochs or not pretraining or "grace_period" in section:
             return
-        (default,) = self.possible["scheduler.grace_period"]
-        if min(n_epochs) < default:
-            section["grace_period"] = min(n_epochs)
-            self.possible["scheduler.grace_period"] = (min(n_epochs),)
+        section["grace_period"] = min(*n_epochs, max(pretraining) + 1)
+        self.possible["scheduler.grace_period"] = (section["grace_period"],)
 
     def _rule(self, rule: Rule) -> None:
         if not all(need in self.possible for need in rule.needs):

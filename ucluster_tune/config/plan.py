@@ -1,14 +1,23 @@
 """What a study will do, in numbers, before anything is started."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from ucluster_tune.config.automatic import chosen_sampler, most_trials
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
-from ucluster_tune.config.search_space import Value, corners, published_point
-from ucluster_tune.config.study import CategoricalParameter, Parameter, StudyConfig
+from ucluster_tune.config.search_space import Value, least_and_most, published_point
+from ucluster_tune.config.study import (
+    AUTO,
+    CategoricalParameter,
+    Parameter,
+    ResourcesConfig,
+    StudyConfig,
+)
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.errors import MachineError
+
+_FEWEST_JETS = 64  # of a step, which each worker normalises alone
 
 
 @dataclass(frozen=True)
@@ -28,11 +37,14 @@ class Plan:
     """Trials, epochs and resources of a study.
 
     Attributes:
-        n_trials: None where only a time limits them.
+        n_trials: None where only a time limits them; of a grid, no more than it has points.
         until: when the last one may begin; None where there is no such time.
         epochs_at_most: all trials to their last epoch; None where their number is not known.
         epochs_at_least: every trial stopped as early as the scheduler may.
-        rungs: the epochs at which ASHA compares trials.
+        sampler: the one that suggests, in place of `auto` too.
+        sampler_reason: why it does.
+        rungs: the epochs at which ASHA or Hyperband compare trials.
+        workers_why: why so many, where the study leaves it open; empty where it does not.
         cpus_per_trial: cores of all workers of a trial.
         concurrent_trials: trials at a time on this machine; 0 where not even one fits.
     """
@@ -42,8 +54,12 @@ class Plan:
     epochs_per_trial: int
     epochs_at_most: int | None
     epochs_at_least: int | None
+    sampler: str
+    sampler_reason: str
+    scheduler: str
     rungs: tuple[int, ...]
     workers_per_trial: int
+    workers_why: str
     cpus_per_trial: float
     gpus_per_trial: float
     concurrent_trials: int
@@ -66,19 +82,61 @@ def on_these_nodes(study: StudyConfig, where: Machine | ClusterCapacity) -> Stud
     return study.model_copy(update={"resources": on_cpus})
 
 
+def with_workers(study: StudyConfig, where: Machine | ClusterCapacity) -> tuple[StudyConfig, str]:
+    """Return the study with a number of workers in a trial, and why where it was left open.
+
+    Trials beside each other are faster than workers of one trial, which wait for each other in
+    each step. So there are more of these only where as many trials as are to run at a time leave
+    nodes empty.
+    """
+    if study.resources.workers_per_trial != AUTO:
+        return study, ""
+    n_workers, why = _workers_left_open(study, _capacity(where))
+    return _with_so_many(study, n_workers), why
+
+
+def _workers_left_open(study: StudyConfig, capacity: ClusterCapacity) -> tuple[int, str]:
+    if capacity.may_grow:
+        return 1, "the autoscaler adds nodes for more trials"
+    if 0 < study.resources.gpus_per_worker < 1:
+        return 1, "workers of a trial cannot share a GPU"
+    study = on_these_nodes(study, capacity)
+    n_slots = n_trials_at_a_time(study.resources, capacity.nodes)
+    n_at_a_time = _n_concurrent(study, capacity)
+    if n_slots <= 1:
+        return 1, "a second one does not fit"
+    if n_slots < 2 * n_at_a_time:
+        return 1, f"{n_at_a_time} trials side by side are faster than several workers each"
+    batch, _ = least_and_most(study, "training.global_batch_size")
+    n_workers = min(n_slots // n_at_a_time, batch // _FEWEST_JETS)
+    while n_workers > 1 and _n_concurrent(_with_so_many(study, n_workers), capacity) < n_at_a_time:
+        n_workers -= 1  # they do not fit as they are to be placed
+    if n_workers > 1:
+        return n_workers, f"{n_slots} fit, and {n_at_a_time} trials run at a time"
+    return 1, f"a step of {batch} jets leaves several fewer than {_FEWEST_JETS} jets each"
+
+
+def _with_so_many(study: StudyConfig, n_workers: int) -> StudyConfig:
+    resources = study.resources.model_copy(update={"workers_per_trial": n_workers})
+    return study.model_copy(update={"resources": resources})
+
+
 @dataclass(frozen=True)
 class FittedStudy:
     """A study as it was asked for, and as it runs on the nodes at hand.
 
     Attributes:
-        asked: what the study's record holds, since other nodes may give more.
+        asked: what the study's record holds, since other nodes may give more. How many workers a
+            trial has is settled here, since trials of other numbers could not be compared.
         config: what its trials are made with here.
         n_at_a_time: trials that run at a time, on all nodes that there are or may be.
+        workers_why: why a trial has so many workers; empty where it was asked for.
     """
 
     asked: StudyConfig
     config: StudyConfig
     n_at_a_time: int
+    workers_why: str = ""
 
     @property
     def fitted(self) -> dict[str, Value]:
@@ -93,7 +151,7 @@ class FittedStudy:
     def reading(self, path: str) -> "FittedStudy":
         """Return the same on a data set that has been made meanwhile."""
         asked, config = self.asked.reading(path), self.config.reading(path)
-        return FittedStudy(asked, config, self.n_at_a_time)
+        return replace(self, asked=asked, config=config)
 
 
 def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStudy:
@@ -103,12 +161,13 @@ def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStu
         MachineError: not even one trial can ever be placed; with the numbers of each node.
     """
     capacity = _capacity(where)
+    study, why = with_workers(study, capacity)
     config = on_these_nodes(study, capacity)
     n_at_a_time = _n_concurrent(config, capacity)
     if n_at_a_time:
-        return FittedStudy(study, config, n_at_a_time)
+        return FittedStudy(study, config, n_at_a_time, why)
     raise MachineError(
-        f"{_a_trial_takes(config)}, {_what_there_is(capacity)}: lower"
+        f"a trial takes {takes_in_words(config.resources)}, {_what_there_is(capacity)}: lower"
         " resources.workers_per_trial, cpus_per_worker or gpus_per_worker"
         + ", or choose another resources.placement"
         * config.resources.is_strict
@@ -117,23 +176,29 @@ def fit_study(study: StudyConfig, where: Machine | ClusterCapacity) -> FittedStu
 
 def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     """Return the plan of a study on one machine."""
+    study, workers_why = with_workers(study, machine)
     study = on_these_nodes(study, machine)
-    least, most = _epochs(study)
-    asha = study.scheduler.name == "asha"
-    shortest = min(study.scheduler.grace_period, least) if asha else least
-    n_trials, resources = study.budget.n_trials, study.resources
-    cpus = resources.workers_per_trial * resources.cpus_per_worker
-    gpus = resources.workers_per_trial * resources.gpus_per_worker
+    least, most = least_and_most(study, "training.n_epochs")
+    scheduler, resources = study.scheduler, study.resources
+    shortest = least if scheduler.name == "none" else min(scheduler.grace_period, least)
+    has_rungs = scheduler.name in ("asha", "hyperband")
+    n_trials, sampler = most_trials(study), chosen_sampler(study)
+    cpus = resources.n_workers * resources.cpus_per_worker
+    gpus = resources.n_workers * resources.gpus_per_worker
     return Plan(
         n_trials=n_trials,
         until=study.budget.until,
         epochs_per_trial=most,
         epochs_at_most=n_trials and n_trials * most,
         epochs_at_least=n_trials and n_trials * shortest,
-        rungs=rung_epochs(study.scheduler.grace_period, study.scheduler.reduction_factor, most)
-        if asha
+        sampler=sampler.name,
+        sampler_reason=sampler.reason,
+        scheduler=scheduler.name,
+        rungs=rung_epochs(scheduler.grace_period, scheduler.reduction_factor, most)
+        if has_rungs
         else (),
-        workers_per_trial=resources.workers_per_trial,
+        workers_per_trial=resources.n_workers,
+        workers_why=workers_why,
         cpus_per_trial=cpus,
         gpus_per_trial=gpus,
         concurrent_trials=_n_concurrent(study, _capacity(machine)),
@@ -153,7 +218,7 @@ def wait_for_nodes(study: StudyConfig, capacity: ClusterCapacity) -> str | None:
     n_concurrent = _n_concurrent(study, capacity)
     if n_now >= n_concurrent:
         return None
-    takes = _a_trial_takes(study).replace("a", "A", 1)
+    takes = f"A trial takes {takes_in_words(study.resources)}"
     room = "no room yet, so trials wait until nodes are added"
     if n_now:
         room = f"room for {n_now} at a time, and for more as nodes are added"
@@ -164,11 +229,11 @@ def _capacity(where: Machine | ClusterCapacity) -> ClusterCapacity:
     return where.capacity() if isinstance(where, Machine) else where
 
 
-def _a_trial_takes(study: StudyConfig) -> str:
-    resources = study.resources
-    n_workers = resources.workers_per_trial
+def takes_in_words(resources: ResourcesConfig) -> str:
+    """Return what one trial takes."""
+    n_workers = resources.n_workers
     cpus, gpus = n_workers * resources.cpus_per_worker, n_workers * resources.gpus_per_worker
-    text = f"a trial takes {cpus:g} CPUs and {gpus:g} GPUs"
+    text = f"{cpus:g} CPUs and {gpus:g} GPUs"
     return text + (f" in {n_workers} workers ({resources.placement})" if n_workers > 1 else "")
 
 
@@ -187,7 +252,7 @@ def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:
-    """Return the epochs, before the last, at which ASHA compares trials.
+    """Return the epochs, before the last, at which ASHA and Hyperband compare trials.
 
     >>> rung_epochs(4, 3.0, 40)
     (4, 12, 36)
@@ -208,6 +273,7 @@ def plan_document(study: StudyConfig, plan: Plan) -> dict[str, Any]:
         "data": study.data.model_dump(mode="json"),
         "objective": study.objective.model_dump(mode="json"),
         "reference": study.reference.model_dump(mode="json"),
+        "constraints": list(study.constraints),
         "sampler": study.sampler.model_dump(mode="json"),
         "scheduler": study.scheduler.model_dump(mode="json"),
         "search_space": {
@@ -227,9 +293,3 @@ def describe_range(parameter: Parameter) -> str:
     step = f" in steps of {parameter.step:g}" if parameter.step else ""
     log = ", logarithmic" if parameter.log else ""
     return f"{kind}{parameter.low:g} to {parameter.high:g}{step}{log}"
-
-
-def _epochs(study: StudyConfig) -> tuple[int, int]:
-    searched = study.search_space.get("training.n_epochs")
-    possible = corners(searched) if searched else (study.training.n_epochs,)
-    return int(min(possible)), int(max(possible))

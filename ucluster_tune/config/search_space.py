@@ -3,6 +3,7 @@
 Knows nothing of Optuna: a suggestion is a mapping of dotted paths to values.
 """
 
+import math
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, get_origin
@@ -100,6 +101,14 @@ def corners(parameter: Parameter) -> tuple[Value, ...]:
     return parameter.choices
 
 
+def least_and_most(study: StudyConfig, path: str) -> tuple[int, int]:
+    """Return the ends of a whole number's range where it is searched, else the number twice."""
+    searched = study.search_space.get(path)
+    section, _, name = path.partition(".")
+    possible = corners(searched) if searched else (getattr(getattr(study, section), name),)
+    return int(min(possible)), int(max(possible))
+
+
 def n_values(parameter: Parameter) -> int | None:
     """Return how many values a range holds, None for a continuous one."""
     if isinstance(parameter, CategoricalParameter):
@@ -109,6 +118,43 @@ def n_values(parameter: Parameter) -> int | None:
     if parameter.low == parameter.high:
         return 1
     return None if parameter.step is None else _n_steps(parameter) + 1
+
+
+def all_values(parameter: Parameter) -> tuple[Value, ...]:
+    """Return every value of a finite range, the smallest first.
+
+    >>> all_values(IntParameter(type="int", low=4, high=9, step=2))
+    (4, 6, 8)
+    """
+    if isinstance(parameter, CategoricalParameter):
+        return parameter.choices
+    count, step = n_values(parameter), parameter.step or 1
+    assert count is not None, "a continuous range has no list of values"
+    return tuple(fit(parameter.low + place * step, parameter) for place in range(count))
+
+
+def value_at(parameter: Parameter, share: float) -> Value:
+    """Return the value below which a share of a range lies, in its own scale.
+
+    Args:
+        parameter: the range.
+        share: in [0, 1).
+
+    >>> value_at(FloatParameter(type="float", low=1.0, high=3.0), 0.5)
+    2.0
+    >>> value_at(IntParameter(type="int", low=4, high=12, step=4), 0.9)
+    12
+    """
+    if isinstance(parameter, IntParameter) and parameter.log:
+        low, high = math.log(parameter.low - 0.5), math.log(parameter.high + 0.5)
+        return min(max(round(math.exp(low + share * (high - low))), parameter.low), parameter.high)
+    if isinstance(parameter, FloatParameter) and parameter.step is None:
+        low, high = parameter.low, parameter.high
+        if parameter.log:
+            return min(max(low * math.exp(share * math.log(high / low)), low), high)
+        return low + share * (high - low)
+    values = all_values(parameter)
+    return values[int(share * len(values))]
 
 
 def fit(value: Value, parameter: Parameter) -> Value:
@@ -132,6 +178,24 @@ def fit(value: Value, parameter: Parameter) -> Value:
         return number
     n_steps = min(round((number - parameter.low) / parameter.step), _n_steps(parameter))
     return min(parameter.low + n_steps * parameter.step, parameter.high)
+
+
+def outside_fault(value: object, parameter: Parameter) -> str | None:
+    """Return what is wrong with a value that a range is to give, None where it has it.
+
+    >>> outside_fault(7, IntParameter(type="int", low=4, high=9, step=2))
+    'is no value of its range, whose nearest is 8, got 7'
+    """
+    if isinstance(parameter, CategoricalParameter):
+        if any(value == choice and type(value) is type(choice) for choice in parameter.choices):
+            return None
+        return f"must be one of {', '.join(map(show, parameter.choices))}, got {show(value)}"
+    if not _is_number(value):
+        return f"must be a number, got {show(value)}"
+    nearest_value = fit(value, parameter)  # type: ignore[arg-type]  # a number
+    if nearest_value == value:
+        return None
+    return f"is no value of its range, whose nearest is {nearest_value}, got {value}"
 
 
 def published_point(study: StudyConfig) -> dict[str, Value]:

@@ -4,7 +4,7 @@ Knows nothing of files, TensorFlow, Ray or Optuna.
 """
 
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from ucluster_tune.config.trial import (
 )
 
 _MAX_STEPS = 10**9
+AUTO: Final = "auto"
 _SMALLEST_PART = 0.01  # of a GPU; Ray counts in steps of 0.0001
 
 
@@ -99,7 +100,9 @@ Parameter = Annotated[
 class SamplerConfig(Section):
     """How Optuna suggests hyperparameters."""
 
-    name: Literal["tpe", "random"] = "tpe"
+    name: Literal["auto", "tpe", "random", "qmc", "grid"] = Field(
+        "auto", description="auto: grid, qmc or tpe, by space and budget; `check` says why"
+    )
     seed: int = Field(1, ge=0, le=2**31 - 1)
     n_startup_trials: int = Field(
         4, ge=0, le=100_000, description="random trials before TPE models what it has seen"
@@ -107,30 +110,36 @@ class SamplerConfig(Section):
     published_first: bool = Field(
         True, description="the published recipe, fitted into the space, is the first trial"
     )
+    try_first: tuple[dict[str, bool | int | float | str], ...] = Field(
+        (),
+        strict=False,
+        description="points that come next, by dotted path; what they leave out is sampled",
+    )
 
 
 class SchedulerConfig(Section):
-    """Which running trials are stopped early, by Tune."""
+    """Which running trials are stopped early."""
 
-    name: Literal["asha", "none"] = "asha"
+    name: Literal["asha", "hyperband", "median", "none"] = "asha"
     grace_period: int = Field(
         5,
         ge=1,
         le=100_000,
-        description="epochs that every trial gets; not written: 5, or all where there are fewer",
+        description="epochs that every trial gets; not written: the pretraining, before which"
+        " curves say little, and one more, or all where there are fewer",
     )
     reduction_factor: float = Field(
         3.0, gt=1, le=100, description="one in so many trials passes a rung"
     )
 
 
-def _one_gpu_a_worker(gpus_per_worker: float, workers_per_trial: int) -> str | None:
+def _one_gpu_a_worker(gpus_per_worker: float, workers_per_trial: int | str) -> str | None:
     if gpus_per_worker > 1:
         return (
             f"must be at most 1, since a worker trains on one GPU, got {gpus_per_worker:g}; raise"
             " workers_per_trial to use more GPUs"
         )
-    if 0 < gpus_per_worker < 1 and workers_per_trial > 1:
+    if 0 < gpus_per_worker < 1 and workers_per_trial not in (AUTO, 1):
         return (
             f"must be 0 or 1 with {workers_per_trial} workers_per_trial, since workers of a trial"
             f" cannot share a GPU, got {gpus_per_worker:g}; a part of a GPU goes with"
@@ -153,7 +162,11 @@ class ResourcesConfig(Section):
         Rule("gpus_per_worker", ("gpus_per_worker",), _parts_that_ray_counts),
     )
 
-    workers_per_trial: int = Field(1, ge=1, le=4096, description="Horovod processes of a trial")
+    workers_per_trial: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
+        AUTO,
+        description="Horovod processes of a trial; auto: one, and more where trials leave nodes"
+        " empty",
+    )
     cpus_per_worker: float = Field(
         1.0, gt=0, le=1024, description="cores, also TensorFlow threads"
     )
@@ -176,6 +189,11 @@ class ResourcesConfig(Section):
     epoch_timeout_s: PositiveFloat = Field(
         21_600.0, description="limit of the wait for an epoch; a worker may hang, not fail"
     )
+
+    @property
+    def n_workers(self) -> int:
+        """Horovod processes of a trial; one as long as the plan has not said how many."""
+        return self.workers_per_trial if isinstance(self.workers_per_trial, int) else 1
 
     @property
     def is_strict(self) -> bool:
@@ -232,6 +250,9 @@ class StudyConfig(Section):
     training: TrainingConfig = TrainingConfig()
     search_space: dict[str, Parameter] = Field(
         default_factory=dict, description="dotted path of the tuned value: its range"
+    )
+    constraints: tuple[str, ...] = Field(
+        (), strict=False, description="conditions on hyperparameters that each point fulfils"
     )
     objective: ObjectiveConfig = ObjectiveConfig()
     sampler: SamplerConfig = SamplerConfig()

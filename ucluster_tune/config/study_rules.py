@@ -1,8 +1,8 @@
 """Conditions between the sections of a study, and what is allowed but worth a warning."""
 
-from math import prod
-
+from ucluster_tune.config.automatic import chosen_sampler, n_points
 from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.constraints import constraint_warnings
 from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
 from ucluster_tune.config.search_space import corners, n_values
@@ -18,16 +18,16 @@ from ucluster_tune.config.wording import show
 
 
 def _grace_period(scheduler: str, grace_period: int, n_epochs: int) -> str | None:
-    if scheduler != "asha" or grace_period <= n_epochs:
+    if scheduler == "none" or grace_period <= n_epochs:
         return None
     return (
-        f"must not exceed training.n_epochs ({n_epochs}) when the scheduler is asha,"
+        f"must not exceed training.n_epochs ({n_epochs}) when the scheduler is {scheduler},"
         f" got {grace_period}; set it to {n_epochs} or less, or leave it out"
     )
 
 
-def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int) -> str | None:
-    if global_batch_size >= workers_per_trial:
+def _jets_for_each_worker(global_batch_size: int, workers_per_trial: int | str) -> str | None:
+    if isinstance(workers_per_trial, str) or global_batch_size >= workers_per_trial:
         return None
     return (
         f"must be at least resources.workers_per_trial ({workers_per_trial}), one jet a worker"
@@ -86,7 +86,12 @@ STUDY_RULES = (
 
 def warnings_for(study: StudyConfig) -> list[str]:
     """Return what a study may do but hardly wants, one line each with its YAML path."""
-    return [*_metric_warnings(study), *_size_warnings(study), *_step_warnings(study)]
+    return [
+        *_metric_warnings(study),
+        *_size_warnings(study),
+        *_step_warnings(study),
+        *constraint_warnings(study),
+    ]
 
 
 def _metric_warnings(study: StudyConfig) -> list[str]:
@@ -108,11 +113,10 @@ def _metric_warnings(study: StudyConfig) -> list[str]:
 
 def _size_warnings(study: StudyConfig) -> list[str]:
     found = []
-    counts = [n_values(parameter) for parameter in study.search_space.values()]
-    n_points = prod(count for count in counts if count) if None not in counts else None
-    n_trials = study.budget.n_trials
-    if n_points is not None and n_trials is not None and n_points < n_trials:
-        points = f"only {n_points} different points" if study.search_space else "nothing to search"
+    count, n_trials = n_points(study), study.budget.n_trials
+    is_grid = chosen_sampler(study).name == "grid"
+    if count is not None and n_trials is not None and count < n_trials and not is_grid:
+        points = f"only {count} different points" if study.search_space else "nothing to search"
         found.append(
             f"budget.n_trials: {n_trials} trials, but search_space has {points};"
             " trials will repeat"
@@ -126,7 +130,7 @@ def _size_warnings(study: StudyConfig) -> list[str]:
         )
     searched = study.search_space.get("training.n_epochs")
     most_epochs = max(map(float, corners(searched))) if searched else study.training.n_epochs
-    if study.scheduler.name == "asha" and study.scheduler.grace_period >= most_epochs:
+    if study.scheduler.name != "none" and study.scheduler.grace_period >= most_epochs:
         found.append(
             f"scheduler.grace_period: {study.scheduler.grace_period} is all the epochs there are,"
             " no trial is ever stopped early"

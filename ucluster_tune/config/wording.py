@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from ucluster_tune.config.names import did_you_mean, nearest
 from ucluster_tune.config.passwords import hide_passwords
 from ucluster_tune.config.section import RULE_ERROR, Section
+from ucluster_tune.config.yaml_text import GLUED
 
 _MAX_SHOWN = 60
 
@@ -54,8 +55,15 @@ def show(value: object) -> str:
 def _hint(kind: str, value: object) -> str:
     if kind in ("int_type", "float_type") and isinstance(value, str):
         return (
-            ": leave out the quotes" if re.fullmatch(r"\s*[-+.\d]+(e[-+]?\d+)?\s*", value) else ""
+            f": write {value.replace(',', '.')}, with a point"
+            if re.fullmatch(r"[-+]?\d*,\d+(e[-+]?\d+)?", value)
+            else ": leave out the quotes"
+            if re.fullmatch(r"\s*[-+.\d]+(e[-+]?\d+)?\s*", value)
+            else ""
         )
+    if kind in ("model_type", "dict_type") and isinstance(value, str):
+        glued = GLUED.match(value)
+        return f": write a space after the colon: `{glued[1]}: {glued[2]}`" if glued else ""
     if kind == "string_type" and isinstance(value, bool | int | float):
         return ": put it in quotes"
     if kind == "int_type" and isinstance(value, float) and value.is_integer():
@@ -74,6 +82,8 @@ def _sentence(error: Mapping[str, Any]) -> str:
     if kind == "literal_error":
         legal = re.findall(r"'([^']*)'", context["expected"])
         suggestion = nearest(value, legal) if isinstance(value, str) else None
+        if suggestion is None and isinstance(value, str) and value[:1].lower() in legal:
+            suggestion = value[0].lower()  # `t` for `top`
         ending = f"; did you mean {suggestion}?" if suggestion else ""
         return f"must be one of {', '.join(legal)}, got {show(value)}{ending}"
     if kind not in _WORDING:
@@ -94,7 +104,11 @@ def section_faults(
     """
     faults: dict[str, list[str]] = {}
     seen = set()
-    for item in error.errors():
+    errors = error.errors()
+    with_bad_items = {item["loc"][0] for item in errors if len(item["loc"]) > 1}
+    for item in errors:
+        if item["type"] == "too_short" and item["loc"][0] in with_bad_items:
+            continue  # of the list that the bad ones were taken out of
         where = item["loc"][:2]  # deeper levels are the branches of a union
         if item["type"] == RULE_ERROR or where in seen:
             continue

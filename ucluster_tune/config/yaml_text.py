@@ -6,6 +6,7 @@ text. Refused with one clear line each: aliases (a few lines of them can stand f
 file. Knows nothing of what the values mean.
 """
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -26,6 +27,11 @@ _FLOAT = re.compile(
     r"|[-+]?\.(?:inf|Inf|INF)\Z|\.(?:nan|NaN|NAN)\Z"
 )
 _NUMBER_STARTS = list("-+.0123456789")
+_SPACES = "\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff"
+# Where YAML expects structure: before a key or a dash, and after them.
+_FOREIGN_SPACE = re.compile(rf"^ *(?:- *)*(?:[\w.]+ *:)? *(?P<space>[{_SPACES}])")
+GLUED = re.compile(r"(\s*[A-Za-z_][\w.]*):([^\s:/\\][^:]*)\Z")
+"""A line `key:value`, without the space that makes it a key and its value."""
 _MAX_DIGITS = 400  # more than any float; int() of thousands of digits is slow and then refused
 
 
@@ -68,7 +74,10 @@ class _Loader(yaml.SafeLoader):
             where = _place(key_node.start_mark)
             if key_node.tag != _TAG + "str":
                 shown = key_node.value if key_node.id == "scalar" else f"a {key_node.id}"
-                self.faults.append(f"{where}: a key must be text, got {_short(shown)}")
+                hint = ""
+                if key_node.tag in (_TAG + "int", _TAG + "float") and not value_node.value:
+                    hint = "; is the comma before it meant as a decimal point? write a point"
+                self.faults.append(f"{where}: a key must be text, got {_short(shown)}{hint}")
                 continue
             key = key_node.value
             if key in mapping:
@@ -126,7 +135,7 @@ _Dumper.add_representer(
 
 def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
     # YAML counts these as line breaks, and folds them away unless they are written as escapes.
-    style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+    style = '"' if re.search(f"[\x85\u2028\u2029{_SPACES}]", text) else None
     return dumper.represent_scalar(_TAG + "str", text, style=style)
 
 
@@ -141,7 +150,30 @@ def _place(mark: Any) -> str:
     return f"line {mark.line + 1}, column {mark.column + 1}"
 
 
-def _syntax_fault(error: yaml.YAMLError) -> str:
+def _foreign_space(text: str) -> str | None:
+    """Return the first space that YAML takes for a letter, where a plain one is meant."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        found = _FOREIGN_SPACE.search(line)
+        if found is not None:
+            column, code = found.start("space") + 1, ord(found["space"])
+            return (
+                f"line {number}, column {column}: a space that YAML takes for a letter"
+                f" (U+{code:04X}, as word processors write it): replace it by a plain one"
+            )
+    return None
+
+
+def _syntax_fault(error: yaml.YAMLError, text: str) -> str:
+    if isinstance(error, yaml.reader.ReaderError):
+        before = text[: error.position]
+        line, column = before.count("\n") + 1, error.position - before.rfind("\n")
+        return (
+            f"line {line}, column {column}: not YAML: the character"
+            f" U+{ord(text[error.position]):04X} cannot stand in a file: delete it"
+        )
+    glued = _glued(error, text)
+    if glued is not None:
+        return glued
     problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
     mark = getattr(error, "problem_mark", None)
     if "\\t" in problem:
@@ -149,6 +181,22 @@ def _syntax_fault(error: yaml.YAMLError) -> str:
     if "expected a single document" in (getattr(error, "context", None) or ""):
         problem = "a second document starts here; one file holds one"
     return f"{_place(mark)}: not YAML: {problem}" if mark else f"not YAML: {problem}"
+
+
+def _glued(error: yaml.YAMLError, text: str) -> str | None:
+    """Return the line before a fault that lacks the space after its colon."""
+    mark: Any = getattr(error, "problem_mark", None)
+    if mark is None or "mapping values are not allowed" not in str(error):
+        return None
+    lines = text.split("\n")
+    for number in range(mark.line, max(-1, mark.line - 3), -1):
+        found = GLUED.match(lines[number])
+        if found is not None:
+            return (
+                f"line {number + 1}, column {len(found[1]) + 1}: not YAML: no space after the"
+                f" colon: write `{found[1].strip()}: {found[2]}`"
+            )
+    return None
 
 
 def parse_yaml(text: str) -> tuple[Any, list[str]]:
@@ -159,6 +207,9 @@ def parse_yaml(text: str) -> tuple[Any, list[str]]:
     >>> parse_yaml("{rate: 1e-4, name: no}")
     ({'rate': 0.0001, 'name': 'no'}, [])
     """
+    foreign = _foreign_space(text)
+    if foreign is not None:
+        return None, [foreign]
     loader = None
     try:
         loader = _Loader(text)
@@ -166,7 +217,7 @@ def parse_yaml(text: str) -> tuple[Any, list[str]]:
     except _RefusedError as refused:
         return None, [*(loader.faults if loader else ()), str(refused)]
     except yaml.YAMLError as error:
-        return None, [*(loader.faults if loader else ()), _syntax_fault(error)]
+        return None, [*(loader.faults if loader else ()), _syntax_fault(error, text)]
     finally:
         if loader is not None:
             loader.dispose()
@@ -184,6 +235,20 @@ def format_yaml(value: Any) -> str:
         width=99,
     )
     return text
+
+
+def quoted(text: str) -> str:
+    """Return a text on one line of YAML, in quotes where it would be read as something else.
+
+    Not JSON's quotes, some of whose escapes YAML refuses.
+
+    >>> quoted("jets"), quoted("2024"), parse_yaml(quoted("a: \\N{GRINNING FACE}"))[1]
+    ('jets', '"2024"', [])
+    """
+    if parse_yaml(text) == (text, []):
+        return text
+    line: str = yaml.dump(text, default_style='"', width=math.inf)
+    return line.rstrip("\n")
 
 
 def read_yaml_mapping(path: str | os.PathLike[str]) -> dict[str, Any]:

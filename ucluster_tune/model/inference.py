@@ -13,7 +13,7 @@ from ucluster_tune.model.losses import squared_distances
 Infer: TypeAlias = Callable[[PackedBatch], tuple[tf.Tensor, tf.Tensor]]
 """Returns embedding [jet, dim] and squared distances [jet, cluster] to the centroids."""
 
-INFERENCE_BATCH: Final = 128  # jets; small enough to stay in the processor's caches
+INFERENCE_BATCH: Final = 64  # jets; small enough to stay in the processor's caches
 
 
 def inference_of(network: Abcnet, parameters: Any, averages: Any) -> Infer:

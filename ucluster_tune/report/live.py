@@ -27,6 +27,7 @@ from ucluster_tune.report.study_tables import (
     warning_lines,
 )
 from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
+from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import (
     EpochEnded,
     Event,
@@ -37,7 +38,7 @@ from ucluster_tune.study.events import (
     TrialStarted,
 )
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import TrialState
 
 _REFRESHES_PER_S = 2
@@ -221,7 +222,7 @@ class _Heading:
 
 def _placement(study: StudyConfig) -> str:
     resources = study.resources
-    text = f"each on {cells.plural(resources.workers_per_trial, 'worker')}"
+    text = f"each on {cells.plural(resources.n_workers, 'worker')}"
     return text + (" with GPU" if resources.gpus_per_worker else "")
 
 

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,9 @@ from ucluster_tune.errors import StudyError
 from ucluster_tune.report.projections import Projection, project
 from ucluster_tune.storage.whole_files import whole
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.integer[Any]]
 
@@ -26,7 +29,10 @@ CLASS_LABELS = {"g": "gluon", "q": "quark", "w": "W", "z": "Z", "t": "top"}
 # Okabe and Ito's colours, told apart with every common colour blindness.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 OTHERS_COLOR = "#BBBBBB"
+MARKS = ("o", "^", "s", "D", "v", "P", "X", "*")  # told apart without colours
+DARK = "#111111"  # on a light cell, also where a page turns black into white
 DOTS_PER_INCH = 150
+_N_LAYERS = 10
 N_LABELLED_CLUSTERS = 12  # with more, numbers in the cells cannot be read
 
 
@@ -35,33 +41,45 @@ class Evaluation:
     """What a trial keeps of one epoch on validation jets.
 
     Attributes:
+        epoch: its number, None where the file's name does not tell it.
         embedding: float32 [jet, dim].
         jet_class: int64 [jet], indices into class_names.
         cluster: int64 [jet].
         mass_gev: float32 [jet].
+        pt_gev: float32 [jet]; None in a file that does not tell it.
         centroids: float32 [cluster, dim].
         confusion: int64 [cluster, class], of all validation jets; `embedding` may hold fewer.
         class_names: such as ("w", "z", "t").
     """
 
+    epoch: int | None
     embedding: Floats
     jet_class: Ints
     cluster: Ints
     mass_gev: Floats
+    pt_gev: Floats | None
     centroids: Floats
     confusion: Ints
     class_names: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What its pictures are of."""
+        return "validation jets" + (f", epoch {self.epoch}" if self.epoch else "")
 
 
 def read_evaluation(path: Path) -> Evaluation:
     """Return the evaluation file; StudyError when it is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            epoch = re.search(r"epoch-(\d+)", path.stem)
             return Evaluation(
+                epoch=int(epoch.group(1)) if epoch else None,
                 embedding=arrays["embedding"],
                 jet_class=arrays["jet_class"],
                 cluster=arrays["cluster"],
                 mass_gev=arrays["mass_gev"],
+                pt_gev=arrays.get("pt_gev"),
                 centroids=arrays["centroids"],
                 confusion=arrays["confusion"],
                 class_names=tuple(str(name) for name in arrays["class_names"]),
@@ -93,19 +111,22 @@ def match_clusters(confusion: Ints) -> dict[int, int]:
 def draw_trial_pictures(evaluation_npz: Path, folder: Path) -> list[Path]:
     """Write confusion_matrix.png and embedding.png into the folder; return their paths."""
     evaluation = read_evaluation(evaluation_npz)
-    epoch = re.search(r"epoch-(\d+)", evaluation_npz.stem)
-    title = "validation jets" + (f", epoch {int(epoch.group(1))}" if epoch else "")
     folder.mkdir(parents=True, exist_ok=True)
     matrix, embedding = folder / "confusion_matrix.png", folder / "embedding.png"
-    draw_confusion_matrix(evaluation.confusion, evaluation.class_names, title, matrix)
-    draw_embedding(evaluation_npz, embedding, title)
+    draw_confusion_matrix(evaluation.confusion, evaluation.class_names, evaluation.title, matrix)
+    save(embedding_figure(evaluation), embedding)
     return [matrix, embedding]
 
 
 def draw_confusion_matrix(
     confusion: Ints, class_names: Sequence[str], title: str, path: Path
 ) -> None:
-    """Write a picture of how each class's jets spread over the clusters.
+    """Write `confusion_figure` to a file, whose ending says the format, such as .png or .pdf."""
+    save(confusion_figure(confusion, class_names, title), path)
+
+
+def confusion_figure(confusion: Ints, class_names: Sequence[str], title: str) -> "Figure":
+    """Return a picture of how each class's jets spread over the clusters.
 
     One row a class, one column a cluster; matched pairs are framed on the diagonal, so that the
     sum over the frames by all jets is the clustering accuracy in the title. Clusters and classes
@@ -115,7 +136,6 @@ def draw_confusion_matrix(
         confusion: integers [cluster, class].
         class_names: of the columns of `confusion`.
         title: such as "validation jets, epoch 7".
-        path: its ending says the format, such as .png or .pdf.
     """
     from matplotlib.figure import Figure
 
@@ -144,9 +164,10 @@ def draw_confusion_matrix(
     for position in range(len(matched)):
         _frame_cell(axes, position)
     jets = [int(confusion[:, c].sum()) for c in classes]
-    labels = [f"{_label(class_names[c])}\n{n:,} jets" for c, n in zip(classes, jets, strict=True)]
+    names = [class_label(class_names[c]) for c in classes]
+    labels = [f"{name}\n{n:,} jets" for name, n in zip(names, jets, strict=True)]
     axes.set_yticks(range(n_classes), labels)
-    axes.tick_params(length=0)
+    axes.tick_params(which="both", length=0)
     axes.set_xlabel("cluster")
     axes.set_ylabel("true class")
     axes.set_title(
@@ -155,24 +176,18 @@ def draw_confusion_matrix(
     bar = figure.colorbar(image, ax=axes, label="share of the class's jets", fraction=0.08)
     bar.ax.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     bar.outline.set_visible(False)
-    _save(figure, path)
+    return figure
 
 
-def draw_embedding(evaluation_npz: Path, path: Path, title: str = "validation jets") -> None:
-    """Write a picture of the embedding: true classes above, clusters below, centroids marked.
+def embedding_figure(evaluation: Evaluation) -> "Figure":
+    """Return a picture of the embedding: true classes above, clusters below, centroids marked.
 
     Three planes of a 3-dimensional embedding, the one plane of a 2-dimensional one; above three
     dimensions those of the first three principal components; one dimension is drawn against the
-    jet's mass. A cluster has the colour of the class it is matched with.
-
-    Args:
-        evaluation_npz: what a trial writes each epoch.
-        path: its ending says the format, such as .png or .pdf.
-        title: above the picture.
+    jet's mass. A cluster has the colour and mark of the class it is matched with.
     """
     from matplotlib.figure import Figure
 
-    evaluation = read_evaluation(evaluation_npz)
     projection = project(evaluation.embedding, evaluation.centroids, evaluation.mass_gev)
     groups = _groups(evaluation)
     n_planes = len(projection.planes)
@@ -184,13 +199,14 @@ def draw_embedding(evaluation_npz: Path, path: Path, title: str = "validation je
         lower.set_xlabel(projection.labels[first])
         upper.set_ylabel(projection.labels[second])
         lower.set_ylabel(projection.labels[second])
-    figure.suptitle(f"Embedding of {len(evaluation.embedding):,} {title}", fontsize=12)
-    _save(figure, path)
+    n_jets = len(evaluation.embedding)
+    figure.suptitle(f"Embedding of {n_jets:,} {evaluation.title}", fontsize=12)
+    return figure
 
 
 def _write_cells(axes: Any, counts: Ints, share: Floats) -> None:
     for (row, column), part in np.ndenumerate(share):
-        color = "white" if part > 0.55 else "black"
+        color = "white" if part > 0.55 else DARK
         text = {"ha": "center", "color": color}
         axes.text(column, row, f"{100 * part:.1f} %", va="bottom", fontsize=11, **text)
         count = f"{counts[row, column]:,}"
@@ -213,6 +229,11 @@ class _Groups:
     names: tuple[str, ...]
     colors: tuple[str, ...]
 
+    @property
+    def marks(self) -> list[str]:
+        """One a group; the same for a class and for the cluster of the same colour."""
+        return [MARKS[PALETTE.index(c)] if c in PALETTE else "." for c in self.colors]
+
 
 def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
     """Jets by class and by cluster; a matched cluster has the colour of its class.
@@ -220,7 +241,7 @@ def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
     Without colours enough for the other clusters, they are one grey group.
     """
     n_clusters, n_classes = evaluation.confusion.shape
-    labels = [_label(name) for name in evaluation.class_names]
+    labels = [class_label(name) for name in evaluation.class_names]
     matched = match_clusters(evaluation.confusion)
     names = [f"{k} ({labels[matched[k]]})" if k in matched else f"{k}" for k in range(n_clusters)]
     others = [cluster for cluster in range(n_clusters) if cluster not in matched]
@@ -242,22 +263,25 @@ def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
 
 
 def _scatter_row(row: Sequence[Any], projection: Projection, groups: _Groups) -> None:
-    order = np.random.default_rng(0).permutation(len(groups.of_jet))  # no group hides another
-    color_of_jet = list(np.asarray(groups.colors)[groups.of_jet[order]])
-    points, centers = projection.points[order], projection.centroids
+    order = np.random.default_rng(0).permutation(len(groups.of_jet))
+    points, centers = projection.points, projection.centroids
     cross = {"marker": "X", "color": "black", "edgecolors": "white", "zorder": 3}
     size = 90 if len(centers) <= N_LABELLED_CLUSTERS else 40
     for axes, (first, second) in zip(row, projection.planes, strict=True):
-        axes.scatter(
-            points[:, first], points[:, second], c=color_of_jet, s=5, alpha=0.6, linewidths=0
-        )
+        for some in np.array_split(order, _N_LAYERS):  # no group hides another
+            for group, (color, mark) in enumerate(zip(groups.colors, groups.marks, strict=True)):
+                jets = some[groups.of_jet[some] == group]
+                axes.scatter(
+                    points[jets, first], points[jets, second], color=color, marker=mark, s=7,
+                    alpha=0.6, linewidths=0, rasterized=True,
+                )  # fmt: skip
         axes.scatter(centers[:, first], centers[:, second], s=size, linewidths=1.2, **cross)
         axes.grid(alpha=0.25, linewidth=0.5)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
     last = row[-1]
-    for name, color in zip(groups.names, groups.colors, strict=True):
-        last.scatter([], [], color=color, s=30, label=name)
+    for name, color, mark in zip(groups.names, groups.colors, groups.marks, strict=True):
+        last.scatter([], [], color=color, marker=mark, s=30, label=name)
     last.scatter([], [], s=60, label="centroid", **cross)
     last.legend(
         title=groups.title, loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False,
@@ -265,10 +289,16 @@ def _scatter_row(row: Sequence[Any], projection: Projection, groups: _Groups) ->
     )  # fmt: skip
 
 
-def _label(class_name: str) -> str:
+def class_label(class_name: str) -> str:
+    """Return a class as it is written in pictures and tables.
+
+    >>> class_label("t")
+    'top'
+    """
     return CLASS_LABELS.get(class_name, class_name)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
+    """Write a picture, in the format that the ending of the path says."""
     with whole(path) as temporary:
         figure.savefig(temporary, dpi=DOTS_PER_INCH)

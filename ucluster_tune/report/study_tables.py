@@ -21,9 +21,10 @@ from ucluster_tune.report.yardstick_words import (
     reference_words,
     verdict,
 )
+from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.status import elapsed_s, remaining_s
+from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import Outcome, TrialState
 from ucluster_tune.trial.failures import in_one_line
 
@@ -88,6 +89,9 @@ def final_summary(
         parts += [_accuracies(record), *verdict(record), *_protocols(record, study_config), Text()]
     parts += [_trials_table(record)]
     if paths is not None:
+        if paths.report_page.exists():
+            page = cells.shown_path(paths.report_page)
+            parts += [Text(), cells.unfolded(f"Report: {page}")]
         parts += [Text(), next_commands(record, paths)]
     return Group(*parts)
 
@@ -107,6 +111,8 @@ def next_commands(
         commands["stop it in order"] = cells.command("stop", paths, record.name)
     if not after_status:
         commands["all its trials"] = cells.command("status", paths, record.name)
+    if after_status and record.best is not None:
+        commands["a report of it all"] = cells.command("report", paths, record.name)
     commands["its curves in MLflow"] = cells.command("ui", paths, record.name)
     if record.best is not None and paths.best_yaml.exists():
         best = shlex.quote(cells.shown_path(paths.best_yaml))

@@ -6,14 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import refresh
+from ucluster_tune.study.identity import original_of
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import DriverLock
 from ucluster_tune.study.opening import study_config_of
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, bucket_errors, remove_folder
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.stores import DashboardDatabase, dashboard_store
+from ucluster_tune.tracking.mlflow.pages import view_key
+from ucluster_tune.tracking.mlflow.store import uri_of_study
 from ucluster_tune.tracking.mlflow.tracked_study import open_store_of
 
 if TYPE_CHECKING:
@@ -28,9 +32,13 @@ def what_is_deleted(paths: StudyPaths, *, keep_mlflow: bool) -> Iterator[str]:
     n_files, n_bytes = _size(paths.root) if paths.remote is None else _size_in(paths.remote)
     yield f"{paths.place}: {n_files} files, {n_bytes / 2**20:.1f} MiB"
     record = _record(paths)
+    original = None if record is None else original_of(paths, record)
+    if original is not None:
+        yield f"no run in MLflow: it is a copy, and they are those of study {original}"
+        return
     if record is not None and not keep_mlflow:
         runs = sum(trial.run_id is not None for trial in record.trials.values())
-        yield f"{runs + 1} runs in MLflow ({record.tracking_uri})"
+        yield f"{runs + 1} runs in MLflow ({_store_of(record, paths)})"
     database = _in_database(record, paths)
     if database is not None:
         yield f"Optuna's {database.shown}"
@@ -47,6 +55,8 @@ def delete_study(paths: StudyPaths, folder: StudiesFolder, *, keep_mlflow: bool)
     """
     with DriverLock(paths) as lock:
         record = _record(paths)
+        if record is not None and original_of(paths, record) is not None:
+            record = None  # all beyond this folder belongs to the other study
         if record is not None and not keep_mlflow:
             yield _delete_runs(record, paths, folder)
         database = _in_database(record, paths)
@@ -73,11 +83,17 @@ def _delete_runs(record: StudyRecord, paths: StudyPaths, folder: StudiesFolder) 
             runs += [record.run_id] if tracker.study_exists(record.run_id) else []
         for run_id in runs:
             tracker.delete(run_id)
+        tracker.forget_view(view_key(record))
     except StudyError as error:
         raise StudyError(
             f"{error}; nothing was deleted: try again, or leave the runs with --keep-mlflow"
         ) from error
     return f"{len(runs)} runs deleted in MLflow; `mlflow gc` there frees their artifacts"
+
+
+def _store_of(record: StudyRecord, paths: StudyPaths) -> str:
+    configured = record.config.get("tracking", {}).get("uri")
+    return uri_without_password(uri_of_study(configured, record.tracking_uri, paths.root.parent))
 
 
 def _in_database(record: StudyRecord | None, paths: StudyPaths) -> DashboardDatabase | None:

@@ -30,11 +30,11 @@ from ucluster_tune.study.events import (
     TrialRestored,
     TrialResumed,
     TrialStarted,
+    seconds_between,
     utc_now,
 )
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import seconds_between
 from ucluster_tune.study.trainings import FIRST, TrainingPlan, TrainingState, TrialState, Value
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
@@ -112,9 +112,7 @@ class StudyDriver:
                 trial=trial_id,
                 hyperparameters=suggestion.hyperparameters,
                 sampler_attributes=suggestion.attributes,
-                training=TrainingPlan(
-                    seed=int(seed), world_size=self.config.resources.workers_per_trial
-                ),
+                training=TrainingPlan(seed=int(seed), world_size=self.config.resources.n_workers),
             )
         )
         return self._tune_config(trial_id)

@@ -12,11 +12,13 @@ from typing import Any
 from ray import tune
 from ray.tune.experiment import Trial
 
+from ucluster_tune.config.plan import takes_in_words
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.search.verdicts import Verdicts
+from ucluster_tune.study.events import seconds_between, utc_now
 from ucluster_tune.study.stopping import read_stop_request
-from ucluster_tune.trial.processes.nodes import living_node_ids
+from ucluster_tune.trial.processes.nodes import living_node_ids, resources_in_words
 from ucluster_tune.trial.trainable import EPOCH, N_RETRIES, NOTE, ResultNote
 
 Say = Callable[[str], None]
@@ -44,7 +46,7 @@ class TuneListener(tune.Callback, tune.Stopper):
         self._say, self._refuse_dead_ray = say, refuse_dead_ray
         self._ids: dict[str, str] = {}  # of trials in the record, by those of Tune
         self._nodes: dict[str, frozenset[str]] = {}  # that lived when a trial's process began
-        self._has_told = False
+        self._has_told = self._has_told_of_wait = False
         self._look_at = 0.0
 
     def on_trial_start(
@@ -79,6 +81,7 @@ class TuneListener(tune.Callback, tune.Stopper):
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY_S
             self._refuse_dead_ray()
+            self._tell_of_long_wait()
             request = read_stop_request(driver.paths)
             if request == "now":
                 raise KeyboardInterrupt
@@ -88,6 +91,21 @@ class TuneListener(tune.Callback, tune.Stopper):
             self._has_told = True
             self._say("Stopping after the running epochs; Ctrl-C again stops at once")
         return driver.is_interrupted and not driver.is_in_epoch
+
+    def _tell_of_long_wait(self) -> None:
+        """Say once where no trial gets its place within the limit of a start."""
+        driver = self._driver
+        since = [trial.waiting_since for trial in driver.record.running.values()]
+        waiting = [start for start in since if start is not None]
+        limit_s = driver.config.resources.start_timeout_s
+        if driver.is_in_epoch or not waiting or len(waiting) < len(since):
+            self._has_told_of_wait = False
+        elif not self._has_told_of_wait and seconds_between(min(waiting), utc_now()) > limit_s:
+            self._has_told_of_wait = True
+            self._say(
+                f"No trial has a place after {limit_s:g} s: each takes"
+                f" {takes_in_words(driver.config.resources)}, Ray has {resources_in_words()}"
+            )
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

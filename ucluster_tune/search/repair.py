@@ -1,15 +1,18 @@
 """All that can be rebuilt from a study's record, compared with it and rebuilt."""
 
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ucluster_tune.config.loading import dump_config
+from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.events import Event
 from ucluster_tune.study.folder import best_config, log_to_study
+from ucluster_tune.study.identity import COPIED, become_own_study
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.lock import DriverLock
@@ -19,6 +22,7 @@ from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import closing_events
 from ucluster_tune.tracking.dashboards.copy import DashboardCopy
 from ucluster_tune.tracking.dashboards.stores import DashboardStore, dashboard_store
+from ucluster_tune.tracking.mlflow.store import follow_moved_artifacts, uri_of_study
 from ucluster_tune.tracking.mlflow.tracked_study import (
     DrawPictures,
     draw_best_epoch,
@@ -59,6 +63,11 @@ def repair_study(paths: StudyPaths, folder: StudiesFolder, draw: DrawPictures) -
                 journal.append(event)
                 record.apply(event)
                 found.changed.append(f"record.jsonl: {_told(event)}")
+            copied = become_own_study(paths, record)
+            if copied is not None:
+                journal.append(copied)
+                found.changed.append(f"record.jsonl: {COPIED.format(copied.original)}")
+                config = study_config_of(record, paths)
             if paths.stop_request.exists():
                 paths.stop_request.unlink()
                 found.changed.append("stop.json: a wish to stop that nobody heard, removed")
@@ -143,6 +152,10 @@ def _mend_mlflow(
     journal: StudyJournal,
     found: Repair,
 ) -> None:
+    uri = uri_of_study(config.tracking.uri, record.tracking_uri, folder.root)
+    with suppress(StudyError):  # the mirror tells why the store cannot be used
+        moved = follow_moved_artifacts(uri)
+        found.changed += [] if moved is None else [moved]
     keeper = RecordKeeper(journal, record)
     before_end = draw_best_epoch(paths, draw)
     mirror = study_mirror(config, keeper, paths, folder, before_end, None)
@@ -150,7 +163,7 @@ def _mend_mlflow(
     is_whole = mirror.close(_MLFLOW_TIMEOUT_S)
     found.changed += mirror.changes
     if not is_whole:
-        found.left.append(f"MLflow store {record.tracking_uri}: {mirror.last_failure}")
+        found.left.append(f"MLflow store {uri_without_password(uri)}: {mirror.last_failure}")
         return
     assert record.state != "running", "closed above"
     try:

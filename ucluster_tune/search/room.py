@@ -22,6 +22,7 @@ from ucluster_tune.config.plan import (
     wait_for_nodes,
 )
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.reporting import WriteReport
 from ucluster_tune.study.keeper import Viewer
 from ucluster_tune.study.paths import StudiesFolder
 
@@ -42,6 +43,7 @@ class SearchSetting:
         machine: cores and GPUs of this machine that may be used.
         observers: told of every event, to show the search.
         draw_pictures: draws a trial's best epoch.
+        write_report: writes the report of a search that ended.
         say: shows one line of what is being done.
     """
 
@@ -50,6 +52,7 @@ class SearchSetting:
     machine: Machine
     observers: Sequence[Viewer]
     draw_pictures: "DrawPictures"
+    write_report: WriteReport
     say: Callable[[str], None]
 
 
@@ -134,7 +137,8 @@ class SearchNodes:
             return
         from ucluster_tune.cluster.embedded import embedded_ray  # loads Ray
 
-        with embedded_ray(self._setting.machine.n_cpus) as ray:
+        machine = self._setting.machine
+        with embedded_ray(machine.n_cpus, machine.n_gpus) as ray:
             yield ray
 
 
@@ -153,6 +157,9 @@ class Room:
         self._config, self._look, self._say = study.config, look, say
         self._n_trials = study.n_at_a_time
         self._look_at = time.monotonic() + _LOOK_EVERY_S
+        if study.workers_why:
+            n_workers = study.config.resources.n_workers
+            say(f"Workers of a trial: {n_workers} ({study.workers_why})")
         if study.fitted:
             say("No GPU here: trials train on the CPU, as resources.cpu_fallback allows")
         wait = wait_for_nodes(study.config, look())

@@ -49,7 +49,7 @@ def drive_study(
         room = nodes.room(fitted)
         setting.say(f"Reading the jets of {config.data.path}")
         checked = None if study.has_other_jets else study.checksum
-        dataset = open_checked_dataset(config.data, config.resources.workers_per_trial, checked)
+        dataset = open_checked_dataset(config.data, config.resources.n_workers, checked)
         refuse_other_jets(study, dataset, config)
         nodes.check(config)
         if known is None:

@@ -9,11 +9,13 @@ from ucluster_tune.config.search_space import published_point, trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
+from ucluster_tune.search.reporting import report_in_time
 from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.tuning import run_trials
 from ucluster_tune.search.yardsticks import YardsticksBeside
 from ucluster_tune.storage.whole_files import cannot_be_written, takes_nothing
+from ucluster_tune.study.budget import used_up
 from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
 from ucluster_tune.study.journal import StudyJournal
@@ -88,7 +90,7 @@ class Session:
         self._setting, self._viewers = setting, setting.observers
         is_embedded = setting.place.address is None
         resources = config.resources
-        cpus_of_a_trial = resources.workers_per_trial * resources.cpus_per_worker
+        cpus_of_a_trial = resources.n_workers * resources.cpus_per_worker
         self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
         self.driver = StudyDriver(config, paths, keeper)
         self._yardsticks = YardsticksBeside(config, keeper, setting.say)
@@ -104,6 +106,9 @@ class Session:
             state, cause = self._run(room, ray)
         except KeyboardInterrupt:
             state, cause = "interrupted", "stopped at once by a signal"
+        except SystemExit:  # of a library: nothing of the study itself failed
+            state, cause = "interrupted", "the program was ended by one of its libraries"
+            raise
         except Exception as error:
             known = _known_error(error, driver)
             lost = _loss_of(ray, driver.record)
@@ -126,6 +131,9 @@ class Session:
         if driver.record.trials or driver.record.warm_start:
             say(f"Suggestions: {self._sampler.describe()}")
         run_trials(driver, self._sampler, room, say, ray.refuse_dead)
+        reason = used_up(driver.record)
+        if reason and not driver.is_interrupted:
+            say(f"No trial begins any more: {reason}")
         state, cause = _final_state(driver)
         if state == "complete":
             _evaluate_best(driver, self._n_cpus, say)
@@ -159,13 +167,19 @@ class Session:
             viewer.on_study_end(driver.record)
 
     def _close_mlflow(self, state: FinalState) -> None:
-        if self.mirror.close(_MLFLOW_TIMEOUT_S):
-            self.mirror.end_study(state, study_metrics(self.driver.record))
+        has_all = self.mirror.close(_MLFLOW_TIMEOUT_S)  # it draws pictures: not beside the report
+        record, paths = self.driver.record, self.driver.paths
+        report = None
+        if state != "interrupted" and record.trials:
+            setting = self._setting
+            report = report_in_time(setting.write_report, record, paths, setting.say)
+        if has_all:
+            self.mirror.end_study(state, study_metrics(record))
+            if report is not None:
+                self.mirror.tell_answer(report.page.parent, report.words)
         else:
-            name = self.driver.paths.name
-            self._setting.say(
-                f"MLflow is behind the record: type `ucluster-tune repair {name}` once it is back"
-            )
+            again = f"`ucluster-tune repair {paths.name}`"
+            self._setting.say(f"MLflow is behind the record: type {again} once it is back")
 
 
 def _loss_of(ray: RunningRay, record: StudyRecord) -> MachineError | None:

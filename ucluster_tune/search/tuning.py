@@ -1,5 +1,6 @@
 """Ray Tune runs the trials of a study; the one place that puts Tune's parts together."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -44,6 +45,7 @@ def run_trials(
         KeyboardInterrupt: at the second signal, or where `stop` says at once.
     """
     config, paths = driver.config, driver.paths
+    os.environ.pop("TUNE_RESULT_DIR", None)  # Tune refuses it; its files belong to the study
     scheduler = Verdicts(driver)
     listener = TuneListener(driver, scheduler, say, refuse_dead_ray)
     remove_folder(paths.ray)  # nothing of Tune's own is ever read again
@@ -83,23 +85,32 @@ def _placement(resources: ResourcesConfig) -> tune.PlacementGroupFactory:
     if resources.gpus_per_worker:
         bundle["GPU"] = resources.gpus_per_worker
     return tune.PlacementGroupFactory(
-        [{}, *([bundle] * resources.workers_per_trial)], strategy=resources.placement.upper()
+        [{}, *([bundle] * resources.n_workers)], strategy=resources.placement.upper()
     )
 
 
 @contextmanager
 def _signals(driver: StudyDriver) -> Iterator[None]:
-    """Take the first SIGINT or SIGTERM as a wish to stop in order, the second as one to stop."""
+    """Take the first signal as a wish to stop in order, the same one again as one to stop at once.
 
-    def handle(_number: int, _frame: object) -> None:
-        if driver.is_interrupted:
-            raise KeyboardInterrupt
+    A service manager sends SIGTERM and SIGHUP for one wish.
+    """
+    heard: set[int] = set()
+
+    def handle(number: int, _frame: object) -> None:
+        is_again = number in heard or (driver.is_interrupted and not heard)
+        heard.add(number)
         driver.is_interrupted = True
+        if is_again:
+            raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = {signal.SIGINT, signal.SIGTERM}
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup has it
+        numbers.add(signal.SIGHUP)
+    before = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
     finally:

@@ -1,21 +1,31 @@
 """What is left of a study's budget: the one place that says whether another trial may begin.
 
-A limit is asked of the study's record, which knows all that was spent: trials today.
+A limit is asked of the study's record, which knows all that was spent.
 """
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from ucluster_tune.config.automatic import most_trials
 from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.study.events import seconds_between, utc_now
 
 if TYPE_CHECKING:
     from ucluster_tune.study.record import StudyRecord
+    from ucluster_tune.study.trainings import TrialState
 
 
 def budget_of(config: Mapping[str, Any]) -> BudgetConfig:
-    """Return the budget in a study's configuration as its record holds it."""
-    return BudgetConfig(**config.get("budget", {}))
+    """Return the budget in a study's configuration as its record holds it.
+
+    A grid that is smaller than the budget ends the search: no point of it is tried twice.
+    """
+    budget = BudgetConfig(**config.get("budget", {}))
+    if config.get("sampler", {}).get("name") not in ("auto", "grid"):
+        return budget
+    return budget.model_copy(update={"n_trials": most_trials(StudyConfig.model_validate(config))})
 
 
 def with_time_limit(config: dict[str, Any], until: str | None) -> dict[str, Any]:
@@ -30,10 +40,58 @@ def with_time_limit(config: dict[str, Any], until: str | None) -> dict[str, Any]
 
 def is_left(record: "StudyRecord") -> bool:
     """Return whether another trial may begin now."""
-    budget = record.budget
-    if budget.n_trials is not None and len(record.trials) >= budget.n_trials:
+    return used_up(record) is None
+
+
+def used_up(record: "StudyRecord") -> str | None:
+    """Return why no other trial may begin now: the limit, in words. None where one may."""
+    budget, n_begun = record.budget, len(record.trials)
+    if budget.n_trials is not None and n_begun >= budget.n_trials:
+        return f"{n_begun} of {budget.n_trials} trials were begun"
+    if budget.is_over_at(datetime.now(UTC)):
+        return f"budget.until, {budget.until}, is over"
+    if budget.total_epochs is not None and n_epochs_run(record) >= budget.total_epochs:
+        return (
+            f"{n_epochs_run(record)} epochs were run, budget.total_epochs is {budget.total_epochs}"
+        )
+    if budget.hours is not None and elapsed_s(record) >= 3600 * budget.hours:
+        return f"{budget.hours:g} hours, budget.hours, are over"
+    return _good_enough(budget, record) if record.best else None
+
+
+def _good_enough(budget: BudgetConfig, record: "StudyRecord") -> str | None:
+    best = record.best
+    score = best.score(record.objective) if best else None
+    if best is None or score is None:
+        return None
+    worth = record.objective.worth
+    if budget.target is not None and worth(score) >= worth(budget.target):
+        return f"trial {best.id} came to {score:.4g}, budget.target is {budget.target:g}"
+    in_vain = sum(_ended_after(best, trial) for trial in record.trials.values())
+    if budget.patience is not None and in_vain >= budget.patience:
+        return f"{in_vain} trials in a row brought nothing better, budget.patience"
+    return None
+
+
+def elapsed_s(record: "StudyRecord") -> float:
+    """Return the seconds that drivers have worked on the study, up to now while one does."""
+    if record.ended is not None or record.is_confirming:
+        return record.elapsed_before_s
+    return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
+
+
+def n_epochs_run(record: "StudyRecord") -> int:
+    """Return the epochs of all trials of the search so far."""
+    return sum(trial.epochs for trial in record.trials.values())
+
+
+def _ended_after(best: "TrialState", trial: "TrialState") -> bool:
+    """Whether a trial finished, and did it after the best one had its best epoch."""
+    reached = best.best_training.times.get(best.best_epoch or 0)
+    ended = trial.ended
+    if trial is best or trial.outcome not in ("complete", "stopped_early") or ended is None:
         return False
-    return not budget.is_over_at(datetime.now(UTC))
+    return reached is None or seconds_between(reached, ended) > 0
 
 
 def n_asked(record: "StudyRecord") -> int:

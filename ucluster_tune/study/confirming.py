@@ -64,6 +64,7 @@ def plan_confirmation(
             finalists.append(trial.id)
             seen.append(trial.hyperparameters)
     recipe = published_point(config)
+    searched_with = record.trials[finalists[0]].best_training.plan.world_size
     same = [t for t in finalists if record.trials[t].hyperparameters == recipe]
     plan_id = f"c{len(record.confirmations) + 1}"
     return ConfirmationPlan(
@@ -71,7 +72,7 @@ def plan_confirmation(
         finalists=finalists,
         published=(same[0] if same else PUBLISHED) if request.with_published else None,
         seeds=_fresh_seeds(record, plan_id, request.n_seeds or _SEEDS),
-        world_size=config.resources.workers_per_trial,
+        world_size=searched_with or config.resources.n_workers,
         n_epochs=request.n_epochs,
         data_path=request.data_path,
         dataset_checksum=checksum,

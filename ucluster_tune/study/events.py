@@ -29,6 +29,16 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
+def seconds_between(start: str, end: str) -> float:
+    """Return the seconds from one ISO 8601 time to another, 0 where a clock was set back.
+
+    >>> seconds_between("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:30+00:00")
+    90.0
+    """
+    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
+    return max(0.0, passed.total_seconds())
+
+
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="null")
 
@@ -123,6 +133,21 @@ class StudyExtended(_Event):
     until: str | None = None
     changes: list[str] = []
     fixed: dict[str, Value] = {}
+
+
+class StudyCopied(_Event):
+    """The study's folder is a copy of another one's, and is a study of its own from here on.
+
+    Attributes:
+        original: name of the other study.
+        name: of this one.
+        study_id: as of `StudyStarted`.
+    """
+
+    event: Literal["study_copied"] = "study_copied"
+    original: str
+    name: str
+    study_id: str = Field(default_factory=lambda: uuid4().hex)
 
 
 class StudyTracked(_Event):
@@ -288,6 +313,7 @@ Event = (
     StudyStarted
     | StudyResumed
     | StudyExtended
+    | StudyCopied
     | StudyTracked
     | TrialStarted
     | TrainingStarted

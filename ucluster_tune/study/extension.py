@@ -80,7 +80,7 @@ def _budget(record: StudyRecord, extension: Extension) -> list[str]:
 
 def _fault(path: str) -> str | None:
     section = path.partition(".")[0]
-    if path in _ALWAYS_FREE or section in ("budget", "search_space"):
+    if path in _ALWAYS_FREE or section in ("budget", "search_space", "constraints"):
         return None
     reason = _REASONS.get(path) or _REASONS.get(section)
     if reason is None and section not in _FREE_SECTIONS:

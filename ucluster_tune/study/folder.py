@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from pathlib import Path
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
@@ -24,8 +25,24 @@ def refuse_existing(paths: StudyPaths) -> None:
         exists = is_in_bucket(paths)
     else:
         exists = paths.root.exists() and not _never_began(paths)
+    if exists and is_driven(paths):
+        raise StudyError(
+            f"study {paths.name} runs already, in {paths.place}: watch it with `ucluster-tune"
+            f" status {paths.name} --follow`, end it in order with `ucluster-tune stop"
+            f" {paths.name}`, or give the new one another name with --name"
+        )
+    if exists and paths.remote is None and not _size(paths.record):
+        raise StudyError(
+            f"{paths.root} is there without a record ({paths.record.name}), so that it is no study"
+            " that can go on: a copy that broke off? Copy it again from where it came, remove the"
+            " folder, or give the new study another name with --name"
+        )
     if exists:
         raise _exists_already(paths)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _exists_already(paths: StudyPaths) -> StudyError:

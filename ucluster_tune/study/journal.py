@@ -100,18 +100,20 @@ def read_events(path: Path) -> Iterator[Event]:
 
 
 def read_record(path: Path) -> StudyRecord:
-    """Return the state of the study that the journal tells."""
+    """Return the state of the study that the journal tells, under the name of its folder."""
     events = read_events(path)
     first = next(events, None)
     if first is None:
         raise StudyError(
-            f"{path}: no event yet: the study was stopped before it began; run it again"
+            f"{path}: no event in it: the study was stopped before it began, or a copy of it broke"
+            f" off; remove {path.parent} and run it again, or copy it again from where it came"
         )
     if not isinstance(first, StudyStarted):
         raise StudyError(f"{path}: line 1: a record begins with study_started, got {first.event}")
     record = StudyRecord(first)
     for event in events:
         record.apply(event)
+    record.name = path.parent.name
     return record
 
 

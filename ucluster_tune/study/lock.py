@@ -107,8 +107,8 @@ class DriverLock:
         )
         name = self._paths.name
         return (
-            f"study {name} is being run by {who}: watch it with `ucluster-tune status {name}`,"
-            " or give the new study another --name"
+            f"study {name} is being run by {who}: watch it with `ucluster-tune status {name}`, or"
+            f" end it in order with `ucluster-tune stop {name}`"
         )
 
 

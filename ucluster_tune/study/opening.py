@@ -15,7 +15,7 @@ from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
-from ucluster_tune.study.budget import is_left
+from ucluster_tune.study.budget import is_left, used_up
 from ucluster_tune.study.confirming import (
     ConfirmationRequest,
     known_trainings,
@@ -24,6 +24,7 @@ from ucluster_tune.study.confirming import (
 from ucluster_tune.study.events import (
     ConfirmationPlanned,
     Event,
+    StudyCopied,
     StudyExtended,
     StudyResumed,
     StudyStarted,
@@ -32,6 +33,7 @@ from ucluster_tune.study.events import (
 from ucluster_tune.study.extension import Extension, extend
 from ucluster_tune.study.finalists import ConfirmationPlan
 from ucluster_tune.study.folder import refuse_existing
+from ucluster_tune.study.identity import COPIED, become_own_study
 from ucluster_tune.study.journal import StudyJournal, read_record
 from ucluster_tune.study.knowledge import differences, warm_start_from
 from ucluster_tune.study.lock import DriverLock
@@ -81,7 +83,7 @@ class StudyToDrive:
         """Write to the journal that a driver begins; return the record with that in it."""
         for event in (*self.news, opening):
             journal.append(event)
-        if any(isinstance(event, StudyExtended) for event in self.news):
+        if any(isinstance(event, StudyExtended | StudyCopied) for event in self.news):
             write_whole(self.paths.study_yaml, dump_config(self.config))
         if self.record is not None:
             self.record.apply(opening)
@@ -139,15 +141,22 @@ def known_study(
     with DriverLock(paths):
         record = read_record(paths.record)
         news: list[Event] = closing_events(record)
+        for event in news:
+            record.apply(event)
+        remarks: list[str] = []
+        copied = become_own_study(paths, record)
+        if copied is not None:
+            news.append(copied)
+            remarks.append(f"Study {name} {COPIED.format(copied.original)}")
         config = study_config_of(record, paths)
         if extension is not None:
             extended = extend(config, record, extension)
             config = StudyConfig.model_validate(extended.config)
             news.append(extended)
-        for event in news:
-            record.apply(event)
+            record.apply(extended)
         refuse_finished(record)
-        yield StudyToDrive(paths, config, record, tuple(news), remarks=(_what_goes_on(record),))
+        remarks.append(_what_goes_on(record))
+        yield StudyToDrive(paths, config, record, tuple(news), remarks=tuple(remarks))
 
 
 @contextmanager
@@ -185,6 +194,8 @@ def study_to_confirm(
         if plan.id not in record.confirmations:
             news.append(ConfirmationPlanned(plan=plan))
             record.apply(news[-1])
+        resources = config.resources.model_copy(update={"workers_per_trial": plan.world_size})
+        config = config.model_copy(update={"resources": resources})
         if plan.data_path is not None:
             config = config.reading(plan.data_path)
         known = known_trainings(record, plan)
@@ -237,7 +248,7 @@ def refuse_finished(record: StudyRecord) -> None:
             f" not: carry that on with `ucluster-tune confirm {record.name}`"
         )
     raise StudyError(
-        f"study {record.name} has no trial left to run: all {record.n_trials} have ended;"
+        f"study {record.name} has no trial left to run: {used_up(record)}, and all have ended;"
         f" give it more with `ucluster-tune extend {record.name} --trials N`, or look at it with"
         f" `ucluster-tune status {record.name}`"
     )

@@ -160,6 +160,16 @@ class StudyPaths:
         return self.root / "best.yaml"
 
     @property
+    def report(self) -> Path:
+        """Folder of the page that answers what the search was for."""
+        return self.root / "report"
+
+    @property
+    def report_page(self) -> Path:
+        """That page."""
+        return self.report / "report.html"
+
+    @property
     def trials(self) -> Path:
         """Folder of the trials."""
         return self.root / "trials"

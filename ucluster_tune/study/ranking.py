@@ -1,6 +1,7 @@
 """How trials stand to each other after the same epoch; pure data, kept by the record."""
 
 from bisect import bisect_left, insort
+from collections.abc import Callable
 
 
 class ValuesAtEpoch:
@@ -37,14 +38,20 @@ class ValuesAtEpoch:
         if value is not None:
             del self._ordered[bisect_left(self._ordered, value)]
 
-    def before(self, trial_id: str) -> list[float]:
-        """Return the values of the trials that came before one that did, the smallest first."""
-        if next(reversed(self._by_trial)) == trial_id:
+    def before(self, trial_id: str, counts: Callable[[str], bool] | None = None) -> list[float]:
+        """Return the values of the trials that came before one that did, the smallest first.
+
+        Args:
+            trial_id: of the one that did.
+            counts: tells of a trial whether it counts; all do by default.
+        """
+        if counts is None and next(reversed(self._by_trial)) == trial_id:
             own = bisect_left(self._ordered, self._by_trial[trial_id])
             return self._ordered[:own] + self._ordered[own + 1 :]
         values: list[float] = []
         for other, value in self._by_trial.items():
             if other == trial_id:
                 break
-            values.append(value)
+            if counts is None or counts(other):
+                values.append(value)
         return sorted(values)

@@ -10,7 +10,6 @@ centroids are something else: see `epoch_rank`. A failed trial is never the best
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from ucluster_tune.config.objective import ObjectiveConfig
@@ -21,6 +20,7 @@ from ucluster_tune.study.events import (
     ConfirmationPlanned,
     EpochEnded,
     Event,
+    StudyCopied,
     StudyEnded,
     StudyEvaluated,
     StudyExtended,
@@ -37,6 +37,7 @@ from ucluster_tune.study.events import (
     TrialStarted,
     TrialTracked,
     YardsticksMeasured,
+    seconds_between,
 )
 from ucluster_tune.study.finalists import Confirmation
 from ucluster_tune.study.ranking import ValuesAtEpoch
@@ -63,16 +64,6 @@ def trial_number_to_id(number: int) -> str:
     return f"{number:04d}"
 
 
-def seconds_between(start: str, end: str) -> float:
-    """Return the seconds from one ISO 8601 time to another, 0 where a clock was set back.
-
-    >>> seconds_between("2026-01-01T00:00:00+00:00", "2026-01-01T00:01:30+00:00")
-    90.0
-    """
-    passed = datetime.fromisoformat(end) - datetime.fromisoformat(start)
-    return max(0.0, passed.total_seconds())
-
-
 class StudyRecord:
     """A study as its journal tells it.
 
@@ -80,6 +71,8 @@ class StudyRecord:
         started: the first event of the journal.
 
     Attributes:
+        name: of the study; of one that was read from a file, the name of its folder.
+        recorded_name: the name that its events tell: another one where the folder was renamed.
         trials: of the search, by id.
         other_trials: that nobody suggested, such as baselines: no training of them is searched.
         running: trials of the search that run.
@@ -91,7 +84,7 @@ class StudyRecord:
     """
 
     def __init__(self, started: StudyStarted) -> None:
-        self.name = started.name
+        self.name = self.recorded_name = started.name
         self.config = started.config
         self.budget = budget_of(started.config)
         self.fitted = started.fitted
@@ -209,7 +202,13 @@ class StudyRecord:
         self.last_event = event.time
 
     def _apply_to_study(
-        self, event: StudyStarted | StudyResumed | StudyExtended | StudyTracked | StudyEnded
+        self,
+        event: StudyStarted
+        | StudyResumed
+        | StudyExtended
+        | StudyCopied
+        | StudyTracked
+        | StudyEnded,
     ) -> None:
         match event:
             case StudyStarted():
@@ -227,6 +226,13 @@ class StudyRecord:
                 self.extensions.append(event.changes)
                 for trial in (*self.trials.values(), *self.other_trials.values()):
                     trial.hyperparameters = {**trial.hyperparameters, **event.fixed}
+            case StudyCopied():
+                self.name = self.recorded_name = event.name
+                self.config = {**self.config, "name": event.name}
+                self.study_id, self.run_id = event.study_id, None
+                for trial in (*self.trials.values(), *self.other_trials.values()):
+                    for training in trial.trainings.values():
+                        training.run_id = None
             case StudyTracked():
                 self.tracking_uri, self.run_id = event.tracking_uri, event.run_id
                 self.experiment_id = event.experiment_id

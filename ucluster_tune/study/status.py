@@ -12,11 +12,12 @@ from typing import Any
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import has_record, refresh
-from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, utc_now
+from ucluster_tune.study.budget import elapsed_s, n_epochs_run
+from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, seconds_between, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
-from ucluster_tune.study.record import StudyRecord, seconds_between
+from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrainingState, TrialState
 from ucluster_tune.training.record import EpochRecord
 
@@ -102,13 +103,6 @@ def _study_at(place: str) -> StudyPaths | None:
     return paths if has_record(paths) else None
 
 
-def elapsed_s(record: StudyRecord) -> float:
-    """Return the seconds that drivers have worked on the study, up to now while one does."""
-    if record.ended is not None or record.is_confirming:
-        return record.elapsed_before_s
-    return record.elapsed_before_s + seconds_between(record.session_started, utc_now())
-
-
 def remaining_s(record: StudyRecord) -> float | None:
     """Return an estimate of the seconds to the search's end, None where there is no telling.
 
@@ -151,6 +145,8 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "n_trials": record.n_trials,
         "n_finished": record.n_finished,
         "until": record.until,
+        "budget": record.budget.model_dump(),
+        "n_epochs_run": n_epochs_run(record),
         "n_sessions": record.n_sessions,
         "warm_start": record.warm_start.model_dump() if record.warm_start else None,
         "baselines": record.baselines,

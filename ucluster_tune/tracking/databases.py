@@ -30,6 +30,15 @@ _WAYS_OUT = {  # by PostgreSQL's codes
 }
 
 
+def sqlite_uri(path: Path) -> str:
+    """Return the URI of an SQLite file; a % in its path would begin an escape.
+
+    >>> sqlite_uri(Path("/data/a%20b/mlflow.db"))
+    'sqlite:////data/a%2520b/mlflow.db'
+    """
+    return f"sqlite:///{str(path).replace('%', '%25')}"
+
+
 def is_database_server(uri: str) -> bool:
     """Whether a URI names a database that a server of its own keeps."""
     return "://" in uri and not uri.startswith(("http://", "https://", "sqlite:", "file:"))

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from ucluster_tune.data.feeding.feed import JetBatch
+from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.packed import IntArray, PackedBatch
 from ucluster_tune.model.inference import Infer
 from ucluster_tune.training.group import Group
@@ -20,6 +21,7 @@ from ucluster_tune.training.metrics import (
 )
 
 MAX_KEPT_JETS = 3000
+_LN_PT, _LN_PT_REL = (FEATURE_NAMES.index(name) for name in ("ln_pt", "ln_pt_rel"))
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Evaluation:
         cluster: int64 [jet]; the nearest centroid.
         jet_class: int64 [jet].
         mass_gev: float32 [jet].
+        pt_gev: float32 [jet].
         centroids: float32 [cluster, dim].
         class_names: of the columns of `confusion`.
         n_not_finite: jets over all ranks whose distance to a centroid is NaN or infinite.
@@ -44,6 +47,7 @@ class Evaluation:
     cluster: IntArray
     jet_class: IntArray
     mass_gev: npt.NDArray[np.float32]
+    pt_gev: npt.NDArray[np.float32]
     centroids: npt.NDArray[np.float32]
     class_names: tuple[str, ...]
     n_not_finite: int
@@ -57,6 +61,7 @@ class Evaluation:
             cluster=self.cluster,
             jet_class=self.jet_class,
             mass_gev=self.mass_gev,
+            pt_gev=self.pt_gev,
             centroids=self.centroids,
             confusion=self.confusion,
             class_names=np.array(self.class_names),
@@ -95,11 +100,12 @@ def evaluate(
         counts.add(cluster, jets.jet_class)
         if n_kept < most_kept:
             few = slice(most_kept - n_kept)
-            arrays = (embedding.numpy(), cluster, jets.jet_class, jets.mass_gev)
+            pt_gev = jet_pt_gev(jets.batch)
+            arrays = (embedding.numpy(), cluster, jets.jet_class, jets.mass_gev, pt_gev)
             kept.append(tuple(array[few] for array in arrays))
             n_kept += len(kept[-1][0])
     confusion, accuracy_batched, n_not_finite = _summed(counts, n_not_finite, group)
-    embedding, cluster, jet_class, mass_gev = map(np.concatenate, zip(*kept, strict=True))
+    embedding, cluster, jet_class, mass_gev, pt_gev = map(np.concatenate, zip(*kept, strict=True))
     return Evaluation(
         quality=cluster_quality(confusion, accuracy_batched),
         confusion=confusion,
@@ -107,10 +113,20 @@ def evaluate(
         cluster=cluster,
         jet_class=jet_class,
         mass_gev=mass_gev,
+        pt_gev=pt_gev,
         centroids=centroids,
         class_names=tuple(class_names),
         n_not_finite=n_not_finite,
     )
+
+
+def jet_pt_gev(batch: PackedBatch) -> npt.NDArray[np.float32]:
+    """Return the transverse momentum of each jet: float32 [jet], in GeV.
+
+    Of a jet's first constituent two features tell it: ln(pt / GeV) and ln(pt / pt of the jet).
+    """
+    first = np.asarray(batch.features)[np.asarray(batch.starts)[:-1]]
+    return np.asarray(np.exp(first[:, _LN_PT] - first[:, _LN_PT_REL]), np.float32)
 
 
 def _summed(

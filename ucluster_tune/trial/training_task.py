@@ -70,7 +70,7 @@ def training_processes(
         on_step: told of steps, by this process alone.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if resources.workers_per_trial == 1:
+    if resources.n_workers == 1:
         from ucluster_tune.trial.processes.training_process import this_process  # TensorFlow
 
         yield this_process(resources, on_step)

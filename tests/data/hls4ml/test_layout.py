@@ -198,3 +198,24 @@ def test_a_flipped_byte_is_read_or_refused_but_never_a_traceback(tmp_path):
 
 def test_a_missing_file_is_an_error(tmp_path):
     refused(tmp_path / "nowhere.h5", "no such file")
+
+
+@pytest.mark.parametrize("is_packed", [True, False])
+def test_a_compression_that_is_not_installed_is_told_as_one(tmp_path, is_packed):
+    made = made_up_file(6)
+    path = made.write(tmp_path / "blosc.h5")
+    jets = np.ascontiguousarray(made.jets)
+    with h5py.File(path, "a") as file:
+        del file["jets"]
+        packing = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        packing.set_chunk(jets.shape)
+        packing.set_filter(32001, h5py.h5z.FLAG_OPTIONAL, (2,))  # Blosc
+        kind, shape = h5py.h5t.py_create(jets.dtype), h5py.h5s.create_simple(jets.shape)
+        dataset = h5py.h5d.create(file.id, b"jets", kind, shape, packing)
+        dataset.write_direct_chunk((0, 0), jets.tobytes(), filter_mask=0 if is_packed else 1)
+    if not is_packed:  # as HDF5 leaves a chunk that a filter made no smaller
+        assert check_file(path, "blosc.h5").n_jets == 6
+        return
+    told = r"blosc.h5: jets is compressed with HDF5 filter 32001 .*not installed.*hdf5plugin"
+    with pytest.raises(DataError, match=told):
+        check_file(path, "blosc.h5")

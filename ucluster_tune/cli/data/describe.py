@@ -79,6 +79,7 @@ def describe(
 
     if plot is not None:
         refuse_unwritable(plot, MachineError)
+    from ucluster_tune.config.yaml_text import quoted
     from ucluster_tune.data.format.manifest import read_manifest
     from ucluster_tune.data.reading.description import describe_dataset
     from ucluster_tune.errors import DataError
@@ -114,7 +115,7 @@ def describe(
             click.echo(f"Spectra: {plot}")
         click.echo(
             f"Next: {program()} run search_spaces/quickstart.yaml --name NAME"
-            f" --set data.path={shlex.quote(folder)}"
+            f" --set data.path={shlex.quote(quoted(folder))}"
         )
 
 

@@ -162,6 +162,7 @@ def simulate(
     The defaults are the recipe of the jets that the published 81 % belongs to; docs/data.md tells
     how near to them the result is.
     """
+    from ucluster_tune.config.yaml_text import quoted
     from ucluster_tune.data.simulation.dataset import simulate_dataset
     from ucluster_tune.data.simulation.settings import SimulationSettings
     from ucluster_tune.report.cells import program
@@ -215,7 +216,7 @@ def simulate(
     click.echo(f"{out}: {sizes} jets of classes {', '.join(classes)}")
     click.echo(
         f"Next: {program()} run search_spaces/quickstart.yaml --name NAME"
-        f" --set data.path={shlex.quote(str(out))}"
+        f" --set data.path={shlex.quote(quoted(str(out)))}"
     )
 
 

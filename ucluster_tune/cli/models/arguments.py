@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # Not imported from ucluster_tune.data and .training, which would load Arrow and TensorFlow for a
 # mere --help; tests hold them to the values there.
 SPLITS = ("train", "validation", "test")
-DEFAULT_BATCH = 128
+DEFAULT_BATCH = 64
 
 model_argument = click.argument("model_dir")
 data_argument = click.argument("data")

@@ -57,14 +57,21 @@ def train(
             ],
         )
     out = out.absolute()
-    study = fit_study(study, this_machine()).config
+    study = fit_study(_settled(study), this_machine()).config
     from ucluster_tune.data.making.preparation import plan_preparation
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
     study = study.reading(prepared_data_path(plan_preparation(study.data), yes))
-    open_checked_dataset(study.data, study.resources.workers_per_trial)
+    open_checked_dataset(study.data, study.resources.n_workers)
     _write_config(study, out)
     _train(study, out)
+
+
+def _settled(study: StudyConfig) -> StudyConfig:
+    """Return the study with the one worker that trains where no number is told."""
+    resources = study.resources
+    settled = resources.model_copy(update={"workers_per_trial": resources.n_workers})
+    return study.model_copy(update={"resources": settled})
 
 
 def _write_config(study: StudyConfig, out: Path) -> None:
@@ -95,8 +102,9 @@ def _train(study: StudyConfig, out: Path) -> None:
     task = TrainingTask(trial_config_of(study), files.place, study.objective)
     with ExitStack() as stack:
         progress = stack.enter_context(TrainingProgress(study, files.last_epoch))
-        if resources.workers_per_trial > 1:
-            stack.enter_context(embedded_ray(this_machine().n_cpus))
+        if resources.n_workers > 1:
+            machine = this_machine()
+            stack.enter_context(embedded_ray(machine.n_cpus, machine.n_gpus))
         processes = stack.enter_context(
             training_processes(resources, task.folder, progress.on_step)
         )

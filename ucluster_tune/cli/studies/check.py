@@ -12,6 +12,7 @@ from rich.text import Text
 
 from ucluster_tune.cli.studies.study_options import search_space_file, set_option, set_words
 from ucluster_tune.cluster.place import this_machine
+from ucluster_tune.config.constraints import share_met
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
@@ -66,7 +67,7 @@ def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
     from ucluster_tune.data.format.schema import SPLITS
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
-    dataset = open_checked_dataset(study.data, study.resources.workers_per_trial)
+    dataset = open_checked_dataset(study.data, study.resources.n_workers)
     return {split: dataset.counts(split) for split in SPLITS}
 
 
@@ -84,16 +85,21 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         "Data set": f"{study.data.path}\n{jets}",
         "Objective": f"{objective.direction} {objective.metric} of the validation jets",
         "Reference": f"{study.reference.accuracy:g} ({study.reference.source})",
-        "Sampler": f"{sampler.name}, seed {sampler.seed}"
-        + (f", {sampler.n_startup_trials} random trials first" if sampler.name == "tpe" else "")
-        + ("; the first trial is the published recipe" if sampler.published_first else ""),
-        "Scheduler": _scheduler(plan),
+        "Sampler": f"{plan.sampler}, seed {sampler.seed}"
+        + (f", {sampler.n_startup_trials} random trials first" if plan.sampler == "tpe" else "")
+        + (f" ({plan.sampler_reason})" if sampler.name == "auto" else "")
+        + ("; the first trial is the published recipe" if sampler.published_first else "")
+        + (f"; {len(sampler.try_first)} points of your own first" if sampler.try_first else ""),
+        "Scheduler": _scheduler(plan, study.scheduler.grace_period),
         "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
         "Epochs": _epochs(plan),
         "A trial": _workers(plan),
         "This machine": _machine(plan),
         "Tracking": _tracking(study),
     }
+    if study.constraints:
+        met = f"{share_met(study):.0%} of the search space fulfils them"
+        rows["Constraints"] = "\n".join([*study.constraints, met])
     for name, text in rows.items():
         table.add_row(name, Text(text))
     return table
@@ -111,15 +117,18 @@ def _epochs(plan: Plan) -> str:
     return f"{least} to {most} in all" if least < most else f"{most} in all"
 
 
-def _scheduler(plan: Plan) -> str:
+def _scheduler(plan: Plan, grace_period: int) -> str:
+    if plan.scheduler == "median" and grace_period < plan.epochs_per_trial:
+        return f"median: trials are compared after each epoch from {grace_period} on"
     if not plan.rungs:
         return "none: every trial runs to its last epoch"
-    return f"asha: trials are compared at epoch {', '.join(map(str, plan.rungs))}"
+    return f"{plan.scheduler}: trials are compared at epoch {', '.join(map(str, plan.rungs))}"
 
 
 def _workers(plan: Plan) -> str:
     workers = f"{plan.workers_per_trial} Horovod worker{'s' * (plan.workers_per_trial > 1)}"
-    return f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+    text = f"{workers}, {plan.cpus_per_trial:g} CPUs, {plan.gpus_per_trial:g} GPUs"
+    return text + (f"\nauto: {plan.workers_why}" if plan.workers_why else "")
 
 
 def _tracking(study: StudyConfig) -> str:

@@ -108,7 +108,8 @@ def _ray(place: "Place") -> Iterator[str]:
     from ucluster_tune.cluster.embedded import embedded_ray
 
     if place.address is None:
-        with embedded_ray(this_machine().n_cpus):
+        machine = this_machine()
+        with embedded_ray(machine.n_cpus, machine.n_gpus):
             yield "this machine, with a Ray of its own"
         return
     with joined_ray(place.address) as joined:

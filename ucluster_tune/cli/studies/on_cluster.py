@@ -4,7 +4,6 @@ A command about a study that exists is typed again on the cluster's head, throug
 sent there as a job, which needs this machine no more.
 """
 
-import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -186,8 +185,7 @@ class SearchCommand(OnCluster):
                 f"It runs there as Ray job {job_id}; Ctrl-C ends only this view of it", err=True
             )
             try:
-                with interrupted_by_signals():
-                    return jobs.follow(job_id, _show)
+                return jobs.follow(job_id, _show)
             except KeyboardInterrupt:
                 click.echo(f"\n{_way_back(job, job_id, head)}", err=True)
                 return 0
@@ -262,18 +260,3 @@ def _way_back(job: Job, job_id: str, head: "Head") -> str:
 def _show(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
-
-
-@contextmanager
-def interrupted_by_signals() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal do in the block what Ctrl-C does."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        signal.raise_signal(signal.SIGINT)  # an exception here would come amid Ray's client
-
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

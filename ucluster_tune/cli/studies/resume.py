@@ -1,6 +1,5 @@
 """`ucluster-tune resume`: a study, or all of them, carried on to its budget."""
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, typed_words
 from ucluster_tune.cli.studies.searching import carry_on
 from ucluster_tune.cli.studies.study_options import one_study_if_any
+from ucluster_tune.config.yaml_text import quoted
 from ucluster_tune.report.cells import program
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def resume(
     """
     from ucluster_tune.study.extension import Extension
 
-    moved = Extension(overrides=(f"data.path={json.dumps(data)}",)) if data else None
+    moved = Extension(overrides=(f"data.path={quoted(data)}",)) if data else None
     if name is not None:
         ctx.exit(carry_on(name, moved, studies_dir, place))
     from ucluster_tune.study.paths import open_studies

@@ -1,6 +1,5 @@
 """`ucluster-tune run`: a whole search, shown while it runs."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,7 @@ from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.names import zenodo_number
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
+from ucluster_tune.config.yaml_text import quoted
 from ucluster_tune.errors import DataError
 
 if TYPE_CHECKING:
@@ -151,6 +151,6 @@ def _agree_to_fetch(config: StudyConfig, yes: bool) -> None:
 def _configured(
     file: Path, name: str | None, trials: int | None, overrides: tuple[str, ...]
 ) -> StudyConfig:
-    options = [] if name is None else [f"name={json.dumps(name)}"]  # text, even `2024`
+    options = [] if name is None else [f"name={quoted(name)}"]  # text, even `2024`
     options += [] if trials is None else [f"budget.n_trials={trials}"]
     return load_study_config(file, [*overrides, *options])

@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
+
+import click
 
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cluster.place import this_machine
@@ -11,8 +14,10 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ucluster_tune.cluster.place import Place
+    from ucluster_tune.search.reporting import WrittenReport
     from ucluster_tune.search.room import SearchSetting
     from ucluster_tune.study.extension import Extension
+    from ucluster_tune.study.paths import StudyPaths
     from ucluster_tune.study.record import StudyRecord
 
 _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
@@ -34,6 +39,12 @@ def carry_on(
             return drive_study(study, fitted, nodes, setting)
 
     return show_search(search, studies_dir, place)
+
+
+def _write_report(record: "StudyRecord", paths: "StudyPaths") -> "WrittenReport":
+    from ucluster_tune.report.page.writing import write_study_page
+
+    return write_study_page(record, paths)
 
 
 def show_search(
@@ -72,6 +83,7 @@ def show_search(
                 machine=this_machine(),
                 observers=[table],
                 draw_pictures=draw_trial_pictures,
+                write_report=_write_report,
                 say=table.say,
             )
         )
@@ -80,5 +92,9 @@ def show_search(
     paths = folder.study(record.name)
     config = study_config_of(record, paths)
     summary = summary_of(record) if summary_of else final_summary(record, config, paths)
-    Console(highlight=False, file=sys.stdout).print(summary, crop=False)
+    console = Console(highlight=False, file=sys.stdout)
+    with console.capture() as page:
+        console.print(summary, crop=False)
+    with suppress(BrokenPipeError):  # nobody reads any more, and `status` shows it again
+        click.echo(page.get(), nl=False)
     return _EXIT_CODES.get(record.state, 1)

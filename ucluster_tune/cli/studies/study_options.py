@@ -11,13 +11,42 @@ import click
 
 search_space_file = click.argument("file", type=click.Path(path_type=Path))
 
-set_option = click.option(
-    "--set",
-    "overrides",
-    metavar="PATH=VALUE",
-    multiple=True,
-    help="Change a value of the configuration; may be given several times.",
-)
+_FIXED = "ucluster_tune.fixed"
+
+
+def _with_fixed(ctx: click.Context, _: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+    return (*ctx.meta.get(_FIXED, ()), *given)
+
+
+def _fix(ctx: click.Context, _: click.Parameter, given: tuple[str, ...]) -> None:
+    ctx.meta[_FIXED] = [
+        override
+        for pin in given
+        for override in (f"search_space.{pin.partition('=')[0].strip()}=null", pin)
+    ]
+
+
+def set_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--set` and `--fix`, as `overrides` of a configuration."""
+    fixed = click.option(
+        "--fix",
+        metavar="PATH=VALUE",
+        multiple=True,
+        expose_value=False,
+        is_eager=True,  # before --set, which takes it up
+        callback=_fix,
+        help="Search a value no more, but set it; may be given several times.",
+    )
+    changed = click.option(
+        "--set",
+        "overrides",
+        metavar="PATH=VALUE",
+        multiple=True,
+        callback=_with_fixed,
+        help="Change a value of the configuration; may be given several times.",
+    )
+    return changed(fixed(command))
+
 
 studies_dir_option = click.option(
     "--studies-dir",

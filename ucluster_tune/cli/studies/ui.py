@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from ucluster_tune.cli.studies.on_cluster import OnCluster, interrupted_by_signals
+from ucluster_tune.cli.studies.on_cluster import OnCluster
 from ucluster_tune.cli.studies.study_options import one_study_if_any
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.errors import StudyError
@@ -23,7 +23,7 @@ from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.databases import refuse_unreachable, with_password
-from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page
+from ucluster_tune.tracking.mlflow.pages import compared_runs, curves_page, runs_page, view_key
 from ucluster_tune.tracking.mlflow.server import (
     LOOPBACK_HOSTS,
     MlflowServer,
@@ -32,6 +32,7 @@ from ucluster_tune.tracking.mlflow.server import (
 )
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
+    follow_moved_artifacts,
     is_server,
     sqlite_path,
     uri_of_study,
@@ -58,7 +59,6 @@ class _Ui(OnCluster):
             return 0
         click.echo(f"MLflow of cluster {head.cluster}, through a tunnel to {head.host}", err=True)
         with ExitStack() as stack:
-            stack.enter_context(interrupted_by_signals())
             if server is None:
                 port = where["free_port"]
                 options = ("--no-browser", "--port", str(port))
@@ -178,9 +178,10 @@ def ui(
         refuse_unreachable(backend, "MLflow's database")
     artifacts = artifact_location(uri, studies.root)
     assert artifacts is not None  # only servers choose it themselves
+    follow_moved_artifacts(uri)
     chosen_port = choose_port(host, port)
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
-    with interrupted_by_signals(), MlflowServer(backend, artifacts, host, chosen_port) as server:
+    with MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
         _show(pages, server.address, open_browser=not no_browser)
         _until_ctrl_c(server.wait)
@@ -230,8 +231,9 @@ class Pages:
     def of(cls, record: StudyRecord) -> "Pages":
         """Return the pages of a study."""
         runs = compared_runs(record)
-        curves = curves_page("", record.experiment_id, runs) if runs else None
-        return cls(record.name, curves, runs_page("", record.experiment_id, record.name))
+        own = [record.run_id] if record.run_id else []
+        curves = curves_page("", record.experiment_id, [*runs, *own]) if runs else None
+        return cls(record.name, curves, runs_page("", record.experiment_id, view_key(record)))
 
 
 def _show(pages: Pages, address: str, open_browser: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.schema import FORMAT_VERSION, MEND, SPLITS
 from ucluster_tune.data.recognition import FILES, MANIFEST_JSON, Kind, what_is
 from ucluster_tune.errors import DataError, MissingError
@@ -22,12 +23,21 @@ HLS4ML_SOURCE: Final = "HLS4ML LHC jets"
 
 _MAKE_ONE: Final = "make one with `ucluster-tune data simulate --out DIR`"
 _CONVERT: Final = "make a data set of it with `ucluster-tune data convert SOURCE --out DIR`"
+_OF_ANOTHER: Final = (
+    "columns j1_* of the HLS4ML mirror are converted by `ucluster-tune data convert SOURCE --out"
+    " DIR`; docs/data.md says which columns and which manifest others need"
+)
 _NO_DATASET: Final = {
+    Kind.PARQUET: (
+        f"this is a parquet file; a data set is a folder with {MANIFEST_NAME}: name that;"
+        f" {_OF_ANOTHER}"
+    ),
     Kind.HDF5: f"this is an HDF5 file; {_CONVERT}",
     Kind.MISSING: f"no such folder; check data.path, or {_MAKE_ONE}",
     Kind.HDF5_FOLDER: f"no {MANIFEST_NAME}, but HDF5 files; {_CONVERT}",
     Kind.PARQUET_FOLDER: (
-        f"no {MANIFEST_NAME}, though there are parquet files: the data set is not complete; {MEND}"
+        f"no {MANIFEST_NAME}, though there are parquet files: of a data set that is not complete,"
+        f" {MEND}; or of another program: {_OF_ANOTHER}"
     ),
     Kind.EMPTY_FOLDER: f"no {MANIFEST_NAME} (the folder is empty); {_MAKE_ONE}",
 }
@@ -100,6 +110,11 @@ def read_manifest(directory: Path | str | Location) -> Manifest:
             for fault in error.errors()[:3]
         )
         raise DataError(f"{path}: not a manifest of a data set: {faults}; {MEND}") from error
+    if manifest.features != FEATURE_NAMES:
+        raise DataError(
+            f"{path}: features are {', '.join(manifest.features)}; the network reads"
+            f" {', '.join(FEATURE_NAMES)}, in this order: make the data set with these"
+        )
     _refuse_old_jets(path, manifest)
     return manifest
 

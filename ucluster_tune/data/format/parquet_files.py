@@ -29,6 +29,7 @@ from ucluster_tune.errors import DataError, MissingError
 from ucluster_tune.storage.error_words import storage_error
 from ucluster_tune.storage.locations import Location
 
+LN_PT: Final = "ln_pt"
 LABELS: Final = [JET_CLASS, MASS_GEV]
 ALL_COLUMNS: Final = [*LABELS, *FEATURE_NAMES]
 
@@ -104,7 +105,10 @@ def check_masses(mass_gev: FloatArray, where: str, first_jet: int = 0) -> None:
 
 
 def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> None:
-    """Refuse lists of constituents that are empty, too long, unequal, not finite or absurd.
+    """Refuse lists of constituents that are not what the format promises.
+
+    None is empty, too long, unequal to the jet's others, padded or out of order; no value is
+    infinite, NaN or absurd.
 
     Args:
         table: some jets.
@@ -142,14 +146,52 @@ def check_lists(table: pa.Table, where: str, jets: IntArray | None = None) -> No
             f"{where}, column {name}: jet {jet if jets is None else jets[jet]} has a constituent"
             f" with {values[first]:g}, outside of {bounds}; {MEND}"
         )
+    _refuse_padding(table, counts.to_numpy(), where, jets)
+
+
+def _refuse_padding(table: pa.Table, counts: IntArray, where: str, jets: IntArray | None) -> None:
+    """Refuse lists that go on with zeros, or repeat a constituent, or are not in descending pt."""
+    ln_pt = flat(table[LN_PT])
+    starts = np.cumsum(counts) - counts
+    is_follower = np.ones(len(ln_pt), np.bool_)
+    is_follower[starts] = False
+    follows = np.flatnonzero(is_follower[1:] & (ln_pt[1:] >= ln_pt[:-1])) + 1
+    if not len(follows):  # all lists descend strictly, as nearly all do
+        return
+    values = [flat(table[name]) for name in FEATURE_NAMES]
+    is_zero = np.logical_and.reduce([column[follows] == 0 for column in values])
+    is_same = np.logical_and.reduce([column[follows] == column[follows - 1] for column in values])
+    is_misplaced = ln_pt[follows] > ln_pt[follows - 1]
+    for is_bad, what in (
+        (
+            is_zero | is_same,
+            "has padding among its constituents: leave it out, lists end with the last real one",
+        ),
+        (is_misplaced, "has constituents that are not in descending pt: sort its lists by ln_pt"),
+    ):
+        if is_bad.any():
+            jet = int(np.searchsorted(starts, follows[is_bad][0], side="right")) - 1
+            raise DataError(f"{where}: jet {jet if jets is None else jets[jet]} {what}")
 
 
 def tables_of(file: pq.ParquetFile, row_group: int) -> Iterator[tuple[int, pa.Table]]:
     """Yield a row group some thousand jets at a time, each time with the number of the first."""
     start = 0
     for batch in file.iter_batches(_JETS_AT_A_TIME, row_groups=[row_group], columns=ALL_COLUMNS):
-        yield start, pa.Table.from_batches([batch])
+        yield start, as_promised(pa.Table.from_batches([batch]))
         start += len(batch)
+
+
+def as_promised(table: pa.Table) -> pa.Table:
+    """Return jets with the types of the format, whichever of Arrow's encodings they have."""
+    for index, field in enumerate(table.schema):
+        is_text, is_plain = _is_text(field.type), pa.types.is_string(field.type)
+        if is_text and not is_plain:
+            table = table.set_column(index, field.name, table[index].cast(pa.string()))
+        elif _is_list(field.type) and not pa.types.is_list(field.type):
+            lists = table[index].cast(pa.list_(field.type.value_type))
+            table = table.set_column(index, field.name, lists)
+    return table
 
 
 def pack_table(table: pa.Table, class_names: Sequence[str]) -> PackedJets:
@@ -193,12 +235,11 @@ def _check_columns(path: Location, schema: pa.Schema) -> None:
             " upgrade ucluster-tune"
         )
     for field in jets_schema():
-        index = schema.get_field_index(field.name)
-        if index < 0:
-            raise DataError(
-                f"{path}: no column {field.name}; it has {', '.join(schema.names)}; {MEND}"
-            )
-        found = schema.field(index).type
+        n_found = schema.names.count(field.name)
+        if n_found != 1:
+            fault = f"{n_found} columns {field.name}" if n_found else f"no column {field.name}"
+            raise DataError(f"{path}: {fault}; it has {', '.join(schema.names)}; {MEND}")
+        found = schema.field(field.name).type
         if not _same_kind(found, field.type):
             raise DataError(
                 f"{path}: column {field.name} holds {found}, the format says {field.type}; {MEND}"
@@ -206,11 +247,25 @@ def _check_columns(path: Location, schema: pa.Schema) -> None:
 
 
 def _same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
-    if pa.types.is_string(wanted) and pa.types.is_dictionary(found):
-        return bool(found.value_type == wanted)
+    if pa.types.is_string(wanted):
+        return _is_text(found)
     if pa.types.is_list(wanted):
-        return bool(pa.types.is_list(found) and found.value_type == wanted.value_type)
+        return _is_list(found) and bool(found.value_type == wanted.value_type)
     return bool(found == wanted)
+
+
+def _is_text(found: pa.DataType) -> bool:
+    values = found.value_type if pa.types.is_dictionary(found) else found
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(is_kind(values) for is_kind in kinds)
+
+
+def _is_list(found: pa.DataType) -> bool:
+    kinds = (
+        *(pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list),
+        *(pa.types.is_list_view, pa.types.is_large_list_view),
+    )
+    return any(is_kind(found) for is_kind in kinds)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from pydantic import JsonValue
 
 from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, MassCensus
+from ucluster_tune.data.format.duplicates import JetCensus, jet_keys
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.format.manifest import HLS4ML_SOURCE, Manifest
 from ucluster_tune.data.format.schema import SPLITS, jets_table
@@ -54,6 +55,8 @@ _JETS_AT_A_TIME: Final = 2048
 _SPLIT: Final = "split"
 _NOT_FINITE: Final = "with values that are not finite"
 _OUT_OF_BOUNDS: Final = "with values that no jet has"
+_TWICE: Final = "that came before"
+_N_NAMED: Final = 3
 _SPLIT_STREAM, _ORDER_STREAM = 0, 1
 
 
@@ -88,7 +91,7 @@ class Conversion:
         manifest: of the data set.
         n_jets: read.
         left_out: reason to number of jets.
-        remarks: what is strange about those that were kept, a sentence each.
+        remarks: what is strange about them, a sentence each.
     """
 
     manifest: Manifest
@@ -155,9 +158,7 @@ def convert_dataset(
             command=command,
             settings=recorded,
         )
-    return Conversion(
-        manifest, converter.n_jets, dict(converter.left_out), converter.masses.remarks()
-    )
+    return Conversion(manifest, converter.n_jets, dict(converter.left_out), converter.remarks())
 
 
 def _convert(
@@ -239,6 +240,8 @@ class _Converter:
         self.masses = MassCensus()
         self.left_out: Counter[str] = Counter()
         self._settings = settings
+        self._census = JetCensus()
+        self._twice: Counter[str] = Counter()
         self._file: Hdf5File | None = None
         self._n_files: Counter[str] = Counter()
 
@@ -252,6 +255,7 @@ class _Converter:
         counts, features = constituent_lists(block.columns[is_kept])
         rows = np.flatnonzero(is_kept)
         is_good = self._is_good(file, block.start + rows, block.mass_gev[rows], counts, features)
+        is_good &= self._are_new(file, block.mass_gev[rows], counts, features, is_good)
         rows = rows[is_good]
         table = jets_table(
             np.array(CLASS_NAMES)[block.class_index[rows]].tolist(),
@@ -323,6 +327,34 @@ class _Converter:
         self.masses.take(mass_gev[~is_bad & ~is_empty])
         is_good: npt.NDArray[np.bool_] = ~is_bad & ~is_empty
         return is_good
+
+    def _are_new(
+        self,
+        file: Hdf5File,
+        mass_gev: npt.NDArray[np.float32],
+        counts: npt.NDArray[np.int64],
+        features: npt.NDArray[np.float32],
+        is_good: npt.NDArray[np.bool_],
+    ) -> npt.NDArray[np.bool_]:
+        """Return which of the jets that can be used did not come before, in whatever file."""
+        are_new = is_good.copy()
+        keys = jet_keys(mass_gev, np.cumsum(counts) - counts, counts, features)
+        are_new[is_good] = self._census.are_new(keys[is_good])
+        n_twice = int((is_good & ~are_new).sum())
+        self._leave_out(_TWICE, n_twice)
+        if n_twice:
+            self._twice[file.label] += n_twice
+        return are_new
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what the user should know of the jets, a sentence each."""
+        n_twice = self.left_out[_TWICE]
+        if not n_twice:
+            return self.masses.remarks()
+        files = ", ".join(f"{label} ({n})" for label, n in self._twice.most_common(_N_NAMED))
+        more = f" and {len(self._twice) - _N_NAMED} more" if len(self._twice) > _N_NAMED else ""
+        twice = f"{n_twice} jets came before in these files and are left out: {files}{more}"
+        return (*self.masses.remarks(), twice)
 
     def _leave_out(self, reason: str, n_jets: int) -> None:
         if n_jets:

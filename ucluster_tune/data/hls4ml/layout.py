@@ -5,9 +5,10 @@ refused.
 """
 
 import difflib
+import importlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -185,6 +186,7 @@ def _dataset(file: h5py.File, name: str, label: str) -> h5py.Dataset:
 
 def _check_numbers(dataset: h5py.Dataset, axes: Sequence[str], label: str) -> None:
     name = str(dataset.name).lstrip("/")
+    _refuse_unknown_filter(dataset, name, label)
     if dataset.dtype.kind not in "fiu":
         raise DataError(f"{label}: {name} holds {dataset.dtype}, it must be numbers; {_MEND}")
     shape = dataset.shape
@@ -200,6 +202,26 @@ def _check_numbers(dataset: h5py.Dataset, axes: Sequence[str], label: str) -> No
             f"{label}: {name} is packed in chunks {list(dataset.chunks)} of {n_chunk} bytes, at"
             f" most {_MAX_CHUNK_BYTES} can be read; {_repack(dataset)}"
         )
+
+
+def _refuse_unknown_filter(dataset: h5py.Dataset, name: str, label: str) -> None:
+    """Refuse a compression that h5py has no library for, where jets were packed with it."""
+    packing = dataset.id.get_create_plist()
+    for number in range(packing.get_nfilters()):
+        code, _, _, words = packing.get_filter(number)
+        if h5py.h5z.filter_avail(code):
+            continue
+        with suppress(ImportError):  # brings the others that there are
+            importlib.import_module("hdf5plugin")
+        try:
+            dataset[:1]
+        except OSError as error:
+            told = words.decode(errors="replace")[:_MAX_SHOWN] or "without a name"
+            raise DataError(
+                f"{label}: {name} is compressed with HDF5 filter {code} ({told}), which is not"
+                " installed: `pip install hdf5plugin` brings Blosc, Zstandard and others; or have"
+                " it packed with gzip where it was made: `h5repack -f GZIP=4 OLD.h5 NEW.h5`"
+            ) from error
 
 
 def _names(file: h5py.File, dataset_name: str, label: str) -> list[str]:

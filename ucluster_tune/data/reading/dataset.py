@@ -8,11 +8,22 @@ import numpy as np
 
 from ucluster_tune.config.trial import DataConfig
 from ucluster_tune.data.format.bounds import MassCensus
+from ucluster_tune.data.format.duplicates import JetCensus, in_two_splits, packed_keys
 from ucluster_tune.data.format.features import CLASS_NAMES
-from ucluster_tune.data.format.manifest import Manifest, read_manifest, verify_files
+from ucluster_tune.data.format.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    read_manifest,
+    verify_files,
+)
 from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, concatenate
-from ucluster_tune.data.format.parquet_files import LABELS, JetFile, refuse_unknown_classes
-from ucluster_tune.data.format.schema import JET_CLASS, SPLITS
+from ucluster_tune.data.format.parquet_files import (
+    LABELS,
+    JetFile,
+    as_promised,
+    refuse_unknown_classes,
+)
+from ucluster_tune.data.format.schema import JET_CLASS, MEND, SPLITS
 from ucluster_tune.data.reading.row_groups import (
     FileMetadata,
     Labels,
@@ -109,12 +120,18 @@ class JetDataset:
         """Read everything once, so that a bad value is found before the first trial.
 
         Raises:
-            DataError: naming file, row group and column.
+            DataError: naming file, row group and column; or a jet is in two splits.
         """
+        seen = {split: JetCensus() for split in SPLITS}
         for split in SPLITS:
             everything = [Piece(i, 0, g.n_jets) for i, g in enumerate(self.row_groups[split])]
-            for _ in self.blocks_of(split, everything):
-                pass
+            for jets in self.blocks_of(split, everything):
+                seen[split].are_new(packed_keys(jets))
+        for fault in in_two_splits(seen):
+            raise DataError(
+                f"{self.config.path}: {fault}: accuracies on them would be too good; convert or"
+                " simulate it anew, or give each jet to one split where it was made"
+            )
 
     @property
     def selection(self) -> Selection:
@@ -136,8 +153,7 @@ def open_dataset(config: DataConfig, splits: Sequence[str] = SPLITS) -> JetDatas
     class_names = _kept_classes(config, manifest, folder)
     dataset = JetDataset(config, manifest, class_names, {}, {})
     for split in splits:
-        files = [JetFile(folder / f.path, f.n_bytes) for f in manifest.split_files(split)]
-        groups, counts = _count_selected(files, dataset.selection)
+        groups, counts = _count_selected(folder, manifest, split, dataset.selection)
         dataset.row_groups[split] = groups
         dataset.n_selected[split] = {
             name: int(counts[CLASS_NAMES.index(name)]) for name in class_names
@@ -162,8 +178,8 @@ def open_checked_dataset(
             selection; files that still have their checksums are not read again.
 
     Raises:
-        DataError: as `open_dataset`; or a file was altered, a value is not finite, or there are
-            too few jets for `world_size` ranks.
+        DataError: as `open_dataset`; or a file was altered, a value is not finite, a jet is in two
+            splits, or there are too few jets for `world_size` ranks.
     """
     dataset = open_dataset(config)
     if locate(config.path).is_local:
@@ -176,19 +192,25 @@ def open_checked_dataset(
 
 
 def _count_selected(
-    files: Sequence[JetFile], selection: Selection
+    folder: Location, manifest: Manifest, split: str, selection: Selection
 ) -> tuple[tuple[RowGroup, ...], IntArray]:
     """Return all row groups with the number of jets that pass, and their sum by CLASS_NAMES."""
     groups: list[RowGroup] = []
-    by_class = np.zeros(len(CLASS_NAMES), np.int64)
-    for file in files:
+    by_class, all_jets = np.zeros((2, len(CLASS_NAMES)), np.int64)
+    for listed in manifest.split_files(split):
+        file = JetFile(folder / listed.path, listed.n_bytes)
         for labels in read_labels(file):
             _refuse_unlabelled(file, labels)
+            all_jets += np.bincount(labels.jet_class, minlength=len(CLASS_NAMES))
             passes = selection.passes(labels.mass_gev, labels.jet_class)
             group = np.repeat(np.arange(len(labels.sizes)), labels.sizes)[passes]
             n_jets = np.bincount(group, minlength=len(labels.sizes)).tolist()
             groups += map(RowGroup, [file] * len(n_jets), labels.row_groups, n_jets)
             by_class += np.bincount(labels.jet_class[passes], minlength=len(CLASS_NAMES))
+    told = {name: n for name, n in manifest.counts.get(split, {}).items() if n}
+    found = {name: int(n) for name, n in zip(CLASS_NAMES, all_jets, strict=True) if n}
+    if told != found:
+        raise DataError(f"{folder}: {split} has jets {found}, {MANIFEST_NAME} says {told}; {MEND}")
     return tuple(groups), by_class
 
 
@@ -200,7 +222,7 @@ def _refuse_unlabelled(file: JetFile, labels: Labels) -> None:
     position = int(np.searchsorted(np.cumsum(labels.sizes), unlabelled[0], side="right"))
     row_group = labels.row_groups[position]
     with file.opened() as opened:
-        table = opened.read_row_group(row_group, LABELS)
+        table = as_promised(opened.read_row_group(row_group, LABELS))
     where = f"{file}, row group {row_group}"
     if table[JET_CLASS].null_count:
         raise DataError(

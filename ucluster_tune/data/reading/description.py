@@ -1,5 +1,6 @@
 """What is in a data set: numbers and histograms, read piece by piece in flat memory."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ucluster_tune.data.format.bounds import MassCensus
+from ucluster_tune.data.format.duplicates import JetCensus, in_two_splits, jet_keys
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.format.manifest import Manifest, ManifestFile, read_manifest, verify_files
 from ucluster_tune.data.format.parquet_files import (
@@ -141,15 +143,17 @@ def describe_dataset(
         for split in SPLITS:
             files = manifest.split_files(split)
             if files:
-                splits[split] = _read_split(folder, files, census, on_bytes)
+                census.jets[split] = JetCensus()
+                splits[split] = _read_split(folder, split, files, census, on_bytes)
     except DataError as error:
         return DatasetDescription(folder, manifest, (str(error),))
-    faults = [*_count_faults(folder, manifest, splits)]
+    twice = (f"{folder}: {fault}" for fault in in_two_splits(census.jets))
+    faults = [*_count_faults(folder, manifest, splits), *twice]
     return DatasetDescription(
         folder,
         manifest,
         tuple(faults),
-        remarks=census.masses.remarks(),
+        remarks=census.remarks(),
         splits=splits,
         mass_gev=census.mass_quantiles(),
         n_constituents=census.multiplicity_quantiles(),
@@ -160,6 +164,7 @@ def describe_dataset(
 
 def _read_split(
     folder: Location,
+    split: str,
     files: Sequence[ManifestFile],
     census: "_Census",
     on_bytes: Callable[[int], None],
@@ -168,7 +173,7 @@ def _read_split(
     n_row_groups = 0
     for file in files:
         for _, start, table in _batches(JetFile(folder / file.path, file.n_bytes)):
-            jets += census.take(table)
+            jets += census.take(split, table)
             n_row_groups += start == 0
         on_bytes(file.n_bytes)
     return SplitDescription(
@@ -209,6 +214,8 @@ class _Census:
     def __init__(self) -> None:
         self.spectra: dict[str, Spectrum] = {}
         self.masses = MassCensus()
+        self.jets: dict[str, JetCensus] = {}
+        self._n_twice: Counter[str] = Counter()
         self._mass = np.zeros((len(_KEYS), _N_MASS_BINS), np.int64)
         self._mass_ends = np.tile([np.inf, -np.inf], (len(_KEYS), 1))
         self._multiplicity = np.zeros((len(_KEYS), MAX_CONSTITUENTS + 1), np.int64)
@@ -216,13 +223,21 @@ class _Census:
         self._feature_sums = np.zeros(len(FEATURE_NAMES))
         self._n_constituents = 0
 
-    def take(self, table: pa.Table) -> Counts:
-        """Count the jets of a table; return their number by class: int64 [class]."""
+    def remarks(self) -> tuple[str, ...]:
+        """Return what is allowed and yet strange, a sentence each."""
+        twice = (f"{n} {split} jets are there twice" for split, n in self._n_twice.items() if n)
+        return (*self.masses.remarks(), *twice)
+
+    def take(self, split: str, table: pa.Table) -> Counts:
+        """Count the jets of a table of a split; return their number by class: int64 [class]."""
         key = class_index(table, CLASS_NAMES)
         key[key < 0] = len(CLASS_NAMES)
         values = _values(table)
         mass, counts = values[MASS_GEV], values[N_CONSTITUENTS].astype(np.int64)
         self.masses.take(mass)
+        features = np.stack([values[name] for name in FEATURE_NAMES], axis=1)
+        keys = jet_keys(mass, np.cumsum(counts) - counts, counts, features)
+        self._n_twice[split] += int((~self.jets[split].are_new(keys)).sum())
         bins = np.clip(mass / _MASS_BIN_GEV, 0, _N_MASS_BINS - 1).astype(np.int64)
         np.add.at(self._mass, (key, bins), 1)
         np.minimum.at(self._mass_ends[:, 0], key, mass)

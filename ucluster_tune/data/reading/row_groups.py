@@ -17,6 +17,7 @@ from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets
 from ucluster_tune.data.format.parquet_files import (
     LABELS,
     JetFile,
+    as_promised,
     check_lists,
     check_masses,
     class_index,
@@ -84,7 +85,7 @@ def read_labels(file: JetFile, row_groups: range | None = None) -> Iterator[Labe
                 and sum(sizes[first : stop + 1]) <= MAX_ROW_GROUP_SIZE
             ):
                 stop += 1
-            table = opened.read_row_groups(wanted[first:stop], LABELS)
+            table = as_promised(opened.read_row_groups(wanted[first:stop], LABELS))
             labels = Labels(
                 wanted[first:stop],
                 np.array(sizes[first:stop]),

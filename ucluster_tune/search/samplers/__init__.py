@@ -11,17 +11,29 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from ucluster_tune.config.study import SamplerConfig
+from ucluster_tune.config.automatic import chosen_sampler
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.samplers.grid import grid_sampler
+from ucluster_tune.search.samplers.qmc import quasi_monte_carlo_sampler
 from ucluster_tune.search.samplers.random import random_sampler
 from ucluster_tune.search.samplers.tpe import tpe_sampler
 
-SAMPLERS: Final[dict[str, Callable[[SamplerConfig, int], BaseSampler]]] = {
+SAMPLERS: Final[dict[str, Callable[[StudyConfig, int], BaseSampler]]] = {
     "tpe": tpe_sampler,
     "random": random_sampler,
+    "qmc": quasi_monte_carlo_sampler,
+    "grid": grid_sampler,
 }
 
 
-def build_sampler(config: SamplerConfig, number: int) -> BaseSampler:
-    """Return the sampler of one suggestion, seeded by the study's seed and the trial's number."""
-    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
-    return SAMPLERS[config.name](config, seed)
+def build_sampler(study: StudyConfig, number: int, attempt: int = 0) -> BaseSampler:
+    """Return the sampler of one suggestion, seeded by the study's seed and the trial's number.
+
+    Args:
+        study: the configuration.
+        number: of the trial, from 0.
+        attempt: how often its suggestion broke a constraint before.
+    """
+    entropy = [study.sampler.seed, number, *([attempt] if attempt else [])]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    return SAMPLERS[chosen_sampler(study).name](study, seed)

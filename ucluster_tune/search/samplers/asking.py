@@ -12,6 +12,8 @@ import optuna
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
+from ucluster_tune.config.automatic import chosen_sampler
+from ucluster_tune.config.constraints import are_met
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers import build_sampler
 from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
@@ -26,6 +28,7 @@ from ucluster_tune.tracking.dashboards.optuna_trials import (
 )
 
 _TEACHING = ("complete", "stopped_early")
+_MOST_DRAWN = 1000  # in vain, for one trial
 _FIXED = "fixed_params"  # Optuna's own word for a suggestion that was given to it
 
 
@@ -51,7 +54,8 @@ class StudySampler:
     Args:
         study: the configuration: search space, objective, sampler.
         record: the trials so far.
-        published_point: the first suggestion, when the configuration asks for it.
+        published_point: the first suggestion, when the configuration asks for it; those of
+            `sampler.try_first` come after it.
     """
 
     def __init__(
@@ -63,9 +67,10 @@ class StudySampler:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._config = study
         self._distributions = build_distributions(study.search_space)
+        self._first_points = [dict(point) for point in study.sampler.try_first]
+        if published_point is not None and _comes_first(study, published_point):
+            self._first_points.insert(0, dict(published_point))
         self._learn_anew(record)
-        if study.sampler.published_first and published_point is not None and not record.trials:
-            self._study.enqueue_trial(dict(published_point))
 
     def _learn_anew(self, record: StudyRecord) -> None:
         self._memory = InMemoryStorage()
@@ -91,13 +96,24 @@ class StudySampler:
 
         Complete trials and those stopped early count.
         """
-        return f"{self._config.sampler.name} sampler, {self._n_told} trials known"
+        name, reason = chosen_sampler(self._config)
+        why = f" ({reason})" if self._config.sampler.name == "auto" else ""
+        return f"{name} sampler{why}, {self._n_told} trials known"
 
     def ask(self, trial_id: str) -> Suggestion:
-        """Return the hyperparameters of a new trial."""
-        self._study.sampler = build_sampler(self._config.sampler, self._n_asked)
-        self._n_asked += 1
-        trial = self._study.ask(self._distributions)
+        """Return the hyperparameters of a new trial.
+
+        One that breaks a constraint is drawn again, with a seed of its own: it teaches nothing.
+        """
+        number, self._n_asked = self._n_asked, self._n_asked + 1
+        for attempt in range(_MOST_DRAWN):
+            if number < len(self._first_points):
+                self._study.enqueue_trial(self._first_points[number])
+            self._study.sampler = build_sampler(self._config, number, attempt)
+            trial = self._study.ask(self._distributions)
+            if are_met(self._config, trial.params) or attempt == _MOST_DRAWN - 1:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
         trial.set_user_attr(TRIAL, trial_id)
         self._trials[trial_id] = trial
         kept = self._memory.get_trial(trial._trial_id).system_attrs
@@ -139,3 +155,7 @@ class StudySampler:
     def what_it_knows(self) -> list[optuna.trial.FrozenTrial]:
         """Return the trials as Optuna has them."""
         return self._study.get_trials(deepcopy=False)
+
+
+def _comes_first(study: StudyConfig, published_point: Mapping[str, Value]) -> bool:
+    return study.sampler.published_first and are_met(study, published_point)

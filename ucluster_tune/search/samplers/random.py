@@ -2,10 +2,10 @@
 
 from optuna.samplers import BaseSampler, RandomSampler
 
-from ucluster_tune.config.study import SamplerConfig
+from ucluster_tune.config.study import StudyConfig
 
 
-def random_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
+def random_sampler(study: StudyConfig, seed: int) -> BaseSampler:
     """Return the sampler of one suggestion."""
-    del config
+    del study
     return RandomSampler(seed=seed)

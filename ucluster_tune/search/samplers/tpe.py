@@ -1,10 +1,14 @@
-"""The tree-structured Parzen estimator: learns from the trials so far where good ones lie."""
+"""The tree-structured Parzen estimator: learns from the trials so far where good ones lie.
+
+Optuna's, of all hyperparameters together, with trials that still run taken for bad ones, so that
+those side by side differ (arXiv:2304.11127).
+"""
 
 from optuna.samplers import BaseSampler, TPESampler
 
-from ucluster_tune.config.study import SamplerConfig
+from ucluster_tune.config.study import StudyConfig
 
 
-def tpe_sampler(config: SamplerConfig, seed: int) -> BaseSampler:
+def tpe_sampler(study: StudyConfig, seed: int) -> BaseSampler:
     """Return the sampler of one suggestion."""
-    return TPESampler(seed=seed, n_startup_trials=config.n_startup_trials)
+    return TPESampler(seed=seed, n_startup_trials=study.sampler.n_startup_trials)

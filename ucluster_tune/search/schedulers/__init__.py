@@ -10,10 +10,14 @@ from typing import Final
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.schedulers.asha import asha_of
 from ucluster_tune.search.schedulers.decision import Judge
+from ucluster_tune.search.schedulers.hyperband import hyperband_of
+from ucluster_tune.search.schedulers.median import median_of
 from ucluster_tune.search.schedulers.none import StopNone
 
 JUDGES: Final[dict[str, Callable[[StudyConfig], Judge]]] = {
     "asha": asha_of,
+    "hyperband": hyperband_of,
+    "median": median_of,
     "none": lambda _study: StopNone(),
 }
 

@@ -7,8 +7,9 @@ and neither is an epoch whose objective is no number.
 """
 
 import math
+from collections.abc import Callable
 
-from ucluster_tune.config.search_space import corners
+from ucluster_tune.config.search_space import least_and_most
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.schedulers.decision import Decision
 from ucluster_tune.study.record import StudyRecord
@@ -23,14 +24,21 @@ class Asha:
         reduction_factor: above 1.
         n_epochs: of the longest trial.
         direction: maximize or minimize.
+        counts: tells which trials are held against each other; all by default.
 
     >>> sorted(Asha(2, 3.0, 30, "maximize").rungs)
     [2, 6, 18]
     """
 
     def __init__(
-        self, grace_period: int, reduction_factor: float, n_epochs: int, direction: str
+        self,
+        grace_period: int,
+        reduction_factor: float,
+        n_epochs: int,
+        direction: str,
+        counts: Callable[[str], bool] | None = None,
     ) -> None:
+        self._counts = counts
         self._share = 1 - 1 / reduction_factor
         self._is_maximized = direction == "maximize"
         n_rungs = max(0, math.ceil(math.log(n_epochs / grace_period, reduction_factor)) + 1)
@@ -42,7 +50,7 @@ class Asha:
         values = record.values_at[epoch]
         if epoch not in self.rungs or epoch >= trial.n_epochs or trial.id not in values:
             return Decision.GO_ON
-        others, own = values.before(trial.id), values[trial.id]
+        others, own = values.before(trial.id, self._counts), values[trial.id]
         if not self._is_maximized:
             others, own = [-value for value in reversed(others)], -own
         if others and own < percentile(others, self._share):
@@ -71,14 +79,6 @@ def asha_of(study: StudyConfig) -> Asha:
     return Asha(
         scheduler.grace_period,
         scheduler.reduction_factor,
-        longest_training(study),
+        least_and_most(study, "training.n_epochs")[1],
         study.objective.direction,
     )
-
-
-def longest_training(study: StudyConfig) -> int:
-    """Return the most epochs that a trial of the study can have."""
-    searched = study.search_space.get("training.n_epochs")
-    if searched is None:
-        return study.training.n_epochs
-    return int(max(corners(searched)))

@@ -182,8 +182,8 @@ def refusal(paths: StudyPaths, told: Mapping[str, Any]) -> str:
     name = paths.name
     return (
         f"study {name} is being run by {_who(told)}: watch it with `ucluster-tune status {name}`,"
-        f" or give the new study another --name. If that machine is gone, try again: a driver is"
-        f" taken for dead {DEAD_AFTER_S:g} s after its last sign of life"
+        f" or end it in order with `ucluster-tune stop {name}`. If that machine is gone, try"
+        f" again: a driver is taken for dead {DEAD_AFTER_S:g} s after its last sign of life"
     )
 
 

@@ -28,7 +28,14 @@ _FILES_EVERY_S: Final = 10.0
 _LOG_EVERY_S: Final = 30.0  # it is sent whole
 _LONGEST_PAUSE_S: Final = 30.0
 _CLOSE_TIMEOUT_S: Final = 60.0
-_FILES: Final = ("study.yaml", "best.yaml", "trials/*/config.yaml", "trials/*/pictures/*")
+_FILES: Final = (
+    "study.yaml",
+    "best.yaml",
+    "trials/*/config.yaml",
+    "trials/*/pictures/*",
+    "report/report.html",
+    "report/*/*",
+)
 
 
 class BucketDriver:

@@ -23,6 +23,7 @@ from ucluster_tune.tracking.databases import (
     is_database_server,
     one_at_a_time,
     refuse_unreachable,
+    sqlite_uri,
     told,
     with_password,
 )
@@ -100,7 +101,7 @@ class DashboardFile:
 
     def _connect(self, path: Path) -> RDBStorage:
         return RDBStorage(
-            f"sqlite:///{path}", engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
+            sqlite_uri(path), engine_kwargs={"connect_args": {"timeout": _BUSY_TIMEOUT_S}}
         )
 
 

@@ -9,7 +9,9 @@ nothing is sent twice, and metrics that the record does not know are told from t
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.errors import CheckpointError, StudyError
 from ucluster_tune.storage.patience import Follower
 from ucluster_tune.study.events import (
@@ -27,7 +29,9 @@ from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState, Value
+from ucluster_tune.tracking.mlflow.pages import trials_view, view_key
 from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
+from ucluster_tune.training.record import EpochRecord, best_record
 
 _LOGGER = logging.getLogger(__name__)
 _FIRST_BACK_OFF_S, _LONGEST_BACK_OFF_S = 5.0, 60.0
@@ -96,6 +100,11 @@ class MlflowMirror:
         tracker, run_id = self._closed()
         tracker.end_study(run_id, state, metrics)
 
+    def tell_answer(self, report: Path, words: str) -> None:
+        """Attach the folder of the report to the study's run, and describe it by the answer."""
+        tracker, run_id = self._closed()
+        tracker.tell_answer(run_id, report, words)
+
     def study_says(self, state: FinalState) -> bool:
         """Return whether the study's run was closed with this state; call it after `close`."""
         tracker, run_id = self._closed()
@@ -138,6 +147,7 @@ class MlflowMirror:
         record, lock = self._keeper.record, self._keeper.lock
         run_id = self._run_of_study(tracker)
         self._sent = {}
+        tracker.share_view(view_key(record), trials_view(record, run_id))
         self._runs = self._one_run_a_trial(tracker, run_id)
         with lock:
             lacking = [trial.id for trial in record.trials.values() if not self._is_whole(trial)]
@@ -217,6 +227,7 @@ class MlflowMirror:
                 run_id,
                 [(record, times[record.epoch]) for record in lacking],
                 self._keeper.record.reference_accuracy,
+                best_by_epoch(trial, self._keeper.record.objective),
             )
             sent.update((record.epoch, times[record.epoch]) for record in lacking)
         return run_id
@@ -267,6 +278,20 @@ class MlflowMirror:
     def _change(self, line: str) -> None:
         self.changes.append(line)
         _LOGGER.info("%s", line)
+
+
+def best_by_epoch(trial: TrialState, objective: ObjectiveConfig) -> dict[int, dict[str, float]]:
+    """Return what was the best so far after each epoch of a trial, as metrics."""
+    names = dict.fromkeys(("clustering_accuracy", objective.metric))
+    best: EpochRecord | None = None
+    found: dict[int, dict[str, float]] = {}
+    for record in trial.records:
+        best = best_record(best, record, objective)
+        if best is not None:
+            values = {f"best_{name}": best.value(name) for name in names}
+            known = {name: value for name, value in values.items() if value is not None}
+            found[record.epoch] = {**known, "best_epoch": float(best.epoch)}
+    return found
 
 
 def _lacking(run: TrialRun, trial: TrialState) -> dict[str, Value]:

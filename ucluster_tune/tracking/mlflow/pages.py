@@ -10,14 +10,14 @@ N_COMPARED = 50  # curves in one picture, and the page asks the server for each 
 
 
 def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """Return the page with the accuracy of all given trials by epoch, the reference dashed.
+    """Return the page with the accuracy of all given trials by epoch, and the reference.
 
     Both are matched within batches, as the published 81 % is.
 
     Args:
         base: of the server, such as http://127.0.0.1:5000.
         experiment_id: of the runs.
-        run_ids: of the trials, at least one.
+        run_ids: of the trials, at least one, and of the study, which has the reference.
     """
     query = {
         "runs": _json(list(run_ids)),
@@ -36,20 +36,51 @@ def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
     return f"{base.rstrip('/')}/#/metric?{urlencode(query, quote_via=quote)}"
 
 
-def runs_page(base: str, experiment_id: str, study_name: str) -> str:
-    """Return the page with the table of a study's trials, the best first.
+def runs_page(base: str, experiment_id: str, key: str) -> str:
+    """Return the page with the table of a study's trials, the best first: a view that is shared.
 
-    >>> runs_page("http://h:5000/", "1", "jets").split("?")[0]
-    'http://h:5000/#/experiments/1/runs'
+    Args:
+        base: of the server.
+        experiment_id: of the runs.
+        key: of the view.
+
+    >>> runs_page("http://h:5000/", "1", "jets-65e2b9")
+    'http://h:5000/#/experiments/1/runs?viewStateShareKey=jets-65e2b9&workflowType=machine_learning'
     """
-    query = {
-        "searchFilter": f"tags.`ucluster_tune.study` = '{study_name}'",
-        "orderByKey": "metrics.`clustering_accuracy`",
-        "orderByAsc": "false",
-        "workflowType": "machine_learning",
-    }
-    path = f"/#/experiments/{experiment_id}/runs"
-    return f"{base.rstrip('/')}{path}?{urlencode(query, quote_via=quote)}"
+    query = urlencode({"viewStateShareKey": key, "workflowType": "machine_learning"})
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{query}"
+
+
+def view_key(record: StudyRecord) -> str:
+    """Return the key of a study's view, unlike that of another study of the same name."""
+    return f"{record.name}-{record.study_id[:6]}"
+
+
+def trials_view(record: StudyRecord, run_id: str) -> str:
+    """Return the state of MLflow's interface that shows a study's trials and nothing else.
+
+    The table has no row of the study's own run, is ordered as `status` ranks trials, and has
+    accuracies and hyperparameters as columns.
+
+    Args:
+        record: of the study.
+        run_id: of the study's run.
+    """
+    objective = record.objective
+    names = dict.fromkeys((objective.metric, "clustering_accuracy"))
+    columns = [*(f"metrics.`best_{name}`" for name in names), "metrics.`best_epoch`"]
+    columns += ["metrics.`clustering_accuracy_batched`", "tags.`ucluster_tune.outcome`"]
+    columns += [f"params.`{name}`" for name in record.config.get("search_space", {})]
+    return _json(
+        {
+            "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
+            "orderByKey": f"metrics.`best_{objective.metric}`",
+            "orderByAsc": objective.direction == "minimize",
+            "startTime": "ALL",
+            "lifecycleFilter": "Active",
+            "selectedColumns": columns,
+        }
+    )
 
 
 def compared_runs(record: StudyRecord, at_most: int = N_COMPARED) -> list[str]:

@@ -12,14 +12,15 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from ucluster_tune.config.passwords import hide_passwords, holds_password, uri_without_password
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.paths import StudiesFolder
-from ucluster_tune.tracking.databases import is_database_server, refuse_unreachable
+from ucluster_tune.tracking.databases import is_database_server, refuse_unreachable, sqlite_uri
 
 LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 
@@ -48,16 +49,17 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
     >>> resolve_tracking_uri("http://tracking:5000", Path("/data/studies"))
     'http://tracking:5000'
     """
+    named_by = "tracking.uri" if uri else f"{URI_VARIABLE} in the environment"
     uri = uri or os.environ.get(URI_VARIABLE)
     if not uri:
         path = StudiesFolder(studies_dir).mlflow_db
     elif uri.startswith(_SQLITE):
-        path = Path(uri.removeprefix(_SQLITE))
+        path = sqlite_path(uri) or Path()
     elif "://" not in uri and uri.endswith((".db", ".sqlite", ".sqlite3")):
         path = Path(uri)
     elif "://" not in uri or uri.startswith("file:"):
         raise StudyError(
-            f"tracking.uri: MLflow keeps no runs in plain folders any more, got '{uri}';"
+            f"{named_by}: MLflow keeps no runs in plain folders any more, got '{uri}';"
             " name an SQLite file (runs.db), a server (http://host:5000),"
             " or leave it out for one in the studies folder"
         )
@@ -69,7 +71,7 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
             f"MLflow cannot keep its runs in '{absolute}': a '?' in the path starts the options"
             " of its URI; choose another studies folder"
         )
-    return f"{_SQLITE}{absolute}"
+    return sqlite_uri(absolute)
 
 
 def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> str:
@@ -83,14 +85,18 @@ def uri_of_study(configured: str | None, recorded: str, studies_dir: Path) -> st
     named = configured or os.environ.get(URI_VARIABLE)
     if named and holds_password(named):
         return named
-    if not named and sqlite_path(recorded) is not None:
+    database = sqlite_path(recorded)
+    if database is None:
+        return recorded
+    if not named:
         return resolve_tracking_uri(None, studies_dir)
-    return recorded
+    moved = studies_dir.absolute() / database.name
+    return sqlite_uri(moved) if moved.exists() and not database.exists() else recorded
 
 
 def sqlite_path(uri: str) -> Path | None:
     """Return the file of an SQLite store, None for another store."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    return Path(unquote(uri.removeprefix(_SQLITE))) if uri.startswith(_SQLITE) else None
 
 
 def is_server(uri: str) -> bool:
@@ -154,13 +160,65 @@ def make_sqlite_store(uri: str) -> None:
     try:
         with _MAKING:
             store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow's, partly typed
-                f"{_SQLITE}{temporary}", path.parent.as_uri()
+                sqlite_uri(temporary), path.parent.as_uri()
             )
         store.engine.dispose()
         with suppress(FileExistsError):
             path.hardlink_to(temporary)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def follow_moved_artifacts(uri: str) -> str | None:
+    """Have runs keep their artifacts beside an SQLite file that was moved with them, or copied.
+
+    MLflow stores absolute paths, and has no call that changes them.
+
+    Returns:
+        What was changed, in words; None where nothing was.
+
+    Raises:
+        StudyError: the file cannot be written.
+    """
+    path = sqlite_path(uri)
+    if path is None or not path.is_file():
+        return None
+    here = StudiesFolder(path.parent.absolute()).mlflow_artifacts
+    if not here.is_dir():
+        return None
+    try:
+        with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as store, store:
+            found = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
+            elsewhere = [
+                old
+                for (old,) in found
+                if str(old).startswith("file:")
+                and str(old).endswith(f"/{here.name}")
+                and old != here.as_uri()
+            ]
+            n_runs = 0
+            for old in elsewhere:
+                change = "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?"
+                store.execute(change, (here.as_uri(), old))
+                n_runs += store.execute(
+                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
+                    " WHERE substr(artifact_uri, 1, ?) = ?",
+                    (here.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
+                ).rowcount
+    except sqlite3.Error as error:
+        raise StudyError(f"MLflow's SQLite file {path} cannot be written: {error}") from error
+    if not elsewhere:
+        return None
+    return f"MLflow: artifacts of {n_runs} runs are in {here} now, no longer in {elsewhere[0]}"
+
+
+def remove_stray_folder(uri: str) -> None:
+    """Remove the empty folder that MLflow makes where it takes escapes of a URI for a path."""
+    path = sqlite_path(uri)
+    stray = Path(uri.removeprefix(_SQLITE)).parent
+    if path is not None and stray != path.parent:
+        with suppress(OSError):  # not empty, or not there
+            os.removedirs(stray)
 
 
 def keep_mlflow_quiet() -> None:

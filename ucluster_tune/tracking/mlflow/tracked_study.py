@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from ucluster_tune.config.search_space import corners
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import UClusterTuneError
 from ucluster_tune.study.keeper import RecordKeeper
@@ -21,14 +22,14 @@ DrawPictures = Callable[[Path, Path], list[Path]]
 def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) -> str:
     """Return the id of the study's new run."""
     assert config.name is not None
-    return tracker.start_study(
+    run_id = tracker.start_study(
         config.name,
         params={
             "sampler": config.sampler.name,
             "scheduler": config.scheduler.name,
             "n_trials": config.budget.n_trials or config.budget.in_words(),
             "n_epochs": config.training.n_epochs,
-            "workers_per_trial": config.resources.workers_per_trial,
+            "workers_per_trial": config.resources.n_workers,
             "objective": config.objective.metric,
         },
         tags={
@@ -38,6 +39,10 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
             "seed": config.training.seed,
         },
     )
+    searched = config.search_space.get("training.n_epochs")
+    n_epochs = config.training.n_epochs if searched is None else max(map(int, corners(searched)))
+    tracker.draw_reference(run_id, record.reference_accuracy, n_epochs)
+    return run_id
 
 
 def study_mirror(

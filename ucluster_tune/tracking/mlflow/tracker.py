@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ucluster_tune.config.passwords import uri_without_password
@@ -20,9 +21,11 @@ from ucluster_tune.tracking.databases import one_at_a_time, with_password
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
     find_or_create_experiment,
+    follow_moved_artifacts,
     keep_mlflow_quiet,
     make_sqlite_store,
     refuse_unusable_store,
+    remove_stray_folder,
     resolve_tracking_uri,
     store_errors,
     user_name,
@@ -60,7 +63,10 @@ _OWN_TAGS = (
     "study_id",
 )  # tell of one run, never copied
 _REFERENCE = "reference_accuracy"
+_OF_EVERY_EPOCH = "jets_per_second"  # a number whatever became of the losses
+_SHARED_VIEW = "mlflow.sharedViewState."
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
+_NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
 
 
@@ -134,9 +140,11 @@ class Tracker:
             from mlflow.tracking import MlflowClient
 
             make_sqlite_store(uri)
+            follow_moved_artifacts(uri)
             with one_at_a_time(uri, "MLflow's database"):
                 # The registry is unused, but unset it would follow the environment's store.
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            remove_stray_folder(uri)
             location = artifact_location(uri, studies_dir)
             experiment_id = find_or_create_experiment(client, experiment, location)
             return cls(client, experiment_id)
@@ -172,13 +180,44 @@ class Tracker:
         name = f"{inherited[TAG_PREFIX + 'study']}/{trial_id}"
         return self._start_run(name, hyperparameters, {**inherited, **own})
 
+    def draw_reference(self, run_id: str, reference: float, n_epochs: int) -> None:
+        """Give the study's run the line of the reference, from the first epoch to the last one.
+
+        It is not in the runs of trials: where these are compared, what is the same in all of them
+        squeezes the axes of what is not.
+        """
+        now = int(time.time() * 1000)
+        ends = sorted({1, max(1, n_epochs)})
+        self._log_metrics(run_id, [(epoch, now, {_REFERENCE: reference}) for epoch in ends])
+
+    def share_view(self, key: str, state: str) -> None:
+        """Keep a view of the table of runs, which an address with this key opens.
+
+        Args:
+            key: of the experiment, see `pages.view_key`.
+            state: of MLflow's interface, see `pages.trials_view`.
+        """
+        with store_errors(self._secret_uri):
+            self._client.set_experiment_tag(self.experiment_id, _SHARED_VIEW + key, state)
+
+    def forget_view(self, key: str) -> None:
+        """Remove a view that `share_view` kept, if there is one."""
+        with store_errors(self._secret_uri):
+            experiment = self._client.get_experiment(self.experiment_id)
+            if _SHARED_VIEW + key in experiment.tags:
+                self._client.delete_experiment_tag(self.experiment_id, _SHARED_VIEW + key)
+
     def log_epochs(
-        self, run_id: str, epochs: Sequence[tuple[EpochRecord, int]], reference: float
+        self,
+        run_id: str,
+        epochs: Sequence[tuple[EpochRecord, int]],
+        reference: float,
+        best: Mapping[int, Mapping[str, float]] = MappingProxyType({}),
     ) -> None:
         """Send the metrics of epochs in as few calls as there can be, by epoch as MLflow's step.
 
-        Beside those of the record, `reference_accuracy`, a flat line in MLflow's charts, and
-        `difference_to_reference`: clustering_accuracy_batched minus the reference. The published
+        Beside those of the record, what `best` tells, and `difference_to_reference`:
+        clustering_accuracy_batched minus the reference. The published
         81 % is matched within batches of 512 (arXiv:2010.07106), so only the accuracy matched
         the same way may be held against it.
 
@@ -190,11 +229,13 @@ class Tracker:
             epochs: their records, and when each epoch ended, in Unix milliseconds. The
                 same record sent again with the same time is stored once.
             reference: accuracy, in (0, 1].
+            best: further metrics, by epoch: the best so far. MLflow's tables show the last value
+                of a metric, by which they would rank trials otherwise than `status` does.
         """
         values: list[_Values] = []
         for record, time_ms in epochs:
-            metrics = {name: getattr(record, name) for name in TRACKED_METRICS}
-            metrics[_REFERENCE] = reference
+            metrics: dict[str, Any] = {name: getattr(record, name) for name in TRACKED_METRICS}
+            metrics |= best.get(record.epoch, {})
             batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
@@ -205,7 +246,7 @@ class Tracker:
     def logged_epochs(self, run_id: str) -> list[tuple[int, int]]:
         """Return the epochs whose metrics the run has, with the Unix milliseconds sent."""
         with store_errors(self._secret_uri):
-            history = self._client.get_metric_history(run_id, _REFERENCE)
+            history = self._client.get_metric_history(run_id, _OF_EVERY_EPOCH)
             return [(metric.step, metric.timestamp) for metric in history]
 
     def study_exists(self, run_id: str) -> bool:
@@ -310,6 +351,18 @@ class Tracker:
         """
         self._log_metrics(run_id, [(0, int(time.time() * 1000), metrics)])
         self._end_run(run_id, state, {"state": state})
+
+    def tell_answer(self, run_id: str, report: Path, words: str) -> None:
+        """Attach the report of a study to its run, whose description becomes the answer.
+
+        Args:
+            run_id: of the study.
+            report: folder of the page.
+            words: the answer, as Markdown.
+        """
+        self.log_artifacts(run_id, report, artifact_path="report")
+        with store_errors(self._secret_uri):
+            self._client.set_tag(run_id, "mlflow.note.content", words[:_NOTE_LENGTH])
 
     def _start_run(self, name: str, params: Mapping[str, Any], tags: dict[str, str]) -> str:
         origin = {"mlflow.source.name": "ucluster-tune", "mlflow.source.type": "LOCAL"}

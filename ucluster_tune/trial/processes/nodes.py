@@ -38,6 +38,15 @@ class Node:
     is_here: bool
 
 
+def resources_in_words() -> str:
+    """Return what all nodes have together, and how much of it nobody uses now."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    return ", ".join(
+        f"{there.get(key, 0):g} {key}s ({free.get(key, 0):g} free)" for key in ("CPU", "GPU")
+    )
+
+
 def living_nodes() -> list[Node]:
     """Return the nodes that are up, the head first."""
     here = ray.get_runtime_context().get_node_id()

@@ -174,7 +174,7 @@ class HorovodWorkers:
             PrivateExecutor.create_settings(
                 int(limit_s), placement_group_timeout_s=int(limit_s) + 1
             ),
-            num_workers=resources.workers_per_trial,
+            num_workers=resources.n_workers,
             cpus_per_worker=resources.cpus_per_worker,
             use_gpu=resources.gpus_per_worker > 0,
             gpus_per_worker=resources.gpus_per_worker or None,

@@ -1,0 +1,254 @@
+import re
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.report.test_pictures import write_evaluation
+from tests.study_answers import confirmation
+from tests.study_events import (
+    epoch,
+    four_trials,
+    started,
+    study_config,
+    trial_ended,
+    trial_started,
+)
+from ucluster_tune.report.page.comparison import comparison_page
+from ucluster_tune.report.page.contents import StudyContents, read_contents
+from ucluster_tune.report.page.importance import LEAST_TRIALS, importances
+from ucluster_tune.report.page.parts import Section
+from ucluster_tune.report.page.writing import Page, study_page, write_study_page
+from ucluster_tune.search.reporting import WrittenReport, report_in_time
+from ucluster_tune.study.events import StudyEnded, StudyEvaluated
+from ucluster_tune.study.paths import StudyPaths
+from ucluster_tune.study.record import StudyRecord
+
+pytestmark = pytest.mark.slow  # twenty pictures in three formats
+
+SPACE = {
+    "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True},
+    "model.n_neighbors": {"type": "int", "low": 5, "high": 12},
+}
+TEST = {
+    "clustering_accuracy": 0.8,
+    "clustering_accuracy_batched": 0.82,
+    "confusion": [[400, 50, 50], [0, 200, 50], [50, 0, 200]],
+}
+
+
+def fold(events: list[Any]) -> StudyRecord:
+    record = StudyRecord(events[0])
+    for event in events[1:]:
+        record.apply(event)
+    return record
+
+
+def study_of_four(*further: Any) -> StudyRecord:
+    config = study_config(search_space={"training.learning_rate": SPACE["training.learning_rate"]})
+    end = trial_ended("0004", "stopped_early", 1, "<script>stopped</script>")
+    return fold([started(config), *four_trials()[1:], end, *further])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study whose page was written."""
+    paths = StudyPaths(tmp_path_factory.mktemp("studies") / "jets")
+    evaluation = paths.trial("0001").evaluation(6)
+    evaluation.parent.mkdir(parents=True)
+    write_evaluation(evaluation)
+    record = study_of_four(StudyEvaluated(trial="0001", test=TEST), *confirmation())
+    report = write_study_page(record, paths)
+    assert report.page == paths.report_page
+    (paths.root / "words.md").write_text(report.words)
+    return paths.root
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report" / "report.html").read_text()
+
+
+def test_the_page_tells_everything_in_its_order(written: Path) -> None:
+    heads = re.findall(r"<h2>(.*?)</h2>", page_of(written))
+    assert heads == [
+        "The answer",
+        "Best configuration",
+        "Yardsticks on the same jets",
+        "History of the search",
+        "Learning curves",
+        "Importance of the hyperparameters",
+        "Values tried",
+        "Outcomes of all trials",
+        "Finalists",
+        "Classes and clusters",
+        "Embedding",
+        "Mass spectrum by cluster",
+        "Efficiency and purity by class",
+        "Where the time went",
+        "To make it again",
+    ]
+
+
+def test_the_page_needs_nothing_but_itself(written: Path) -> None:
+    page = page_of(written)
+    assert "<script" not in page
+    assert "<link" not in page
+    addresses = re.findall(r'(?:src|href)="([^"]*)"', page)
+    assert all(address.startswith(("#", "data:")) for address in addresses)
+    assert {address[1:] for address in addresses if address.startswith("#")} <= set(
+        re.findall(r'id="([^"]+)"', page)
+    )
+
+
+def test_what_a_trial_says_is_text_and_no_html(written: Path) -> None:
+    assert "&lt;script&gt;stopped&lt;/script&gt;" in page_of(written)
+
+
+def test_a_picture_is_there_in_all_formats_and_follows_the_colour_of_the_page(
+    written: Path,
+) -> None:
+    figures = {path.name for path in (written / "report" / "figures").iterdir()}
+    stems = {name.partition(".")[0] for name in figures}
+    assert {"history_by_cost", "embedding", "finalists", "parallel_coordinates"} <= stems
+    assert figures == {f"{stem}.{ending}" for stem in stems for ending in ("png", "pdf", "svg")}
+    svgs = re.findall(r"<svg.*?</svg>", page_of(written), flags=re.DOTALL)
+    assert len(svgs) == len(stems)
+    assert all("currentColor" in svg and "#000000" not in svg for svg in svgs)
+    assert all('role="img" aria-label="' in svg for svg in svgs)
+
+
+def test_the_answer_begins_with_what_was_confirmed_and_holds_the_yardsticks(
+    written: Path,
+) -> None:
+    answer = page_of(written).partition("The answer</h2>")[2].partition("</section>")[0]
+    sentences = re.findall(r"<p>(.*?)</p>", answer)
+    assert sentences[0] == "Trial 0001 is not better than the published recipe."
+    text = " ".join(sentences)
+    assert "trial 0001 at epoch 6" in text
+    assert "It puts 80.0 % of 1,000 test jets" in text
+    assert "95 % interval 77.4 to 82.4 %" in text
+    assert "19.0 points above k-means on the jet mass" in text
+    assert "2.0 points below two thresholds on the jet mass (uses labels)" in text
+    assert "no yardstick here: these jets are others, sample" in text
+
+
+def test_tables_are_written_for_latex_and_in_words_for_mlflow(written: Path) -> None:
+    table = (written / "report" / "tables" / "best_configuration.tex").read_text()
+    assert r"training.learning\_rate & 0.001" in table
+    assert {"yardsticks.tex", "finalists.tex"} <= {
+        path.name for path in (written / "report" / "tables").iterdir()
+    }
+    words = (written / "words.md").read_text()
+    assert "| training.learning_rate | 0.001 |" in words
+    assert "k-means on the jet mass" in words
+
+
+def test_what_is_not_known_is_absent_with_the_reason(tmp_path: Path) -> None:
+    record = study_of_four(StudyEnded(state="interrupted", cause="stopped by a signal"))
+    page = study_page(record, StudyPaths(tmp_path / "jets"))
+    missing = {section.title: section.missing for section in page.sections if section.missing}
+    assert missing["Importance of the hyperparameters"].startswith("too few trials to tell: 3 ")
+    assert "epoch-0006.npz cannot be read" in missing["Embedding"]
+    assert "ucluster-tune confirm jets" in missing["Finalists"]
+    assert page.sections[0].sentences[-1] == "The search is interrupted: stopped by a signal."
+
+
+def test_a_study_without_an_epoch_has_a_page_that_says_so(tmp_path: Path) -> None:
+    record = fold([started(), StudyEnded(state="failed", cause="no trial began")])
+    page = study_page(record, StudyPaths(tmp_path / "jets"))
+    assert "found nothing: no trial began" in page.sections[0].sentences[0]
+    assert not any(section.pictures for section in page.sections)
+
+
+def test_a_section_that_fails_takes_no_other_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ucluster_tune.report.page import writing
+
+    def fail(contents: StudyContents) -> Section:
+        raise ZeroDivisionError("no jets")
+
+    kept = writing.SECTIONS[0]
+    monkeypatch.setattr(writing, "SECTIONS", (("Yardsticks", fail), kept))
+    failed, answer = study_page(study_of_four(), StudyPaths(tmp_path / "jets")).sections
+    assert failed.missing == "it could not be made: ZeroDivisionError('no jets')"
+    assert answer.sentences
+
+
+def study_of_many(n_trials: int, score: Callable[[dict[str, Any]], float]) -> StudyContents:
+    rng = np.random.default_rng(1)
+    events: list[Any] = [started(study_config(search_space=SPACE))]
+    for number in range(n_trials):
+        values = {
+            "training.learning_rate": float(10 ** rng.uniform(-4, -1)),
+            "model.n_neighbors": int(rng.integers(5, 13)),
+        }
+        trial = f"{number:04d}"
+        accuracy = score(values) + 0.01 * float(rng.normal())
+        events += [trial_started(trial, **values), epoch(trial, 3, accuracy)]
+        events.append(trial_ended(trial, "complete" if number % 2 else "stopped_early", 3))
+    return read_contents(fold(events), StudyPaths(Path("nowhere") / "jets"))
+
+
+def test_a_hyperparameter_that_matters_stands_out_and_chance_does_not() -> None:
+    known = importances(
+        study_of_many(40, lambda values: 0.9 + 0.1 * np.log10(values["training.learning_rate"]))
+    )
+    assert (known.n_trials, known.epoch) == (40, 3)
+    assert [i.name for i in known.found if i.stands_out] == ["training.learning_rate"]
+    by_chance = importances(study_of_many(20, lambda _: 0.6))
+    assert len(by_chance.found) == 2
+    assert not any(importance.stands_out for importance in by_chance.found)
+
+
+def test_too_few_trials_tell_nothing_of_importance() -> None:
+    known = importances(study_of_many(LEAST_TRIALS - 1, lambda _: 0.6))
+    assert known.why_not == "too few trials to tell: 9 can be compared, 10 are the least"
+
+
+def test_studies_are_compared_by_cost_and_by_what_differs(tmp_path: Path) -> None:
+    test = StudyEvaluated(trial="0001", test=TEST)
+    one = study_of_four(test)
+    other_config = study_config(name="wider", training={"n_epochs": 9, "n_pretraining_epochs": 3})
+    other = fold([started(other_config), *four_trials()[1:], test])
+    other.name, other.dataset_checksum = "wider", "another"
+    paths = [StudyPaths(tmp_path / name) for name in ("jets", "wider")]
+    page = comparison_page(list(zip((one, other), paths, strict=True)))
+    text = page.write(tmp_path / "out").read_text()
+    assert "They were measured on different jets" in text
+    assert re.search(r"training\.n_epochs</td><td[^>]*>6</td><td[^>]*>9<", text)
+    assert "training.n_pretraining_epochs" in text
+    assert "training.learning_rate</td>" in text  # the best one of each
+    assert (tmp_path / "out" / "figures" / "best_by_cost.pdf").exists()
+
+
+def test_a_report_that_fails_or_hangs_ends_no_search(tmp_path: Path) -> None:
+    record, paths = study_of_four(), StudyPaths(tmp_path / "jets")
+    said: list[str] = []
+    let_go = threading.Event()
+
+    def fail(*_: Any) -> WrittenReport:
+        raise OSError("no space")
+
+    def hang(*_: Any) -> WrittenReport:
+        let_go.wait(60)
+        return WrittenReport(tmp_path, "")
+
+    assert report_in_time(fail, record, paths, said.append) is None
+    assert report_in_time(hang, record, paths, said.append, timeout_s=0.01) is None
+    let_go.set()
+    again = "type `ucluster-tune report jets` to try again"
+    assert said == [f"No report: no space; {again}",
+                    f"No report: it was not written within 0.01 s; {again}"]  # fmt: skip
+    assert report_in_time(hang, record, paths, said.append) == WrittenReport(tmp_path, "")
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    from ucluster_tune.errors import StudyError
+
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(StudyError, match="out: cannot be written"):
+        Page("title", "about", []).write(tmp_path / "out")

@@ -1,0 +1,74 @@
+"""What `auto` means for a study, and why; the grid of a finite search space."""
+
+from itertools import product
+from math import prod
+from typing import Final, NamedTuple
+
+from ucluster_tune.config.constraints import are_met
+from ucluster_tune.config.search_space import Value, all_values, n_values
+from ucluster_tune.config.study import StudyConfig
+
+_LEARNING: Final = 2  # times its random trials: below, TPE has hardly learnt
+_LARGEST_GRID: Final = 100_000
+
+
+class Choice(NamedTuple):
+    """A name that stands for `auto`, and the reason in words."""
+
+    name: str
+    reason: str
+
+
+def n_points(study: StudyConfig) -> int | None:
+    """Return how many points the ranges of a search space make, None for a continuous one."""
+    counts = [n_values(parameter) for parameter in study.search_space.values()]
+    return None if None in counts else prod(count for count in counts if count)
+
+
+def grid(study: StudyConfig) -> list[dict[str, Value]]:
+    """Return all points of a finite search space that fulfil its constraints."""
+    space = study.search_space
+    points = (
+        dict(zip(space, values, strict=True))
+        for values in product(*map(all_values, space.values()))
+    )
+    return [point for point in points if are_met(study, point)]
+
+
+def grid_fault(study: StudyConfig) -> str | None:
+    """Return why a study cannot have the sampler that it names, or None."""
+    points = n_points(study)
+    if study.sampler.name != "grid" or (points is not None and points <= _LARGEST_GRID):
+        return None
+    if points is None:
+        continuous = [
+            path for path, range_ in study.search_space.items() if n_values(range_) is None
+        ]
+        return f"sampler.name: grid needs a step or choices for {', '.join(continuous)}"
+    return (
+        f"sampler.name: a grid of {points} points is too large, at most {_LARGEST_GRID}; use qmc"
+    )
+
+
+def chosen_sampler(study: StudyConfig) -> Choice:
+    """Return the sampler of a study by its search space and its budget."""
+    name, n_trials = study.sampler.name, study.budget.n_trials
+    if name != "auto":
+        return Choice(name, "as the file says")
+    if not study.search_space:
+        return Choice("random", "nothing is searched")
+    points = n_points(study)
+    if points is not None and points <= min(n_trials or _LARGEST_GRID, _LARGEST_GRID):
+        return Choice("grid", "the budget is enough for every point")
+    if n_trials is not None and n_trials < _LEARNING * study.sampler.n_startup_trials:
+        return Choice("qmc", f"{n_trials} trials, too few to learn from, are spread evenly")
+    return Choice("tpe", "learns from trials where good ones lie")
+
+
+def most_trials(study: StudyConfig) -> int | None:
+    """Return how many trials a study can have: its budget, or all points of its grid."""
+    n_trials = study.budget.n_trials
+    if chosen_sampler(study).name != "grid":
+        return n_trials
+    points = len(grid(study))
+    return points if n_trials is None else min(points, n_trials)

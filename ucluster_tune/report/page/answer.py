@@ -1,0 +1,125 @@
+"""The page's beginning: what a search found, in words, and the best configuration."""
+
+from ucluster_tune.config.search_space import published_values
+from ucluster_tune.report import cells
+from ucluster_tune.report.page.contents import StudyContents
+from ucluster_tune.report.page.parts import Section, Table, absent
+from ucluster_tune.report.page.yardsticks import best_on_test, mass_sentence, own_words
+from ucluster_tune.report.study_tables import outcome_counts
+from ucluster_tune.study.budget import elapsed_s
+from ucluster_tune.study.status import remaining_s
+
+
+def answer_in_words(contents: StudyContents) -> list[str]:
+    """Return what the search found, in sentences."""
+    record = contents.record
+    counts = outcome_counts(record)
+    begun = (
+        f"{cells.plural(len(record.trials), 'trial')} ({counts}) in"
+        f" {cells.duration(elapsed_s(record))} and {contents.hours_of_search:.2g} {contents.unit}"
+    )
+    if record.best is None or record.best.best is None:
+        state = "has found nothing yet" if record.state == "running" else "found nothing"
+        why = f": {record.cause}" if record.cause else ""
+        return [f"The search {state}{why}. It began {begun}."]
+    found = []
+    best, epoch = record.best, record.best.best
+    score = cells.metric(contents.metric, contents.score(best))
+    chosen = (
+        f"trial {best.id} at epoch {epoch.epoch}, the best of {begun}:"
+        f" {contents.metric_label} {score} on validation jets, on which it was chosen, which"
+        " flatters"
+    )
+    test = best_on_test(contents)
+    if test is not None:
+        low, high = test.interval
+        found.append(
+            f"It puts {cells.percent(test.accuracy)} of {test.n_jets:,} test jets, never used"
+            f" before, into the cluster that belongs to their class (95 % interval"
+            f" {100 * low:.1f} to {100 * high:.1f} %), without having seen a label."
+        )
+        found += mass_sentence(contents, test)
+        reference = cells.below_reference(test.batched, record.reference_accuracy)
+        found.append(
+            f"Matched anew within each batch of {contents.config.training.evaluation_batch_size},"
+            f" as published, it is {cells.percent(test.batched)}: {reference}"
+            f" ({contents.config.reference.source}){_reference_remark(contents)}."
+        )
+    begin = "So far the search would choose" if record.state == "running" else "The search chose"
+    return [*own_words(contents), f"{begin} {chosen}.", *found, *_what_is_left(contents)]
+
+
+def _reference_remark(contents: StudyContents) -> str:
+    yardsticks = contents.record.yardsticks
+    if yardsticks is None or yardsticks.is_reference_data:
+        return ""
+    return f", which is no yardstick here: these jets are others, {yardsticks.dataset_name}"
+
+
+def _what_is_left(contents: StudyContents) -> list[str]:
+    record = contents.record
+    if record.state == "running":
+        left = remaining_s(record)
+        return ["The search still runs" + (f", {cells.about(left)} left." if left else ".")]
+    if record.state != "complete":
+        return [f"The search is {record.state}: {record.cause or 'no cause was recorded'}."]
+    return []
+
+
+def answer_section(contents: StudyContents) -> Section:
+    """Return the answer."""
+    return Section("The answer", answer_in_words(contents))
+
+
+def best_section(contents: StudyContents) -> Section:
+    """Return the best configuration beside the published one and the ranges searched."""
+    title, best = "Best configuration", contents.record.best
+    if best is None:
+        return absent(title, "no trial has finished an epoch")
+    space, published = contents.config.search_space, published_values()
+    rows = []
+    for name, value in best.hyperparameters.items():
+        parameter = space.get(name)
+        rows.append(
+            (
+                name,
+                cells.setting(value),
+                cells.setting(published.get(name, cells.NOTHING)),
+                cells.NOTHING if parameter is None else _range(parameter.model_dump()),
+            )
+        )
+    if not rows:
+        return Section(title, ["The study's configuration as it stands: nothing was searched."])
+    columns = ("hyperparameter", "best", "published recipe", "searched")
+    return Section(
+        title,
+        [f"Trial {best.id}, epoch {best.best_epoch} of {best.n_epochs}."],
+        [Table("best_configuration", columns, rows)],
+        notes=_at_an_edge(contents),
+    )
+
+
+def _range(parameter: dict[str, object]) -> str:
+    if "choices" in parameter:
+        choices = parameter["choices"]
+        assert isinstance(choices, tuple | list)
+        return ", ".join(map(str, choices))
+    words = f"{cells.setting(parameter['low'])} to {cells.setting(parameter['high'])}"
+    return words + (", logarithmic" if parameter.get("log") else "")
+
+
+def _at_an_edge(contents: StudyContents) -> list[str]:
+    """Return a remark where the best value lies at the end of a range: it may go on beyond."""
+    best = contents.record.best
+    assert best is not None
+    at_edge = []
+    for name, parameter in contents.config.search_space.items():
+        value = best.hyperparameters.get(name)
+        if parameter.type == "categorical" or not isinstance(value, int | float):
+            continue
+        if parameter.low < parameter.high and value in (parameter.low, parameter.high):
+            at_edge.append(name)
+    if not at_edge:
+        return []
+    names = ", ".join(at_edge)
+    return [f"At an end of its range: {names}. A wider range may hold better values."]

@@ -1,0 +1,151 @@
+"""Several studies on one page: what each found, at what cost, and in what they differ."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from ucluster_tune import __version__
+from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.report import cells
+from ucluster_tune.report.page.contents import StudyContents, read_contents
+from ucluster_tune.report.page.course import best_so_far
+from ucluster_tune.report.page.parts import Section, Table, absent
+from ucluster_tune.report.page.style import (
+    DASHES,
+    Picture,
+    color_of,
+    in_percent,
+    new_figure,
+    physics_style,
+)
+from ucluster_tune.report.page.writing import Page
+from ucluster_tune.report.page.yardsticks import best_on_test
+from ucluster_tune.report.pictures import MARKS
+from ucluster_tune.study.paths import StudyPaths
+from ucluster_tune.study.record import StudyRecord
+
+_SEARCHES = ("search_space", "objective", "sampler", "scheduler", "budget", "resources")
+
+
+def comparison_page(studies: Sequence[tuple[StudyRecord, StudyPaths]]) -> Page:
+    """Return the page that holds several studies against each other.
+
+    Raises:
+        StudyError: this version of the program does not know all of one of them.
+    """
+    contents = [read_contents(record, paths) for record, paths in studies]
+    names = ", ".join(study.record.name for study in contents)
+    with physics_style():
+        sections = [
+            _answer(contents),
+            _found(contents),
+            _history(contents),
+            _differences(contents),
+        ]
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    about = f"Written {now} by ucluster-tune {__version__}."
+    return Page(f"Searches {names}", about, sections, "comparison.html")
+
+
+def _answer(contents: Sequence[StudyContents]) -> Section:
+    title = "The answer"
+    measured = [(study, best_on_test(study)) for study in contents]
+    known = [(study, bar) for study, bar in measured if bar is not None]
+    if len(known) < 2:
+        return absent(title, "fewer than two of them were measured on test jets")
+    sentences = []
+    first, own = max(known, key=lambda pair: pair[1].accuracy)
+    for study, bar in known:
+        if study is first:
+            continue
+        points = 100 * (own.accuracy - bar.accuracy)
+        overlap = bar.interval[1] >= own.interval[0]
+        sentences.append(
+            f"The best trial of {first.record.name} is {points:.1f} points above that of"
+            f" {study.record.name} on test jets"
+            + (", which one training each on so few jets does not settle." if overlap else ".")
+        )
+    if len({study.record.dataset_checksum for study, _ in known}) > 1:
+        sentences.append("They were measured on different jets, so that this says little.")
+    return Section(title, sentences)
+
+
+def _found(contents: Sequence[StudyContents]) -> Section:
+    rows = []
+    for study in contents:
+        record, test = study.record, best_on_test(study)
+        best = record.best
+        rows.append(
+            (
+                record.name,
+                record.state,
+                f"{record.n_finished}/{record.n_trials}",
+                f"{study.hours_of_search:.3g}",
+                cells.NOTHING if best is None else cells.metric(study.metric, study.score(best)),
+                cells.percent(test.accuracy if test else None),
+                f"{100 * test.interval[0]:.1f} to {100 * test.interval[1]:.1f} %" if test else "",
+                cells.percent(test.batched if test else None),
+                record.dataset_checksum[:10],
+            )
+        )
+    columns = (
+        "study", "state", "trials", contents[0].unit, "validation", "test accuracy",
+        "95 % interval", "in batches", "jets",
+    )  # fmt: skip
+    return Section("What each found", tables=[Table("studies", columns, rows, n_text=2)])
+
+
+def _history(contents: Sequence[StudyContents]) -> Section:
+    title = "The best score by cost"
+    if len({study.metric for study in contents}) > 1:
+        return absent(title, "they look for different metrics")
+    if not any(study.scored for study in contents):
+        return absent(title, "no trial has finished an epoch")
+    figure, (axes,) = new_figure()
+    for number, study in enumerate(contents):
+        costs, scores = best_so_far(study)
+        axes.step(
+            costs, scores, where="post", color=color_of(number), label=study.record.name,
+            marker=MARKS[number % len(MARKS)], markersize=4,
+            linestyle="-" if number == 0 else DASHES[(number - 1) % len(DASHES)],
+        )  # fmt: skip
+    axes.set_xlabel(f"{contents[0].unit} of training")
+    axes.set_ylabel(contents[0].metric_label)
+    if contents[0].is_fraction:
+        in_percent(axes.yaxis)
+    axes.figure.legend(loc="outside lower center", ncols=3)
+    caption = "The best score on validation jets so far, by what training took."
+    return Section(title, pictures=[Picture("best_by_cost", figure, caption)])
+
+
+def _differences(contents: Sequence[StudyContents]) -> Section:
+    """Return the best values of each, and every setting in which they differ."""
+    title = "In what they differ"
+    values = [_settings(study.config) for study in contents]
+    best = [study.record.best.hyperparameters if study.record.best else {} for study in contents]
+    rows = []
+    for path in dict.fromkeys(path for own in best for path in own):
+        row = [cells.setting(own.get(path, values[i].get(path, ""))) for i, own in enumerate(best)]
+        rows.append((f"best {path}", *row))
+    for path in dict.fromkeys(path for own in values for path in own):
+        row = [cells.setting(own.get(path, cells.NOTHING)) for own in values]
+        if len(set(row)) > 1:
+            rows.append((path, *row))
+    if not rows:
+        return absent(title, "they have the same settings")
+    columns = ("", *(study.record.name for study in contents))
+    return Section(title, tables=[Table("differences", columns, rows)])
+
+
+def _settings(config: StudyConfig) -> dict[str, object]:
+    """Return each value of a configuration by its dotted path; a range is one value."""
+    flat: dict[str, object] = {}
+    for section in ("data", "model", "loss", "training", *_SEARCHES):
+        value = getattr(config, section)
+        own = value if isinstance(value, dict) else dict(value)
+        for key, found in own.items():
+            if f"{section}.{key}" not in config.search_space:
+                text = (
+                    found.model_dump(exclude_none=True) if hasattr(found, "model_dump") else found
+                )
+                flat[f"{section}.{key}"] = text if isinstance(text, float | int) else str(text)
+    return flat

@@ -1,0 +1,154 @@
+"""The page written: an HTML file that needs nothing else, its pictures and tables beside it."""
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from markupsafe import Markup, escape
+
+from ucluster_tune import __version__
+from ucluster_tune.config.passwords import uri_without_password
+from ucluster_tune.errors import StudyError
+from ucluster_tune.report.page.answer import answer_section, best_section
+from ucluster_tune.report.page.contents import StudyContents, read_contents
+from ucluster_tune.report.page.course import (
+    curves_section,
+    history_section,
+    outcomes_section,
+    time_section,
+)
+from ucluster_tune.report.page.hyperparameters import importance_section, parallel_section
+from ucluster_tune.report.page.jets import (
+    confusion_section,
+    efficiency_section,
+    embedding_section,
+    mass_section,
+)
+from ucluster_tune.report.page.parts import Section, absent
+from ucluster_tune.report.page.provenance import provenance_section
+from ucluster_tune.report.page.style import physics_style
+from ucluster_tune.report.page.yardsticks import finalists_section, yardsticks_section
+from ucluster_tune.search.reporting import WrittenReport
+from ucluster_tune.storage.whole_files import explained, write_whole
+from ucluster_tune.study.paths import StudyPaths
+from ucluster_tune.study.record import StudyRecord
+
+_LOGGER = logging.getLogger(__name__)
+_FIGURES, _TABLES = "figures", "tables"
+
+SectionMaker = Callable[[StudyContents], Section]
+SECTIONS: Final[tuple[tuple[str, SectionMaker], ...]] = (
+    ("The answer", answer_section),
+    ("Best configuration", best_section),
+    ("Yardsticks", yardsticks_section),
+    ("History", history_section),
+    ("Learning curves", curves_section),
+    ("Importance", importance_section),
+    ("Values tried", parallel_section),
+    ("Outcomes", outcomes_section),
+    ("Finalists", finalists_section),
+    ("Classes and clusters", confusion_section),
+    ("Embedding", embedding_section),
+    ("Mass spectrum", mass_section),
+    ("Efficiency and purity", efficiency_section),
+    ("Time", time_section),
+    ("To make it again", provenance_section),
+)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page that can be written.
+
+    Attributes:
+        title: of it.
+        about: one line below the title.
+        sections: in their order.
+        file_name: of the page.
+    """
+
+    title: str
+    about: str
+    sections: Sequence[Section]
+    file_name: str = "report.html"
+
+    def write(self, folder: Path, *, latex: bool = False) -> Path:
+        """Write the page, its pictures, and with `latex` its tables; return the page's path.
+
+        Raises:
+            StudyError: the folder cannot be written.
+        """
+        from jinja2 import Environment, PackageLoader, StrictUndefined
+
+        environment = Environment(
+            loader=PackageLoader("ucluster_tune.report.page", ""),
+            autoescape=True,
+            undefined=StrictUndefined,
+        )
+        environment.filters["code"] = _with_code
+        pictures = [picture for section in self.sections for picture in section.pictures]
+        path = folder / self.file_name
+        with explained(folder, StudyError), physics_style():
+            (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
+            svgs = {picture.name: picture.save(folder / _FIGURES) for picture in pictures}
+            if latex:
+                (folder / _TABLES).mkdir(exist_ok=True)
+                for table in (t for section in self.sections for t in section.tables):
+                    write_whole(folder / _TABLES / f"{table.name}.tex", table.latex())
+            template = environment.get_template("page.html")
+            write_whole(path, template.render(**vars(self), svgs=svgs))
+        return path
+
+
+def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
+    """Return the page of a study; a section that fails is left out, and says so.
+
+    Raises:
+        StudyError: this version of the program does not know all of the study.
+    """
+    contents = read_contents(record, paths)
+    with physics_style():
+        sections = [_made(title, make, contents) for title, make in SECTIONS]
+    now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    jets = uri_without_password(contents.config.data.path)
+    about = (
+        f"Study {record.name}, {record.state}; jets {jets}; written {now} by"
+        f" ucluster-tune {__version__}. Pictures as PNG, PDF and SVG are in the folder"
+        f" {_FIGURES} beside this file."
+    )
+    return Page(f"Search {record.name}", about, sections)
+
+
+def write_study_page(record: StudyRecord, paths: StudyPaths) -> WrittenReport:
+    """Write the page of a study, and its tables, into its folder.
+
+    Raises:
+        StudyError: it cannot be written, or the study is of another version.
+    """
+    page = study_page(record, paths)
+    tables = {t.name: t for section in page.sections for t in section.tables}
+    parts = [*page.sections[0].sentences]
+    parts += [
+        tables[name].markdown() for name in ("best_configuration", "yardsticks") if name in tables
+    ]
+    parts.append("The whole report is among the artifacts: `report/report.html`.")
+    written = page.write(paths.report, latex=True)
+    assert written == paths.report_page
+    return WrittenReport(written, "\n\n".join(parts))
+
+
+def _with_code(text: str) -> Markup:
+    """Return a sentence as HTML, with what stands between backticks as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _made(title: str, make: SectionMaker, contents: StudyContents) -> Section:
+    try:
+        return make(contents)
+    except Exception as error:  # one section's fault takes no other one away
+        _LOGGER.exception("section %r of the report of study %s", title, contents.record.name)
+        return absent(title, f"it could not be made: {error!r}")

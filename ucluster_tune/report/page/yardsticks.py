@@ -1,0 +1,294 @@
+"""What the best trial is held against: yardsticks on the same jets, and finalists over seeds."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from ucluster_tune.report import cells
+from ucluster_tune.report.page.contents import StudyContents
+from ucluster_tune.report.page.parts import Section, Table, absent
+from ucluster_tune.report.page.style import GREY, Picture, color_of, in_percent, new_figure
+
+_OWN: Final = "best trial of the search"
+_COLUMNS: Final = ("", "accuracy", "95 % interval", "in batches", "purity", "NMI", "ARI")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One way to cluster, on the jets of one split.
+
+    Attributes:
+        title: of it.
+        accuracy: clusters matched to classes once, over all jets.
+        interval: 95 %, of the number of jets alone.
+        batched: matched anew in each batch.
+        n_jets: that were measured.
+        purity, nmi, ari: see `EpochRecord`; None where they are not known.
+    """
+
+    title: str
+    accuracy: float
+    interval: tuple[float, float]
+    batched: float | None
+    n_jets: int
+    purity: float | None = None
+    nmi: float | None = None
+    ari: float | None = None
+
+    @classmethod
+    def of_values(cls, title: str, values: Any) -> "Bar | None":
+        """Return it of a measure's plain values, None where they lack what it needs."""
+        accuracy, confusion = values.get("clustering_accuracy"), values.get("confusion")
+        n_jets = sum(map(sum, confusion or []))
+        if accuracy is None or not n_jets:
+            return None
+        return cls(
+            title,
+            accuracy,
+            cells.wilson_interval(accuracy, n_jets),
+            values.get("clustering_accuracy_batched"),
+            n_jets,
+            *(values.get(name) for name in ("purity", "nmi", "ari")),
+        )
+
+
+def best_on_test(contents: StudyContents) -> Bar | None:
+    """Return the best trial on test jets, once it was measured there."""
+    return Bar.of_values(_OWN, contents.record.best_test or {})
+
+
+def yardstick_bars(contents: StudyContents, split: str) -> list[Bar]:
+    """Return the yardsticks that were measured on the jets of a split."""
+    found = contents.record.yardsticks
+    if found is None:
+        mass = contents.record.baselines.get("kmeans_mass", {})
+        is_of_split = mass.get("split") == split
+        bar = Bar.of_values("k-means on the jet mass", mass) if is_of_split else None
+        return [bar] if bar else []
+    bars = []
+    for yardstick in found.yardsticks:
+        measured = yardstick.by_split.get(split)
+        if measured is not None:
+            bars.append(
+                Bar(
+                    yardstick.title,
+                    measured.clustering_accuracy,
+                    measured.clustering_accuracy_interval,
+                    measured.clustering_accuracy_batched,
+                    measured.n_jets,
+                    measured.purity,
+                    measured.nmi,
+                    measured.ari,
+                )
+            )
+    return bars
+
+
+def lines_to_beat(contents: StudyContents) -> list[tuple[str, float]]:
+    """Return the values that a picture of the objective on validation jets has as lines."""
+    if contents.metric == "clustering_accuracy":
+        return [(bar.title, bar.accuracy) for bar in yardstick_bars(contents, "validation")]
+    if contents.metric == "clustering_accuracy_batched":
+        bars = yardstick_bars(contents, "validation")
+        known = [(bar.title, bar.batched) for bar in bars if bar.batched is not None]
+        return [
+            *known,
+            (f"reference ({_reference_jets(contents)})", contents.record.reference_accuracy),
+        ]
+    return []
+
+
+def own_words(contents: StudyContents) -> list[str]:
+    """Return the answer that confirmed finalists give, in sentences; none where there are none."""
+    confirmed = contents.record.confirmed
+    return list(confirmed.result.words) if confirmed and confirmed.result else []
+
+
+def mass_sentence(contents: StudyContents, test: Bar) -> list[str]:
+    """Return how the best trial stands to each yardstick on the same test jets."""
+    sentences = []
+    for bar in yardstick_bars(contents, "test"):
+        points = 100 * (test.accuracy - bar.accuracy)
+        sides = "above" if points >= 0 else "below"
+        apart = bar.interval[1] < test.interval[0] or test.interval[1] < bar.interval[0]
+        sure = "" if apart else ", which one training on so few jets does not settle"
+        sentences.append(
+            f"That is {abs(points):.1f} points {sides} {bar.title}"
+            f" ({cells.percent(bar.accuracy)} of the same jets){sure}."
+        )
+    return sentences
+
+
+def yardsticks_section(contents: StudyContents) -> Section:
+    """Return the best trial beside the yardsticks, with 95 % intervals."""
+    title = "Yardsticks on the same jets"
+    own = best_on_test(contents)
+    split = "test" if own else "validation"
+    bars = yardstick_bars(contents, split)
+    if own is None and not bars:
+        return absent(title, "neither the best trial nor a yardstick was measured yet")
+    rows = [_row(bar) for bar in ([own] if own else []) + bars]
+    reference = cells.percent(contents.record.reference_accuracy)
+    where = _reference_jets(contents)
+    rows.append((f"published, {where}", "", "", reference, "", "", ""))
+    table = Table("yardsticks", _COLUMNS, rows, strong=[0] if own else [])
+    size = contents.config.training.evaluation_batch_size
+    found = contents.record.yardsticks
+    how = [f"{y.title}: {y.how}" for y in found.yardsticks] if found else []
+    return Section(
+        title,
+        [f"Measured on {(own or bars[0]).n_jets:,} {split} jets."],
+        [table],
+        [_picture(contents, own, bars, split)],
+        notes=[
+            "Accuracy: clusters matched to classes once, one to one, over all jets. In batches:"
+            f" anew in each batch of {size} jets, as published, which flatters. Intervals are of"
+            " the number of jets alone; another seed of the training may move the best trial by"
+            " more.",
+            f"Published: {contents.config.reference.source}.",
+            *how,
+        ],
+    )
+
+
+def finalists_section(contents: StudyContents) -> Section:
+    """Return the finalists over their seeds, on test jets."""
+    title, confirmed = "Finalists", contents.record.confirmed
+    if confirmed is None or confirmed.result is None:
+        why = f"type `{cells.command('confirm', contents.paths, contents.record.name)}`"
+        if contents.record.open_confirmation is not None:
+            why = "their trainings have not all come to an end"
+        return absent(title, f"the best trials were not trained again with fresh seeds: {why}")
+    result = confirmed.result
+    rows = []
+    for contender in result.contenders:
+        accuracy, batched = (
+            contender.test[p] for p in ("clustering_accuracy", "clustering_accuracy_batched")
+        )
+        rows.append(
+            (
+                "published recipe" if contender.is_published else f"trial {contender.trial}",
+                str(len(contender.seeds)),
+                cells.percent(contender.validation),
+                cells.percent(accuracy.mean),
+                _interval(accuracy.interval),
+                cells.NOTHING if accuracy.spread is None else f"{100 * accuracy.spread:.1f}",
+                cells.percent(batched.mean),
+                cells.percent(contender.search_score),
+            )
+        )
+    columns = (
+        "", "seeds", "validation", "test accuracy", "95 % interval", "spread, points",
+        "in batches", "score in the search",
+    )  # fmt: skip
+    chosen = [i for i, c in enumerate(result.contenders) if c.trial == result.chosen]
+    differences = [
+        (
+            comparison.title,
+            "in batches" if comparison.protocol.endswith("batched") else "over all jets",
+            f"{100 * comparison.difference.mean:+.1f}",
+            f"{100 * comparison.difference.interval[0]:+.1f} to"
+            f" {100 * comparison.difference.interval[1]:+.1f}",
+            f"{100 * comparison.difference.probability_above_zero:.0f} %",
+            comparison.verdict,
+        )
+        for comparison in result.comparisons
+    ]
+    return Section(
+        title,
+        [f"Chosen on validation jets, quoted on {result.n_test_jets:,} test jets."],
+        [
+            Table("finalists", columns, rows, strong=chosen),
+            Table(
+                "comparisons",
+                ("the chosen one less", "matched", "points", "95 % interval",
+                 "probability to be above", "verdict"),
+                differences,
+                n_text=2,
+            ),
+        ],
+        [_finalists_picture(result)],
+    )  # fmt: skip
+
+
+def _row(bar: Bar) -> tuple[str, ...]:
+    return (
+        bar.title,
+        cells.percent(bar.accuracy),
+        _interval(bar.interval),
+        cells.percent(bar.batched),
+        cells.percent(bar.purity),
+        cells.number(bar.nmi),
+        cells.number(bar.ari),
+    )
+
+
+def _interval(interval: tuple[float, float]) -> str:
+    return f"{100 * interval[0]:.1f} to {100 * interval[1]:.1f} %"
+
+
+def _reference_jets(contents: StudyContents) -> str:
+    found = contents.record.yardsticks
+    if found is None:
+        return "on the jets of its paper"
+    return "on such jets" if found.is_reference_data else "on other jets: no yardstick here"
+
+
+def _picture(contents: StudyContents, own: Bar | None, bars: list[Bar], split: str) -> Picture:
+    shown = [*reversed(bars), *([own] if own else [])]
+    figure, (axes,) = new_figure(height=1.3 + 0.38 * len(shown))
+    for position, bar in enumerate(shown):
+        low, high = bar.interval
+        is_own = bar is own
+        axes.errorbar(
+            bar.accuracy,
+            position,
+            xerr=[[bar.accuracy - low], [high - bar.accuracy]],
+            fmt="o" if is_own else "s",
+            color=color_of(0) if is_own else GREY,
+            capsize=3,
+        )
+    axes.set_yticks(range(len(shown)), [_folded(bar.title) for bar in shown])
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.minorticks_on()
+    axes.yaxis.set_tick_params(which="minor", length=0)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    in_percent(axes.xaxis)
+    axes.set_xlabel(f"clustering accuracy on {split} jets")
+    caption = f"Clustering accuracy on {split} jets, matched once, with 95 % intervals."
+    return Picture("yardsticks", figure, caption)
+
+
+def _finalists_picture(result: Any) -> Picture:
+    contenders = list(reversed(result.contenders))
+    figure, (axes,) = new_figure(height=1.3 + 0.42 * len(contenders))
+    for position, contender in enumerate(contenders):
+        estimate = contender.test["clustering_accuracy"]
+        color = color_of(0) if contender.trial == result.chosen else GREY
+        low, high = estimate.interval
+        axes.errorbar(
+            estimate.mean, position, xerr=[[estimate.mean - low], [high - estimate.mean]],
+            fmt="o", color=color, capsize=3,
+        )  # fmt: skip
+        seeds = [measured.clustering_accuracy for measured in contender.by_seed]
+        axes.scatter(seeds, [position + 0.2] * len(seeds), marker="|", color=color, s=40)
+    names = ["published recipe" if c.is_published else f"trial {c.trial}" for c in contenders]
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(axis="y", which="both", length=0)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    in_percent(axes.xaxis)
+    axes.set_xlabel("clustering accuracy on test jets")
+    caption = (
+        "Finalists on test jets: mean over seeds with the 95 % interval of seeds and jets; a bar"
+        " above for each seed."
+    )
+    return Picture("finalists", figure, caption)
+
+
+def _folded(title: str) -> str:
+    """Return a title in two lines where it is long: names of rows take room from the numbers."""
+    head, mark, rest = title.partition(" (")
+    if mark:
+        return f"{head}\n({rest}"
+    words = title.split()
+    half = (len(words) + 1) // 2
+    return title if len(title) < 24 else " ".join(words[:half]) + "\n" + " ".join(words[half:])
