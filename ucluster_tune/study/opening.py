@@ -152,7 +152,7 @@ def known_study(
 
 
 def _read_to_drive(paths: StudyPaths) -> tuple[StudyRecord, list[Event], list[str]]:
-    """Return the record of a study, what its journal lacks of it, and what the user should know."""
+    """Return the record of a study, what its journal lacks of it, and what to tell the user."""
     record = read_record(paths.record)
     news: list[Event] = closing_events(record)
     for event in news:
