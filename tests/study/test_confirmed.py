@@ -92,6 +92,18 @@ def test_open_confirmation_goes_on_and_another_one_is_refused() -> None:
         plan(record, n_seeds=3)
 
 
+def test_confirmation_whose_trainings_all_failed_gives_way_to_another_one() -> None:
+    record = searched(t0001=0.5)
+    first = plan(record, n_seeds=1, with_published=False)
+    record.apply(ConfirmationPlanned(plan=first))
+    for trial, training in first.trainings():
+        record.apply(TrainingStarted(trial=trial, training=training))
+        end = TrialEnded(trial=trial, training=training.id, outcome="failed", epochs=0)
+        assert plan(record) == first
+        record.apply(end)
+    assert plan(record, n_seeds=2).id == "c2"
+
+
 def test_seeds_of_a_second_confirmation_are_fresh() -> None:
     record = searched(t0001=0.5)
     first = plan(record, n_seeds=3)

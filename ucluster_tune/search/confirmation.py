@@ -65,7 +65,7 @@ class Confirmation(Session):
         driver, plan = self.driver, self._plan
         run_trials(driver, None, room, self._setting.say, ray.refuse_dead, suggestions=Finalists)
         if driver.stop_cause is not None:
-            return "failed", driver.stop_cause
+            raise StudyError(driver.stop_cause)
         known = known_trainings(driver.record, plan)
         are_ended = all(t.outcome in ("complete", "failed") for t in known.values())
         if driver.is_interrupted and not (are_ended and len(known) == len(plan.trainings())):
@@ -80,9 +80,11 @@ class Confirmation(Session):
         driver, plan = self.driver, self._plan
         self._setting.say("Measuring the finalists and the yardsticks on test jets")
         task = begin_measure(driver.config)
-        _, jet_class = open_dataset(driver.config.data).read_masses("test")
+        dataset = open_dataset(driver.config.data)
+        _, jet_class = dataset.read_masses("test")
+        n_classes = len(dataset.class_names)
         clusters = {
-            (trial, name): self._clusters_of(trial, training, jet_class)
+            (trial, name): self._clusters_of(trial, training, jet_class, n_classes)
             for (trial, name), training in ended_well(driver.record, plan).items()
         }
         yardsticks, ways = answer_of(task)
@@ -92,7 +94,7 @@ class Confirmation(Session):
         driver.keeper.note(ConfirmationEnded(confirmation=plan.id, result=judge.result()))
 
     def _clusters_of(
-        self, trial_id: str, training: TrainingState, jet_class: IntArray
+        self, trial_id: str, training: TrainingState, jet_class: IntArray, n_classes: int
     ) -> IntArray:
         """Return the clusters of the test jets at a training's best epoch; measured once."""
         driver, plan = self.driver, training.plan
@@ -122,7 +124,7 @@ class Confirmation(Session):
         np.save(contents, cluster)
         write_whole(kept, contents.getvalue())
         size = config.training.evaluation_batch_size
-        shape = (config.model.n_clusters, int(jet_class.max()) + 1)
+        shape = (config.model.n_clusters, n_classes)
         test = measured_on(cluster, jet_class, shape, size)
         driver.keeper.note(TrainingEvaluated(trial=trial_id, training=plan.id, test=test))
         return cluster

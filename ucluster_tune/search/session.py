@@ -191,7 +191,9 @@ def _loss_of(ray: RunningRay, record: StudyRecord) -> MachineError | None:
         ray.refuse_dead()
     except MachineError as error:
         verb = "confirm" if record.is_confirming else "resume"
-        return MachineError(f"{error}. Carry it on with `ucluster-tune {verb} {record.name}`")
+        return MachineError(
+            f"{error}. Carry the study on with `ucluster-tune {verb} {record.name}`"
+        )
     return None
 
 

@@ -44,7 +44,7 @@ def plan_confirmation(
         StudyError: no trial has a score, or another confirmation is open.
     """
     open_one = record.open_confirmation
-    if open_one is not None:
+    if open_one is not None and not _is_lost(record, open_one.plan):
         _refuse_another(record, open_one.plan, request)
         return open_one.plan
     ranked = sorted(
@@ -108,6 +108,14 @@ def _refuse_another(
                 f" {option} {planned}, not {wanted}: carry it on with"
                 f" `ucluster-tune confirm {record.name}`, then start another one"
             )
+
+
+def _is_lost(record: StudyRecord, plan: ConfirmationPlan) -> bool:
+    """Return whether all its trainings have failed, so that nothing can come of it."""
+    known = known_trainings(record, plan)
+    return len(known) == len(plan.trainings()) and all(
+        training.outcome == "failed" for training in known.values()
+    )
 
 
 def known_trainings(record: StudyRecord, plan: ConfirmationPlan) -> Known:

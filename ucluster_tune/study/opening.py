@@ -139,15 +139,7 @@ def known_study(
     """
     paths = find_study(folder, name)
     with DriverLock(paths):
-        record = read_record(paths.record)
-        news: list[Event] = closing_events(record)
-        for event in news:
-            record.apply(event)
-        remarks: list[str] = []
-        copied = become_own_study(paths, record)
-        if copied is not None:
-            news.append(copied)
-            remarks.append(f"Study {name} {COPIED.format(copied.original)}")
+        record, news, remarks = _read_to_drive(paths)
         config = study_config_of(record, paths)
         if extension is not None:
             extended = extend(config, record, extension)
@@ -157,6 +149,19 @@ def known_study(
         refuse_finished(record)
         remarks.append(_what_goes_on(record))
         yield StudyToDrive(paths, config, record, tuple(news), remarks=tuple(remarks))
+
+
+def _read_to_drive(paths: StudyPaths) -> tuple[StudyRecord, list[Event], list[str]]:
+    """Return the record of a study, what its journal lacks of it, and what to tell the user."""
+    record = read_record(paths.record)
+    news: list[Event] = closing_events(record)
+    for event in news:
+        record.apply(event)
+    copied = become_own_study(paths, record)
+    if copied is None:
+        return record, news, []
+    told = f"Study {paths.name} {COPIED.format(copied.original)}"
+    return record, [*news, copied], [told]
 
 
 @contextmanager
@@ -178,21 +183,17 @@ def study_to_confirm(
     """
     paths = find_study(folder, name)
     with DriverLock(paths):
-        record = read_record(paths.record)
-        news: list[Event] = closing_events(record)
-        for event in news:
-            record.apply(event)
+        record, news, remarks = _read_to_drive(paths)
         config = study_config_of(record, paths)
         checksum = record.dataset_checksum
         if request.data_path is not None:
             from ucluster_tune.data.format.manifest import read_manifest  # loads Arrow
 
             checksum = read_manifest(request.data_path).dataset_checksum
-        is_new = record.open_confirmation is None
         plan = plan_confirmation(record, config, request, checksum)
         if plan.n_epochs is not None:
             trial_config(config, {"training.n_epochs": plan.n_epochs})
-        if is_new:
+        if plan.id not in record.confirmations:
             news.append(ConfirmationPlanned(plan=plan))
             record.apply(news[-1])
         resources = config.resources.model_copy(update={"workers_per_trial": plan.world_size})
@@ -205,7 +206,7 @@ def study_to_confirm(
             f"Confirmation {plan.id}: {' and '.join(plan.contenders)}, {len(plan.seeds)} seeds"
             f" each; {n_ended} of {len(plan.trainings())} trainings are done"
         )
-        yield StudyToDrive(paths, config, record, tuple(news), None, (told,), plan)
+        yield StudyToDrive(paths, config, record, tuple(news), None, (*remarks, told), plan)
 
 
 def _what_goes_on(record: StudyRecord) -> str:

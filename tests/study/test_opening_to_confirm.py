@@ -1,0 +1,86 @@
+"""What must hold before finalists are trained again."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.small_datasets import write_jets
+from tests.study_answers import confirmation
+from tests.study_events import four_trials, trial_ended
+from ucluster_tune.data.format.manifest import read_manifest
+from ucluster_tune.errors import ConfigurationError, DataError, StudyError
+from ucluster_tune.study.confirming import ConfirmationRequest
+from ucluster_tune.study.events import ConfirmationPlanned, StudyEnded, StudyResumed
+from ucluster_tune.study.journal import StudyJournal, read_record
+from ucluster_tune.study.opening import known_study, study_to_confirm
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> StudyPaths:
+    """Four trials, all ended; the best one, 0001, is complete."""
+    paths = StudiesFolder(tmp_path).study("jets")
+    paths.root.mkdir()
+    with StudyJournal(paths.record) as journal:
+        for event in four_trials():
+            journal.append(event)
+        journal.append(trial_ended("0004", "stopped_early", 1))
+        journal.append(StudyEnded(state="complete"))
+    return paths
+
+
+def folder_of(study: StudyPaths) -> StudiesFolder:
+    return StudiesFolder(study.root.parent)
+
+
+def test_plan_is_in_the_record_once_a_driver_begins_and_not_before(study: StudyPaths) -> None:
+    before = study.record.read_bytes()
+    request = ConfirmationRequest(top=1, n_seeds=2)
+    with study_to_confirm(folder_of(study), "jets", request) as opened:
+        assert opened.confirmation is not None
+        assert opened.checksum == "abc"
+        assert "0 of 4 trainings are done" in opened.remarks[0]
+        assert study.record.read_bytes() == before
+        with StudyJournal(study.record) as journal:
+            opened.begin(journal, StudyResumed(code_version="0", host="h", purpose="confirmation"))
+    record = read_record(study.record)
+    assert record.open_confirmation is not None
+    assert record.open_confirmation.plan == opened.confirmation
+    with study_to_confirm(folder_of(study), "jets", ConfirmationRequest()) as again:
+        assert again.confirmation == opened.confirmation
+        assert not any(isinstance(event, ConfirmationPlanned) for event in again.news)
+
+
+def test_other_jets_are_known_by_their_own_checksum(study: StudyPaths, tmp_path: Path) -> None:
+    jets = write_jets(tmp_path / "more")
+    request = ConfirmationRequest(data_path=str(jets))
+    with study_to_confirm(folder_of(study), "jets", request) as opened:
+        assert opened.config.data.path == str(jets)
+        assert opened.checksum == read_manifest(jets).dataset_checksum
+        assert opened.has_other_jets
+
+
+@pytest.mark.parametrize(
+    ("request_", "error", "message"),
+    [
+        (ConfirmationRequest(n_epochs=2), ConfigurationError, "n_pretraining_epochs"),
+        (ConfirmationRequest(data_path="/nowhere"), DataError, "/nowhere"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_written(
+    study: StudyPaths, request_: ConfirmationRequest, error: type[Exception], message: str
+) -> None:
+    before = study.record.read_bytes()
+    with pytest.raises(error, match=message):
+        study_to_confirm(folder_of(study), "jets", request_).__enter__()
+    assert study.record.read_bytes() == before
+
+
+def test_resume_of_a_finished_search_names_the_confirmation_that_is_open(
+    study: StudyPaths,
+) -> None:
+    with StudyJournal(study.record) as journal:
+        for event in confirmation(is_ended=False)[1:]:
+            journal.append(event)
+    with pytest.raises(StudyError, match="carry that on with `ucluster-tune confirm jets`"):
+        known_study(folder_of(study), "jets").__enter__()
