@@ -49,7 +49,10 @@ class Search:
         self.record = self.driver.record
         self.scheduler: Any = Verdicts(self.driver)
         self.given_up: list[Any] = []
-        self.scheduler._controller = SimpleNamespace(stop_trial=self.given_up.append)
+        self.scheduler._controller = SimpleNamespace(
+            stop_trial=self.given_up.append,
+            _tune_controller=SimpleNamespace(_resetting_trials=()),
+        )
         self.listener = TuneListener(self.driver, self.scheduler, lambda _line: None, lambda: None)
         self.begin("0001")
 
