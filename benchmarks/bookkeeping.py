@@ -13,7 +13,6 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ class Trivial(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Become another trial: a process for each would take longer than all else."""
+        """Become another trial."""
         n_epochs = new_config["task"].config.training.n_epochs
         self._left = trivial_epochs(new_config["trial_id"], n_epochs)
         return True
@@ -106,8 +105,6 @@ def run(n_trials: int, n_epochs: int, folder: StudiesFolder) -> tuple[Clock, flo
     clock.around(Asha, "decide", "ASHA")
     clock.around(Suggestions, "suggest", "suggest")
     clock.around(StudySampler, "ask", "ask")
-    # Processes are used again; the search proper starts one for each trial.
-    setattr(tune, "TuneConfig", partial(tune.TuneConfig, reuse_actors=True))  # noqa: B010
     with study.journal, log_to_study(paths), embedded_ray(2):
         study.mirror.start()
         tuning.run_trials(

@@ -49,7 +49,10 @@ class Search:
         self.record = self.driver.record
         self.scheduler: Any = Verdicts(self.driver)
         self.given_up: list[Any] = []
-        self.scheduler._controller = SimpleNamespace(stop_trial=self.given_up.append)
+        self.scheduler._controller = SimpleNamespace(
+            stop_trial=self.given_up.append,
+            _tune_controller=SimpleNamespace(_resetting_trials=()),
+        )
         self.said: list[str] = []
         self.listener = TuneListener(self.driver, self.scheduler, self.said.append, lambda: None)
         self.begin("0001")

@@ -1,6 +1,7 @@
 """What Tune is given to run, and in which order it tells what became of it."""
 
 import copy
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -134,7 +135,11 @@ class Line(tune.Trainable):
     """Gains accuracy in proportion to its rate; fails above 0.95."""
 
     def setup(self, config: dict[str, Any]) -> None:
-        self.rate = config["task"].config.training.learning_rate
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.rate = new_config["task"].config.training.learning_rate
+        return True
 
     def step(self) -> dict[str, Any]:
         number = self.iteration + 1
@@ -145,6 +150,16 @@ class Line(tune.Trainable):
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         pass
+
+
+class Dying(Line):
+    """Its process dies where it is given a second trial, as if it had been killed before."""
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        if hasattr(self, "rate"):
+            os._exit(1)
+        self.rate = 0.5  # no trial fails of itself
+        return True
 
 
 @pytest.fixture
@@ -189,6 +204,25 @@ def test_tune_runs_a_search_and_the_sampler_knows_what_became_of_each_trial(
             assert learnt.value == pytest.approx(rate)
         elif trial.outcome == "failed":
             assert rate > 0.95
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("two_cpus")
+def test_process_that_is_lost_between_two_trials_is_no_failure_of_the_second(
+    begin: Callable[..., Search],
+) -> None:
+    search = begin(
+        scheduler={"name": "none"},
+        sampler={"name": "random", "seed": 2},
+        failures={"max_retries": 0},
+        resources={"workers_per_trial": 1},
+    )
+    run_trials(search.driver, search.sampler, lambda: 2, lambda _line: None, lambda: None, Dying)
+    trials = search.driver.record.trials.values()
+    assert [(trial.outcome, trial.epochs) for trial in trials] == [("complete", 6)] * 4
+    assert [trial.retry_causes for trial in trials] == [[]] * 4
 
 
 HEARD: list[tuple[str, int]] = []

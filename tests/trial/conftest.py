@@ -9,7 +9,7 @@ from tests.gate import Gate
 from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def ray_on_two_cpus(tmp_path_factory):
     """Ray, whose workers find this package and log nothing here; gives their gate."""
     prepare_environment()

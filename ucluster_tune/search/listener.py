@@ -127,6 +127,8 @@ class TuneListener(tune.Callback, tune.Stopper):
         del iteration, trials, info
         driver = self._driver
         driver.keeper.refuse_fatal()
+        if self._scheduler.begin_again(trial):
+            return  # nothing of it was lost
         trial_id = trial.config["trial_id"]
         nodes = self._nodes.get(trial_id, frozenset())
         failure = failure_of(trial, nodes, lambda: driver.is_interrupted)

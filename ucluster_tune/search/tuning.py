@@ -55,6 +55,7 @@ def run_trials(
             search_alg=suggestions(sampler, driver, room),
             scheduler=scheduler,
             num_samples=-1,
+            reuse_actors=True,  # the start of workers takes as long as an epoch or two
             # So many Tune asks for; fewer run where `room` says so.
             max_concurrent_trials=config.resources.max_concurrent_trials
             or config.budget.n_trials

@@ -47,6 +47,23 @@ class Verdicts(FIFOScheduler):
         del tune_controller, result
         return _IN_TUNES_WORDS[self._driver.verdict(trial.config["trial_id"])]
 
+    def begin_again(self, trial: Any) -> bool:
+        """Have Tune place a trial anew whose process was lost before it took the trial in.
+
+        Such a process had run another trial and waited for the next one. Tune (2.60) tells its
+        loss twice, the second time as the end of the trial that waits, and keeps the trial as one
+        that a process is about to take in.
+
+        Returns:
+            Whether it was lost so.
+        """
+        taken_in = self._controller._tune_controller._resetting_trials
+        if trial not in taken_in:
+            return False
+        taken_in.discard(trial)
+        self._controller._set_trial_status(trial, Trial.PAUSED)  # passed over the second time
+        return True
+
     def end_trial(self, trial: Any) -> None:
         """Have Tune end a trial that it was about to start again."""
         self._controller.stop_trial(trial)

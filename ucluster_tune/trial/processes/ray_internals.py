@@ -1,7 +1,7 @@
 """What of Ray's is not public and used all the same; a test looks each up in the Ray installed.
 
-Two more lie where they must: the names that `cluster.launched.jobs_client` overrides, and those of
-Tune's trials in `search.process_loss`.
+Three more lie where they must: the names that `cluster.launched.jobs_client` overrides, those of
+Tune's trials in `search.process_loss`, and those of its controller in `search.verdicts`.
 """
 
 import re

@@ -8,6 +8,8 @@ import logging
 import os
 import socket
 
+import psutil
+
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.folders import PATIENCE_S
@@ -31,6 +33,7 @@ class HorovodWorker:
 
     def __init__(self, resources: ResourcesConfig, log_folder: str) -> None:
         self._rank = int(os.environ["HOROVOD_RANK"])
+        self._first_mib: float | None = None
         with told_by_type(self._rank):
             self._log = ProcessLog()
             self._log.lead_to(TrialFiles.at(log_folder, PATIENCE_S))
@@ -79,11 +82,19 @@ class HorovodWorker:
             self._log.wake()
             return record
 
-    def end(self) -> None:
-        """Let go of the training, and of its log."""
+    def end(self) -> float:
+        """Let go of the training, and of its log.
+
+        Returns:
+            By how many MiB this process has grown since its first training ended.
+        """
         with told_by_type(self._rank):
             self._process.end()
             self._log.leave()
+            memory_mib = psutil.Process().memory_info().rss / 2**20
+            if self._first_mib is None:
+                self._first_mib = memory_mib
+            return memory_mib - self._first_mib
 
 
 def refuse_unresolved_host() -> None:

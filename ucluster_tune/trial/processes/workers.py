@@ -50,10 +50,15 @@ class HorovodWorkers:
     Args:
         resources: workers, CPUs and GPUs, and how long they are waited for.
         log_folder: path or URI of the folder where they write of their start.
+
+    Attributes:
+        grown_mib: by how much the memory of one of them has grown at most, after a training ended,
+            since its first one did.
     """
 
     def __init__(self, resources: ResourcesConfig, log_folder: str) -> None:
         self._resources, self._log_folder = resources, log_folder
+        self.grown_mib = 0.0
         self._nodes: frozenset[str] = frozenset()
         self._executor: PrivateExecutor | None = None
         self._start: Future[None] | None = None
@@ -117,7 +122,8 @@ class HorovodWorkers:
         Raises:
             TrialError: as `run_epoch` does.
         """
-        self.ask(lambda worker: worker.end(), self._resources.start_timeout_s, "the end")
+        limit_s = self._resources.start_timeout_s
+        self.grown_mib = max(self.ask(lambda worker: worker.end(), limit_s, "the end"))
 
     def ask(
         self, function: Callable[[HorovodWorker], Result], limit_s: float, what: str
