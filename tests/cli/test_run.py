@@ -108,7 +108,7 @@ def test_study_folder_holds_the_files_of_the_contract(search):
     names = {path.name for path in search.paths.root.iterdir()}
     assert names == {
         *("study.yaml", "record.jsonl", "study.lock", "optuna.db"),
-        *("log.txt", "ray", "best.yaml", "trials"),
+        *("log.txt", "ray", "best.yaml", "trials", "report"),
     }
     for trial in search.record.trials.values():
         files = search.paths.trial(trial.id)
@@ -124,6 +124,17 @@ def test_study_folder_holds_the_files_of_the_contract(search):
         assert pictures == {"confusion_matrix.png", "embedding.png"}
     parts = [path for path in search.studies.rglob("*") if ".part" in path.name]
     assert parts == []
+
+
+def test_the_report_is_named_at_the_end_and_attached_to_the_study(search, runs):
+    assert f"Report: {search.paths.report_page}" in search.stdout
+    page = search.paths.report_page.read_text()
+    assert "It puts " in page
+    assert "it could not be made" not in page
+    attached = runs.client.list_artifacts(search.record.run_id, "report")
+    assert "report/report.html" in {file.path for file in attached}
+    answer = runs.by_id[search.record.run_id].data.tags["mlflow.note.content"]
+    assert "clustering accuracy" in answer
 
 
 def test_log_tells_each_event_and_holds_no_error(search):
