@@ -7,7 +7,7 @@ the page's text, so that it can be read on light and on dark paper.
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +71,11 @@ class Picture:
     caption: str
     is_wide: bool = False
 
-    def save(self, folder: Path) -> str:
-        """Write it in each format, and return it as an element of an HTML page."""
+    def save(self, folder: Path, also: Sequence[str] = ()) -> str:
+        """Write it as SVG and in other formats, and return it as an element of an HTML page."""
         self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")  # found once, not anew for each format
-        for ending in ("png", "pdf"):
+        for ending in also:
             with whole(folder / f"{self.name}.{ending}") as temporary:
                 self.figure.savefig(temporary, dpi=DOTS_PER_INCH)
         text = io.StringIO()

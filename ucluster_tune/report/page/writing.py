@@ -39,6 +39,7 @@ from ucluster_tune.study.record import StudyRecord
 
 _LOGGER = logging.getLogger(__name__)
 _FIGURES, _TABLES = "figures", "tables"
+PICTURE_FORMATS: Final = ("png", "pdf")
 
 SectionMaker = Callable[[StudyContents], Section]
 SECTIONS: Final[tuple[tuple[str, SectionMaker], ...]] = (
@@ -76,8 +77,15 @@ class Page:
     sections: Sequence[Section]
     file_name: str = "report.html"
 
-    def write(self, folder: Path, *, latex: bool = False) -> Path:
+    def write(
+        self, folder: Path, *, latex: bool = False, formats: Sequence[str] = PICTURE_FORMATS
+    ) -> Path:
         """Write the page, its pictures, and with `latex` its tables; return the page's path.
+
+        Args:
+            folder: to be made where it is missing.
+            latex: whether tables are written too.
+            formats: of the pictures, beside SVG.
 
         Raises:
             StudyError: the folder cannot be written.
@@ -94,7 +102,7 @@ class Page:
         path = folder / self.file_name
         with explained(folder, StudyError), physics_style():
             (folder / _FIGURES).mkdir(parents=True, exist_ok=True)
-            svgs = {picture.name: picture.save(folder / _FIGURES) for picture in pictures}
+            svgs = {picture.name: picture.save(folder / _FIGURES, formats) for picture in pictures}
             if latex:
                 (folder / _TABLES).mkdir(exist_ok=True)
                 for table in (t for section in self.sections for t in section.tables):
@@ -117,14 +125,16 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
     jets = uri_without_password(contents.config.data.path).rstrip("/").rpartition("/")[2]
     about = (
         f"Study {record.name}, {record.state}; jets {jets}; written {now} by"
-        f" ucluster-tune {__version__}. Pictures as PNG, PDF and SVG are in the folder"
-        f" {_FIGURES} beside this file."
+        f" ucluster-tune {__version__}. Pictures are in the folder {_FIGURES} beside this file;"
+        f" `ucluster-tune report {record.name}` writes them as PNG and PDF too."
     )
     return Page(f"Search {record.name}", about, sections)
 
 
 def write_study_page(record: StudyRecord, paths: StudyPaths) -> WrittenReport:
     """Write the page of a study, and its tables, into its folder.
+
+    Its pictures are written as SVG alone: the other formats would double the time of it.
 
     Raises:
         StudyError: it cannot be written, or the study is of another version.
@@ -136,7 +146,7 @@ def write_study_page(record: StudyRecord, paths: StudyPaths) -> WrittenReport:
         tables[name].markdown() for name in ("best_configuration", "yardsticks") if name in tables
     ]
     parts.append("The whole report is among the artifacts: `report/report.html`.")
-    written = page.write(paths.report, latex=True)
+    written = page.write(paths.report, latex=True, formats=())
     assert written == paths.report_page
     return WrittenReport(written, "\n\n".join(parts))
 
