@@ -11,12 +11,17 @@ own, which is left out here.
 With `--trials` so many follow in one pair of workers, each of another k, and their memory is told.
 """
 
+import os
 import statistics
 import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+# Read by Ray when it is imported: see `cluster.embedded.prepare_environment`.
+os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 import click
 from rich.console import Console
@@ -43,7 +48,13 @@ class TrialProcess(UClusterTrainable):
         self._folder, self._n_trials = folder, 0
         resources = [f"resources.workers_per_trial={n_workers}", "resources.cpus_per_worker=1"]
         self._study = load_study_config(
-            QUICKSTART, ["training.n_epochs=2", "training.n_pretraining_epochs=1", *resources]
+            QUICKSTART,
+            [
+                "training.n_epochs=2",
+                "training.n_pretraining_epochs=1",
+                "scheduler.name=none",
+                *resources,
+            ],
         )
         self.setup(self._next(10))
 
