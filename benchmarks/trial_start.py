@@ -101,6 +101,7 @@ def main(n_rounds: int, n_trials: int, n_workers: int) -> None:
         for _ in range(n_rounds):
             process.cleanup()
             rounds.append((process.run_trial(), process.run_trial()))
+            print("fresh {}, used {}".format(*rounds[-1]), flush=True)
         process.cleanup()
         if rounds:
             show(rounds)
