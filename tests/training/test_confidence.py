@@ -60,6 +60,17 @@ def test_jets_alone_would_be_too_sure_of_themselves():
     assert np.mean(covered) < 0.8
 
 
+def test_seeds_that_agree_by_chance_are_not_certain():
+    """Two seeds are right for as many jets, but not for the same ones."""
+    first = np.arange(100) % 2
+    found = crossed_mean(np.stack([first, 1 - first]).astype(float))
+    low, high = found.interval
+    assert found.mean == 0.5
+    assert high - low > 0.15
+    shifted = crossed_mean(np.stack([first, 1 - first]) - 0.45)
+    assert 0.8 < shifted.probability_above_zero < 0.99
+
+
 def test_one_seed_gives_students_interval_of_the_jets():
     values = np.random.default_rng(1).random((1, 50))
     found = crossed_mean(values)

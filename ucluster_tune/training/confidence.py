@@ -25,12 +25,13 @@ class CrossedMean:
     Attributes:
         mean: of all values.
         spread: standard deviation of the means of the seeds; None with one seed.
-        parts: variance of the mean that seeds and jets make, each with its degrees of freedom.
+        parts: variance of the mean that seeds and jets make, with its degrees of freedom; of
+            several estimates of one part, that counts which makes the interval longer.
     """
 
     mean: float
     spread: float | None
-    parts: tuple[tuple[float, int], ...]
+    parts: tuple[tuple[tuple[float, int], ...], ...]
 
     @property
     def interval(self) -> Interval:
@@ -53,7 +54,10 @@ class CrossedMean:
         """Return the half width of the interval whose upper end has this probability below it."""
         from scipy.special import stdtrit  # Student's quantile
 
-        squares = (float(stdtrit(freedom, level)) ** 2 * part for part, freedom in self.parts)
+        squares = (
+            max(float(stdtrit(freedom, level)) ** 2 * variance for variance, freedom in part)
+            for part in self.parts
+        )
         return float(np.sqrt(sum(squares)))
 
 
@@ -64,8 +68,9 @@ def crossed_mean(values: Floats) -> CrossedMean:
     (MS_seed + (MS_jet - MS_rest)) / (S J), with the mean squares of the analysis of variance
     (Cornfield and Tukey 1956). Seeds are few and jets many, so each part has Student's quantile of
     its own degrees of freedom, and the half width is the root of the sum of their squares (Zou
-    and Donner 2008): never too short for few seeds, a little long where seeds hardly differ. With
-    one seed it knows of the jets alone.
+    and Donner 2008): never too short for few seeds, a little long where seeds hardly differ. The
+    part of the seeds is never taken to be less than MS_rest, which is its expectation where seeds
+    do not differ: two seeds may agree by chance. With one seed it knows of the jets alone.
 
     Args:
         values: float [seed, jet]: whether a jet is in the cluster of its class, or the difference
@@ -80,13 +85,14 @@ def crossed_mean(values: Floats) -> CrossedMean:
     mean, n_free = float(values.mean()), max(n_jets - 1, 1)
     jets = float(n_seeds * np.square(of_jets - mean).sum() / n_free)
     if n_seeds == 1:
-        return CrossedMean(mean, None, ((jets / values.size, n_free),))
+        return CrossedMean(mean, None, (((jets / values.size, n_free),),))
     spread = float(of_seeds.std(ddof=1))
-    rest = np.square(values - of_seeds[:, None] - of_jets + mean).sum()
-    jets = max(0.0, jets - float(rest) / ((n_seeds - 1) * n_free))
+    n_free_of_rest = (n_seeds - 1) * n_free
+    rest = np.square(values - of_seeds[:, None] - of_jets + mean).sum() / n_free_of_rest
     seeds = n_jets * spread**2
-    parts = ((seeds / values.size, n_seeds - 1), (jets / values.size, n_free))
-    return CrossedMean(mean, spread, parts)
+    of_seed = ((seeds / values.size, n_seeds - 1), (float(rest) / values.size, n_free_of_rest))
+    of_jet = ((max(0.0, jets - float(rest)) / values.size, n_free),)
+    return CrossedMean(mean, spread, (of_seed, of_jet))
 
 
 def right_jets(
