@@ -178,6 +178,7 @@ def _against(
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlabel(label)
     axes.set_ylabel(quantity)
-    axes.figure.legend(loc="outside lower center", ncols=4)
+    if axes.containers:  # some class has jets enough in a bin
+        axes.figure.legend(loc="outside lower center", ncols=4)
     caption = f"{quantity.capitalize()} of each class against the {label.partition(' (')[0]}."
     return Picture(f"{quantity}_by_{key}", figure, caption)
