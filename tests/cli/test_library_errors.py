@@ -111,7 +111,7 @@ def test_a_search_ends_well_where_little_can_be_written_and_nobody_listens(tmp_p
         tmp_path / "small.yaml",
         jets_parquet,
         budget={"n_trials": 1},
-        training={"n_epochs": 1, "n_pretraining_epochs": 1},
+        training={"n_epochs": 2, "n_pretraining_epochs": 1},
         resources={"workers_per_trial": 1},
         search_space={
             "training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
