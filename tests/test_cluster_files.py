@@ -359,7 +359,8 @@ def test_ray_up_comes_to_the_first_ssh_and_ray_down_leaves_no_machine(
     s3_server, monkeypatch, tmp_path
 ):
     """The commands themselves, in a home of their own, on an AWS that is a server here."""
-    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOME", "TMPDIR"):  # where Ray keeps its keys, and what it once found out
+        monkeypatch.setenv(name, str(tmp_path))
     monkeypatch.chdir(ROOT)
     called = tmp_path / "called"
     ssh = tmp_path / "bin" / "ssh"

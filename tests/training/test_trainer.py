@@ -255,6 +255,7 @@ def test_evaluation_file_holds_what_a_picture_needs(jets_folder, tmp_path):
         "cluster": (n,),
         "jet_class": (n,),
         "mass_gev": (n,),
+        "pt_gev": (n,),
         "centroids": (3, 3),
         "confusion": (3, 3),
         "class_names": (3,),
