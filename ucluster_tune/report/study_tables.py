@@ -248,9 +248,11 @@ def _accuracies(record: StudyRecord) -> Table:
 
 
 def _yardsticks(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
+    """Return what stands beside the best trial, on the jets that it was measured on last."""
     if record.yardsticks is not None:
+        split, ending = ("test", ", test") if record.best_test else ("validation", "")
         found = record.yardsticks.yardsticks
-        return [(f"{y.title}, test", asdict(y.by_split["test"])) for y in found]
+        return [(f"{y.title}{ending}", asdict(y.by_split[split])) for y in found]
     mass = record.baselines.get("kmeans_mass", {})
     return [(f"k-means on the jet mass, {mass.get('split', 'test')} jets", mass)]
 
