@@ -131,8 +131,9 @@ class Session:
         if driver.record.trials or driver.record.warm_start:
             say(f"Suggestions: {self._sampler.describe()}")
         run_trials(driver, self._sampler, room, say, ray.refuse_dead)
-        reason = used_up(driver.record)
-        if reason and not driver.is_interrupted:
+        record, reason = driver.record, used_up(driver.record)
+        has_more = record.is_open_ended or len(record.trials) < record.n_trials
+        if reason and has_more and not driver.is_interrupted:
             say(f"No trial begins any more: {reason}")
         state, cause = _final_state(driver)
         if state == "complete":
