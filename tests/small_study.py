@@ -158,7 +158,7 @@ class RunningCommand:
             )
         self.started: set[psutil.Process] = set()
 
-    def wait_for(self, text: str, timeout_s: float = 150) -> None:
+    def wait_for(self, text: str, timeout_s: float = 240) -> None:
         """Waits until `text` appears on standard error."""
         deadline = time.monotonic() + timeout_s
         while text not in self.err.read_text():
@@ -188,7 +188,7 @@ class RunningCommand:
         self.note_processes()
         os.killpg(self.process.pid, number)
 
-    def end(self, timeout_s: float = 120) -> int:
+    def end(self, timeout_s: float = 240) -> int:
         """Waits for the end and returns the exit code."""
         return self.process.wait(timeout_s)
 

@@ -170,6 +170,12 @@ def test_automatic_sampler_follows_space_and_budget(
     assert ToldStudy(study).sampler.describe().startswith(f"{chosen} sampler (")
 
 
+def test_automatic_sampler_of_few_trials_learns_where_another_study_teaches_it() -> None:
+    study = study_config(search_space=SPACE, budget={"n_trials": 2})
+    assert chosen_sampler(study).name == "qmc"
+    assert chosen_sampler(study, n_taught=1).name == "tpe"
+
+
 def test_tpe_learns_where_random_does_not() -> None:
     def mean_of_last_20(name: str) -> float:
         rates = [p["training.learning_rate"] for p in run(ToldStudy(searched(name=name)), 40)]

@@ -50,8 +50,13 @@ def grid_fault(study: StudyConfig) -> str | None:
     )
 
 
-def chosen_sampler(study: StudyConfig) -> Choice:
-    """Return the sampler of a study by its search space and its budget."""
+def chosen_sampler(study: StudyConfig, n_taught: int = 0) -> Choice:
+    """Return the sampler of a study by its search space and its budget.
+
+    Args:
+        study: the configuration.
+        n_taught: trials of another study that it learns from.
+    """
     name, n_trials = study.sampler.name, study.budget.n_trials
     if name != "auto":
         return Choice(name, "as the file says")
@@ -60,7 +65,8 @@ def chosen_sampler(study: StudyConfig) -> Choice:
     points = n_points(study)
     if points is not None and points <= min(n_trials or _LARGEST_GRID, _LARGEST_GRID):
         return Choice("grid", "the budget is enough for every point")
-    if n_trials is not None and n_trials < _LEARNING * study.sampler.n_startup_trials:
+    enough = _LEARNING * study.sampler.n_startup_trials
+    if n_trials is not None and n_trials < enough and not n_taught:
         return Choice("qmc", f"{n_trials} trials, too few to learn from, are spread evenly")
     return Choice("tpe", "learns from trials where good ones lie")
 

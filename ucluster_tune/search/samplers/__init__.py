@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 from optuna.samplers import BaseSampler
 
-from ucluster_tune.config.automatic import chosen_sampler
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers.grid import grid_sampler
 from ucluster_tune.search.samplers.qmc import quasi_monte_carlo_sampler
@@ -26,14 +25,15 @@ SAMPLERS: Final[dict[str, Callable[[StudyConfig, int], BaseSampler]]] = {
 }
 
 
-def build_sampler(study: StudyConfig, number: int, attempt: int = 0) -> BaseSampler:
+def build_sampler(name: str, study: StudyConfig, number: int, attempt: int = 0) -> BaseSampler:
     """Return the sampler of one suggestion, seeded by the study's seed and the trial's number.
 
     Args:
+        name: of the sampler.
         study: the configuration.
         number: of the trial, from 0.
         attempt: how often its suggestion broke a constraint before.
     """
     entropy = [study.sampler.seed, number, *([attempt] if attempt else [])]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    return SAMPLERS[chosen_sampler(study).name](study, seed)
+    return SAMPLERS[name](study, seed)

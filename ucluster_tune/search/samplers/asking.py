@@ -66,6 +66,8 @@ class StudySampler:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._config = study
+        taught = record.warm_start.trials if record.warm_start else ()
+        self._chosen = chosen_sampler(study, len(taught))
         self._distributions = build_distributions(study.search_space)
         self._first_points = [dict(point) for point in study.sampler.try_first]
         if published_point is not None and _comes_first(study, published_point):
@@ -96,7 +98,7 @@ class StudySampler:
 
         Complete trials and those stopped early count.
         """
-        name, reason = chosen_sampler(self._config)
+        name, reason = self._chosen
         why = f" ({reason})" if self._config.sampler.name == "auto" else ""
         return f"{name} sampler{why}, {self._n_told} trials known"
 
@@ -109,7 +111,7 @@ class StudySampler:
         for attempt in range(_MOST_DRAWN):
             if number < len(self._first_points):
                 self._study.enqueue_trial(self._first_points[number])
-            self._study.sampler = build_sampler(self._config, number, attempt)
+            self._study.sampler = build_sampler(self._chosen.name, self._config, number, attempt)
             trial = self._study.ask(self._distributions)
             if are_met(self._config, trial.params) or attempt == _MOST_DRAWN - 1:
                 break
