@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -227,8 +228,13 @@ def test_pages_of_the_cluster_are_seen_on_the_laptop_until_ctrl_c(cluster):
     laptop = cluster.laptop
     with cluster.start("ui --no-browser") as running:
         running.wait_for("Ctrl-C ends it.")
-        table = running.out.splitlines()[-1].strip()
-        address, _, page = table.partition("/#/")
+        lines = running.out.splitlines()
+        short = urlsplit(lines[lines.index("Table of its trials:") + 1].strip())
+        ask = (
+            f"import http.client as web; c = web.HTTPConnection('{short.netloc}');"
+            f" c.request('GET', '{short.path}'); print(c.getresponse().headers['Location'])"
+        )
+        address, _, page = laptop.run(f'python -c "{ask}"').stdout.strip().partition("/#/")
         assert page.startswith("experiments/")
         port = int(address.rpartition(":")[2])
         assert {where for where, other in laptop.listening() if other == port} == {"127.0.0.1"}
