@@ -67,8 +67,10 @@ def _good_enough(budget: BudgetConfig, record: "StudyRecord") -> str | None:
     worth = record.objective.worth
     if budget.target is not None and worth(score) >= worth(budget.target):
         return f"trial {best.id} came to {score:.4g}, budget.target is {budget.target:g}"
+    if budget.patience is None:  # asked before each trial: no count of all where nobody wants it
+        return None
     in_vain = sum(_ended_after(best, trial) for trial in record.trials.values())
-    if budget.patience is not None and in_vain >= budget.patience:
+    if in_vain >= budget.patience:
         return f"{in_vain} trials in a row brought nothing better, budget.patience"
     return None
 

@@ -75,10 +75,11 @@ def percentile(ordered: list[float], share: float) -> float:
 
 def asha_of(study: StudyConfig) -> Asha:
     """Return the judge that a study's configuration describes."""
+    return Asha(*halving_of(study))
+
+
+def halving_of(study: StudyConfig) -> tuple[int, float, int, str]:
+    """Return how a study halves its trials: the first four arguments of `Asha`."""
     scheduler = study.scheduler
-    return Asha(
-        scheduler.grace_period,
-        scheduler.reduction_factor,
-        least_and_most(study, "training.n_epochs")[1],
-        study.objective.direction,
-    )
+    _, n_epochs = least_and_most(study, "training.n_epochs")
+    return scheduler.grace_period, scheduler.reduction_factor, n_epochs, study.objective.direction

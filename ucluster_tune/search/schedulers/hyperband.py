@@ -11,9 +11,8 @@ from collections.abc import Callable
 from itertools import accumulate
 from typing import Final
 
-from ucluster_tune.config.search_space import least_and_most
 from ucluster_tune.config.study import StudyConfig
-from ucluster_tune.search.schedulers.asha import Asha
+from ucluster_tune.search.schedulers.asha import Asha, halving_of
 from ucluster_tune.search.schedulers.decision import Decision
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState
@@ -63,10 +62,4 @@ class Hyperband:
 
 def hyperband_of(study: StudyConfig) -> Hyperband:
     """Return the judge that a study's configuration describes."""
-    scheduler = study.scheduler
-    return Hyperband(
-        scheduler.grace_period,
-        scheduler.reduction_factor,
-        least_and_most(study, "training.n_epochs")[1],
-        study.objective.direction,
-    )
+    return Hyperband(*halving_of(study))
