@@ -42,6 +42,7 @@ $(INSTALLED) $(WITH_TOOLS): pyproject.toml uv.lock $(wildcard horovod_headers/*)
 
 quickstart: install ## Install, then search on the sample of simulated jets
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
+	$(BIN)/ucluster-tune confirm $(or $(NAME),quickstart) --top 1 --seeds 1 --workers 2 --jets 4800
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
 test: $(WITH_TOOLS) ## Install, then run the tests (25 minutes on 2 cores of 2.8 GHz)
