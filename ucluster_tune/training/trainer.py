@@ -13,7 +13,7 @@ from ucluster_tune.data.feeding.kept_jets import KeptJets
 from ucluster_tune.data.format.packed import IntArray, PackedBatch, PackedJets
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.data.reading.sharding import steps_per_epoch
-from ucluster_tune.errors import CheckpointError, CollapsedEmbeddingError, NonFiniteLossError
+from ucluster_tune.errors import CheckpointError, NonFiniteLossError
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.model.inference import INFERENCE_BATCH, inference_of
 from ucluster_tune.model.losses import mass_bins
@@ -27,10 +27,11 @@ from ucluster_tune.model.optimizer import (
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.evaluation import MAX_KEPT_JETS, Evaluation, evaluate
 from ucluster_tune.training.group import Group
-from ucluster_tune.training.health import MAX_DEAD_STEPS, StepHealth, epoch_warnings
+from ucluster_tune.training.health import epoch_warnings
 from ucluster_tune.training.kmeans import kmeans_centroids
 from ucluster_tune.training.record import EpochRecord
-from ucluster_tune.training.steps import NetworkState, StepScalars, TrainingStep
+from ucluster_tune.training.steps import NetworkState, StepResult, StepScalars, TrainingStep
+from ucluster_tune.training.watch import EpochWatch
 
 OnStep = Callable[[int, int], None]
 
@@ -98,28 +99,29 @@ class Trainer:
         )
         clustering_weight = 0.0 if in_pretraining else loss.clustering_weight
 
-        losses, embeddings, health = [], [], []
+        embeddings = []
+        watch = EpochWatch(epoch, self._n_dead_steps)
         feed, n_steps = self._training_jets, self._steps_per_epoch
         with feed.shuffled(n_steps, training.seed, epoch) as batches:
             started = time.perf_counter()
             for step, jets in enumerate(batches, start=1):
-                step_losses, embedding, state = self._step(
-                    epoch, step, jets, clustering_weight, inverse_temperature
-                )
-                losses.append(step_losses)
-                if in_pretraining:
-                    # A copy, for a part would keep all of it.
-                    embeddings.append(embedding[: feed.n_kept(len(embedding))].copy())
-                health.append(state)
+                learning_rate = self._learning_rate()
+                result = self._step(jets, learning_rate, clustering_weight, inverse_temperature)
+                watch.take(learning_rate, result)
+                if in_pretraining:  # a slice is a copy, so the rest is let go
+                    n_kept = feed.n_kept(result.embedding.shape[0])
+                    embeddings.append(result.embedding[:n_kept])
                 if on_step is not None:
                     on_step(step, n_steps)
+            watch.read()
         training_seconds = time.perf_counter() - started
+        self._n_dead_steps = watch.n_dead_steps
 
         if in_pretraining:
-            self._set_centroids(np.concatenate(embeddings), epoch)
+            self._set_centroids(np.concatenate([part.numpy() for part in embeddings]), epoch)
         self.epoch = epoch
         self.last_evaluation = self._evaluate(self._validation_jets)
-        focal, clustering, separation = np.mean(losses, axis=0)
+        focal, clustering, separation = np.mean(watch.losses, axis=0)
         clustering, separation = (0.0, 0.0) if in_pretraining else (clustering, separation)
         return EpochRecord(
             epoch=epoch,
@@ -138,7 +140,7 @@ class Trainer:
             **vars(self.last_evaluation.quality),
             confusion=self.last_evaluation.confusion.tolist(),
             class_names=list(self._dataset.class_names),
-            warnings=epoch_warnings(health, epoch, in_pretraining),
+            warnings=epoch_warnings(watch.health, epoch, in_pretraining),
         )
 
     def evaluate_split(self, split: str, most_kept: int = MAX_KEPT_JETS) -> Evaluation:
@@ -187,19 +189,16 @@ class Trainer:
 
     def _step(
         self,
-        epoch: int,
-        step: int,
         jets: JetBatch[PackedBatch],
+        learning_rate: float,
         clustering_weight: float,
         inverse_temperature: float,
-    ) -> tuple[tuple[float, float, float], npt.NDArray[np.float32], StepHealth]:
-        """Return the three losses, this worker's embedding and what is told of its health."""
+    ) -> StepResult:
         training = self.config.training
-        learning_rate = self._learning_rate()
         if self.config.model.dropout > 0:
             draw = self._n_steps * self._group.world_size + self._group.rank
             self._state.dropout_seed.assign([training.seed, draw % 2**31])
-        result = self._training_step.run(
+        result: StepResult = self._training_step.run(
             jets.batch,
             tf.constant(mass_bins(jets.mass_gev, self.config.model)),
             StepScalars(
@@ -209,31 +208,9 @@ class Trainer:
                 batch_norm_momentum=tf.constant(batch_norm_momentum_after(self._n_jets, training)),
             ),
         )
-        focal, clustering = float(result.focal_loss), float(result.clustering_loss)
-        if not np.isfinite([focal, clustering]).all():
-            raise NonFiniteLossError(
-                f"loss is not finite (focal {focal}, clustering {clustering}) in epoch {epoch},"
-                f" step {step}, at learning rate {learning_rate:g}: try a lower learning rate"
-            )
         self._n_steps += 1
         self._n_jets += training.global_batch_size
-        mean = result.embedding_mean.numpy()
-        state = StepHealth(
-            step=step,
-            learning_rate=learning_rate,
-            cluster_jets=result.cluster_jets.numpy(),
-            embedding_mean=mean,
-            embedding_variance=result.embedding_square.numpy() - np.square(mean),
-        )
-        self._n_dead_steps = self._n_dead_steps + 1 if state.is_dead else 0
-        if self._n_dead_steps >= MAX_DEAD_STEPS:
-            raise CollapsedEmbeddingError(
-                f"the embedding is zero for every jet since {MAX_DEAD_STEPS} steps, up to epoch"
-                f" {epoch}, step {step}, at learning rate {learning_rate:g}: nothing in the"
-                " network can change any more; try a lower learning rate or other loss weights"
-            )
-        losses = focal, clustering, float(result.separation_loss)
-        return losses, result.embedding.numpy(), state
+        return result
 
     def _learning_rate(self) -> float:
         """Return the learning rate of the next step."""
