@@ -69,3 +69,17 @@ def test_resume_of_all_leaves_what_was_not_interrupted(study):
     result = invoke("resume", "--all")
     assert result.exit_code == 0
     assert "nothing to resume" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["resume", "--all", "--trials", "3"], "--trials is of one study"),
+        (["extend", "jets"], "give --trials N, --hours H, or --set budget.KEY=VALUE"),
+        (["extend", "jets", "--trials", "-2"], "`ucluster-tune resume jets --trials N`"),
+    ],
+)
+def test_a_budget_that_is_asked_for_the_wrong_way_names_the_right_one(study, words, told):
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert told in " ".join(result.stderr.split())

@@ -112,7 +112,11 @@ def test_stable_keys_come_first_and_are_plain_json(study: StudyPaths) -> None:
     assert status["best"] == {
         "trial_id": "0001",
         "validation": {"clustering_accuracy": 0.7, "clustering_accuracy_batched": 0.7},
-        "test": {"clustering_accuracy": 0.68, "clustering_accuracy_batched": 0.7},
+        "test": {
+            "clustering_accuracy": 0.68,
+            "clustering_accuracy_batched": 0.7,
+            "clustering_accuracy_interval": pytest.approx([0.098, 0.977], abs=1e-3),
+        },
     }
     first = status["trials"][0]
     assert {key: first[key] for key in TRIAL_KEYS} == {

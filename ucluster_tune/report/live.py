@@ -20,12 +20,10 @@ from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import line_of
 from ucluster_tune.report.study_tables import (
     best_line,
-    failure_line,
     n_waiting,
     outcome_counts,
-    plain_table,
-    warning_lines,
 )
+from ucluster_tune.report.trials_table import failure_line, warning_lines
 from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import (
@@ -227,7 +225,7 @@ def _placement(study: StudyConfig) -> str:
 
 
 def _empty_table() -> Table:
-    return plain_table(
+    return cells.plain_table(
         "trial",
         "state",
         "epoch",

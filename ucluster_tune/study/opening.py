@@ -15,7 +15,7 @@ from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
-from ucluster_tune.study.budget import is_left, used_up
+from ucluster_tune.study.budget import may_go_on, used_up
 from ucluster_tune.study.confirming import (
     ConfirmationRequest,
     known_trainings,
@@ -239,11 +239,8 @@ def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
 
 def refuse_finished(record: StudyRecord) -> None:
     """Raise StudyError where nothing of the study is left to do."""
-    is_unfinished = any(trial.outcome == "interrupted" for trial in record.trials.values())
-    if is_unfinished or is_left(record):
+    if may_go_on(record):
         return
-    if record.state != "complete" and record.best is not None and record.best_test is None:
-        return  # the measure on test jets is left
     if record.open_confirmation is not None:
         raise StudyError(
             f"the search of study {record.name} is finished, the confirmation of its finalists is"

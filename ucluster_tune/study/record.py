@@ -49,7 +49,7 @@ from ucluster_tune.study.trainings import (
     TrialState,
     Value,
 )
-from ucluster_tune.training.yardsticks import Yardsticks
+from ucluster_tune.training.yardsticks import Yardsticks, with_interval
 from ucluster_tune.trial.failures import FAILURE_KINDS, NodeLostError
 
 _NODE_LOST = FAILURE_KINDS[NodeLostError].name
@@ -191,7 +191,7 @@ class StudyRecord:
             case TrialEnded():
                 self._end_training(event)
             case StudyEvaluated():
-                self.tests[self._trial(event.trial).id] = event.test
+                self.tests[self._trial(event.trial).id] = with_interval(event.test)
                 self.baselines.update(event.baselines)
             case TrainingEvaluated():
                 self._training(event).test = event.test

@@ -197,7 +197,10 @@ def _best_status(record: StudyRecord) -> dict[str, Any] | None:
     return {
         "trial_id": record.best.id,
         "validation": _accuracies(record.best.best),
-        "test": {name: (record.best_test or {}).get(name) for name in _QUOTED},
+        "test": {
+            name: (record.best_test or {}).get(name)
+            for name in (*_QUOTED, "clustering_accuracy_interval")
+        },
     }
 
 

@@ -22,6 +22,8 @@ class _Resume(SearchCommand):
         """Run the command once it is clear what is to be resumed."""
         if (ctx.params["name"] is None) != ctx.params["is_all"]:
             raise click.UsageError("give either the NAME of a study or --all")
+        if ctx.params["is_all"] and ctx.params["trials"] is not None:
+            raise click.UsageError("--trials is of one study: give its NAME in place of --all")
         return super().invoke(ctx)
 
     def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
@@ -55,32 +57,42 @@ _NOTHING = "No study was interrupted: nothing to resume"
     Example:
       ucluster-tune resume quickstart
       ucluster-tune resume quickstart --data /disk2/wzt_sample
+      ucluster-tune resume quickstart --trials 5
       ucluster-tune resume --all
     """,
 )
 @one_study_if_any
 @click.option("--all", "is_all", is_flag=True, help="Every study that was interrupted.")
 @click.option("--data", metavar="PATH", help="Where the jets are now, if they were moved.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="So many trials in all from now on, fewer or more than it was to have.",
+)
 @click.pass_context
 def resume(
     ctx: click.Context,
     name: str | None,
     is_all: bool,
     data: str | None,
+    trials: int | None,
     studies_dir: str | None,
     place: "Place",
 ) -> None:
     """Carry study NAME on, wherever and however it stopped.
 
     Finished trials stay as they are. Interrupted ones go on from their last checkpoint. Then new
-    trials begin, up to the study's budget. With --all one study follows the other; on a cluster
-    they go on side by side.
+    trials begin, up to the study's budget, which --trials lowers or raises. With --all one study
+    follows the other; on a cluster they go on side by side.
     """
     from ucluster_tune.study.extension import Extension
 
-    moved = Extension(overrides=(f"data.path={quoted(data)}",)) if data else None
+    overrides = [f"data.path={quoted(data)}"] if data else []
+    overrides += [] if trials is None else [f"budget.n_trials={trials}"]
+    changed = Extension(overrides=tuple(overrides)) if overrides else None
     if name is not None:
-        ctx.exit(carry_on(name, moved, studies_dir, place))
+        ctx.exit(carry_on(name, changed, studies_dir, place))
     from ucluster_tune.study.paths import open_studies
     from ucluster_tune.study.status import list_studies
 
@@ -89,7 +101,7 @@ def resume(
         click.echo(_NOTHING, err=True)
     codes = []
     for interrupted in names:
-        codes.append(carry_on(interrupted, moved, studies_dir, place))
+        codes.append(carry_on(interrupted, changed, studies_dir, place))
         if codes[-1] == INTERRUPTED:
             break
     ctx.exit(max(codes, default=0))

@@ -71,7 +71,6 @@ def show_search(
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.report.study_tables import final_summary
     from ucluster_tune.search.room import SearchSetting
-    from ucluster_tune.study.opening import study_config_of
 
     folder = open_studies(studies_dir)
     table = LiveTable()
@@ -90,8 +89,7 @@ def show_search(
     finally:
         table.close()
     paths = folder.study(record.name)
-    config = study_config_of(record, paths)
-    summary = summary_of(record) if summary_of else final_summary(record, config, paths)
+    summary = summary_of(record) if summary_of else final_summary(record, paths)
     console = Console(highlight=False, file=sys.stdout)
     with console.capture() as page:
         console.print(summary, crop=False)

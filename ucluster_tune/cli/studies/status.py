@@ -33,7 +33,7 @@ def status(name: str, studies_dir: str | None, as_json: bool, follow: bool) -> N
 
     def look() -> tuple[RenderableType, bool]:
         record = read_study(paths)
-        view: RenderableType = status_view(record)
+        view: RenderableType = status_view(record, paths)
         if as_json:
             view = Text(json.dumps(study_status(paths), indent=2, allow_nan=False))
         return view, record.state != "running"
@@ -43,7 +43,7 @@ def status(name: str, studies_dir: str | None, as_json: bool, follow: bool) -> N
     elif as_json:
         click.echo(json.dumps(study_status(paths), indent=2, allow_nan=False))
     else:
-        console.print(look()[0])
+        console.print(look()[0], crop=False)
     if not as_json:
         commands = next_commands(read_study(paths), paths, after_status=True)
         Console(highlight=False, stderr=True).print(commands, crop=False)

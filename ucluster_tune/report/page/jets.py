@@ -17,6 +17,7 @@ from ucluster_tune.report.pictures import (
     embedding_figure,
     match_clusters,
 )
+from ucluster_tune.training.yardsticks import wilson_interval
 
 _N_MASS_BINS: Final = 48
 _N_BINS: Final = 8
@@ -165,7 +166,7 @@ def _against(
             if n < _LEAST_IN_BIN:
                 continue
             share = int((in_class & in_cluster & (bins == number)).sum()) / n
-            low, high = cells.wilson_interval(share, n)
+            low, high = wilson_interval(share, n)
             middle = float(np.median(values[bins == number]))
             points.append((middle, share, max(0.0, share - low), max(0.0, high - share)))
         if points:
