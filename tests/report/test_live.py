@@ -19,9 +19,9 @@ from ucluster_tune.study.events import StudyEnded
 from ucluster_tune.study.record import StudyRecord
 
 
-def show(events: list[Any], *, is_terminal: bool, height: int = 24, **sections: Any) -> str:
+def show(events: list[Any], *, is_terminal: bool, height: int = 24) -> str:
     """Returns what was written for the events, by the time of the last one."""
-    config = study_config(**sections)
+    config = study_config()
     out = io.StringIO()
     console = Console(file=out, force_terminal=is_terminal, width=80, height=height)
     record = StudyRecord(events[0])
@@ -51,7 +51,8 @@ def many_trials(n_trials: int, n_running: int) -> list[Any]:
 
 
 def test_terminal_shows_a_row_for_each_trial() -> None:
-    text = show(four_trials(), is_terminal=True, resources={"workers_per_trial": 2})
+    config = study_config(resources={"workers_per_trial": 2})
+    text = show([started(config), *four_trials()[1:]], is_terminal=True)
     assert "jets  ● running  3 of 4 trials done, 1 running, each on 2 workers" in text
     assert "Best so far: trial 0001, epoch 6: accuracy 70.0 %" in text
     assert "11.0 points below the reference, 81.0 %" in text

@@ -17,24 +17,12 @@ from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
-from ucluster_tune.report.confirmation_words import line_of
-from ucluster_tune.report.study_tables import (
-    best_line,
-    n_waiting,
-    outcome_counts,
-)
-from ucluster_tune.report.trials_table import failure_line, warning_lines
-from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
+from ucluster_tune.report.event_lines import begin_line, lines_of_event, placement
+from ucluster_tune.report.study_tables import best_line
+from ucluster_tune.report.trials_table import failure_line, n_waiting, outcome_counts
+from ucluster_tune.report.yardstick_words import mass_accuracy
 from ucluster_tune.study.budget import elapsed_s
-from ucluster_tune.study.events import (
-    EpochEnded,
-    Event,
-    TrialEnded,
-    TrialPlaced,
-    TrialRestored,
-    TrialResumed,
-    TrialStarted,
-)
+from ucluster_tune.study.events import Event, StudyEnded, TrialEnded
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import TrialState
@@ -43,7 +31,6 @@ _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
 _MIN_ROWS, _MAX_ROWS = 6, 30
 _N_FAILURES = 2
-_LONG_WAIT_S = 30.0  # longer than a process takes to start
 
 
 class LiveTable:
@@ -57,7 +44,6 @@ class LiveTable:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=False)
-        self._study: StudyConfig | None = None
         self._live: Live | None = None
         self._ended: deque[TrialState] = deque(maxlen=_MAX_ROWS)
         self._failed: deque[TrialState] = deque(maxlen=_N_FAILURES)
@@ -72,11 +58,10 @@ class LiveTable:
 
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
         """Begins to show the search."""
-        self._study = study_config
         if record.is_confirming:
             return
         if not self.console.is_terminal:
-            self._log(f"study {record.name}: {self._plan(record)}")
+            self._log(begin_line(record))
             return
         self._live = Live(
             self._view(record),
@@ -90,9 +75,7 @@ class LiveTable:
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Show what an event changed; the record has it already."""
         if record.is_confirming:
-            told = line_of(event, record)
-            if told is not None:
-                self._log(told)
+            self._tell(event, record)
             return
         if isinstance(event, TrialEnded):
             trial = record.trials[event.trial]
@@ -101,18 +84,8 @@ class LiveTable:
                 self._failed.append(trial)
         if self._live is not None:
             self._live.update(self._view(record))
-        elif isinstance(event, TrialStarted):
-            self._log(_started_line(record.trials[event.trial]))
-        elif isinstance(event, TrialPlaced) and event.waited_s >= _LONG_WAIT_S:
-            self._log(f"trial {event.trial} has its place after {cells.duration(event.waited_s)}")
-        elif isinstance(event, TrialResumed | TrialRestored):
-            self._log(_goes_on_line(event))
-        elif isinstance(event, EpochEnded):
-            self._log(_epoch_line(record.trials[event.trial], record))
-        elif isinstance(event, TrialEnded):
-            self._log(_ended_line(record.trials[event.trial], record))
-            for warning in warning_lines(record.trials[event.trial]):
-                self._log(warning)
+        elif not isinstance(event, StudyEnded):  # of which on_study_end hears
+            self._tell(event, record)
 
     def on_study_end(self, record: StudyRecord) -> None:
         """Take the table away: a summary follows it."""
@@ -129,17 +102,16 @@ class LiveTable:
             self._live.stop()
             self._live = None
 
+    def _tell(self, event: Event, record: StudyRecord) -> None:
+        for line in lines_of_event(event, record, remaining_s(record)):
+            self._log(line)
+
     def _log(self, line: str) -> None:
         self.say(f"{datetime.now().strftime('%H:%M:%S')} {line}")
 
-    def _plan(self, record: StudyRecord) -> str:
-        assert self._study is not None
-        return f"{cells.plural(record.n_trials, 'trial')}, {_placement(self._study)}"
-
     def _view(self, record: StudyRecord) -> RenderableType:
-        assert self._study is not None
         parts = [
-            _Heading(record, self._study),
+            _Heading(record),
             best_line(record),
             Text(),
             self._table(record),
@@ -191,7 +163,7 @@ class _AboveEmptyLine:
 class _Heading:
     """The lines above the table; the clock goes on between two events."""
 
-    def __init__(self, record: StudyRecord, study: StudyConfig) -> None:
+    def __init__(self, record: StudyRecord) -> None:
         self._record_elapsed_s = elapsed_s(record)
         self._remaining_s = remaining_s(record)
         self._made = time.monotonic()
@@ -203,7 +175,7 @@ class _Heading:
         done = f"  {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
         self._title.append(done)
         if n_running:
-            self._title.append(f", {n_running} running, {_placement(study)}")
+            self._title.append(f", {n_running} running, {placement(record)}")
         if n_pending:
             self._title.append(f", {n_pending} pending")
         mass = mass_accuracy(record)
@@ -216,12 +188,6 @@ class _Heading:
         if self._remaining_s is not None:
             line += f", {cells.about(max(0.0, self._remaining_s - passed))} left"
         yield Text(line + self._baseline)
-
-
-def _placement(study: StudyConfig) -> str:
-    resources = study.resources
-    text = f"each on {cells.plural(resources.n_workers, 'worker')}"
-    return text + (" with GPU" if resources.gpus_per_worker else "")
 
 
 def _empty_table() -> Table:
@@ -252,42 +218,3 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
         cells.percent(last.clustering_accuracy_batched if last else None),
         cells.metric(metric, score),
     ]
-
-
-def _started_line(trial: TrialState) -> str:
-    values = ", ".join(
-        f"{name}={cells.setting(value)}" for name, value in trial.hyperparameters.items()
-    )
-    return f"trial {trial.id} started" + (f": {values}" if values else "")
-
-
-def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
-    if isinstance(event, TrialResumed):
-        return f"trial {event.trial} goes on: {event.cause.strip().splitlines()[0]}"
-    if not event.epoch:
-        return f"trial {event.trial} begins again: no checkpoint of it is whole"
-    return f"trial {event.trial} went on from its checkpoint of epoch {event.epoch}"
-
-
-def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
-    last = trial.records[-1]
-    batched = last.clustering_accuracy_batched
-    beside = beside_mass(record, last.value("clustering_accuracy"))
-    return (
-        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
-        f" focal loss {cells.number(last.focal_loss)},"
-        f" clustering loss {cells.number(last.clustering_loss)},"
-        f" accuracy {cells.percent(last.clustering_accuracy)},"
-        f" in batches {cells.percent(batched)}" + (f", {beside}" if beside else "")
-    )
-
-
-def _ended_line(trial: TrialState, record: StudyRecord) -> str:
-    if trial.outcome == "failed":
-        return failure_line(trial).plain
-    line = f"trial {trial.id} {trial.outcome.replace('_', ' ')} after epoch {trial.epochs}"
-    metric = record.objective.metric
-    line += f": best {metric} {cells.metric(metric, trial.score(record.objective))}"
-    line += f"; {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
-    left = remaining_s(record)
-    return line + (f", {cells.about(left)} left" if left is not None else "")

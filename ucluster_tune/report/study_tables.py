@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -13,7 +13,7 @@ from rich.text import Text
 
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
-from ucluster_tune.report.trials_table import trials_table
+from ucluster_tune.report.trials_table import outcome_counts, trials_table
 from ucluster_tune.report.yardstick_words import (
     beside_mass,
     lines_of,
@@ -24,7 +24,7 @@ from ucluster_tune.study.budget import elapsed_s, may_go_on
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
-from ucluster_tune.study.trainings import Outcome, TrialState
+from ucluster_tune.study.trainings import TrialState
 from ucluster_tune.training.yardsticks import with_interval
 
 
@@ -115,20 +115,6 @@ def next_commands(
         for what, command in commands.items()
     ]
     return Group(Text("Next, type"), *lines)
-
-
-def outcome_counts(record: StudyRecord) -> str:
-    """Return how many trials ended how, such as `5 complete, 3 stopped early`."""
-    n_pending = n_waiting(record)
-    counts = [(name, record.n_by_outcome[name]) for name in get_args(Outcome)]
-    counts = [(name, n - n_pending * (name == "running")) for name, n in counts]
-    counts.append(("pending", n_pending))
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
-
-
-def n_waiting(record: StudyRecord) -> int:
-    """Return how many trials wait for CPUs and GPUs."""
-    return sum(trial.is_waiting for trial in record.running.values())
 
 
 def _heading(record: StudyRecord) -> list[RenderableType]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import get_args
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.table import Table
@@ -9,7 +10,7 @@ from rich.text import Text
 
 from ucluster_tune.report import cells
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.study.trainings import Outcome, TrialState
 from ucluster_tune.training.record import Rank
 from ucluster_tune.trial.failures import in_one_line
 
@@ -120,3 +121,17 @@ def _most_telling(record: StudyRecord, trials: list[TrialState]) -> list[TrialSt
     if record.best is None or record.best in last:
         return last
     return [record.best, *last]
+
+
+def outcome_counts(record: StudyRecord) -> str:
+    """Return how many trials ended how, such as `5 complete, 3 stopped early`."""
+    n_pending = n_waiting(record)
+    counts = [(name, record.n_by_outcome[name]) for name in get_args(Outcome)]
+    counts = [(name, n - n_pending * (name == "running")) for name, n in counts]
+    counts.append(("pending", n_pending))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
+
+
+def n_waiting(record: StudyRecord) -> int:
+    """Return how many trials wait for CPUs and GPUs."""
+    return sum(trial.is_waiting for trial in record.running.values())

@@ -64,6 +64,15 @@ def trial_number_to_id(number: int) -> str:
     return f"{number:04d}"
 
 
+def as_trial_id(text: str) -> str:
+    """Return the id of the trial that a text means, be it that or its number.
+
+    >>> as_trial_id("7"), as_trial_id("0007"), as_trial_id("published")
+    ('0007', '0007', 'published')
+    """
+    return trial_number_to_id(int(text)) if text.isascii() and text.isdecimal() else text
+
+
 class StudyRecord:
     """A study as its journal tells it.
 

@@ -88,9 +88,9 @@ class TrainingRun:
         record = self._trainer.run_epoch(on_step)
         if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
             self._write(record)
-        _LOGGER.info("epoch %d: %s", record.epoch, _brief(record))
-        for warning in record.warnings:
-            _LOGGER.info("epoch %d: warning: %s", record.epoch, warning)
+            _LOGGER.info("epoch %d: %s", record.epoch, _brief(record))
+            for warning in record.warnings:
+                _LOGGER.info("epoch %d: warning: %s", record.epoch, warning)
         return record
 
     def _write(self, record: EpochRecord) -> None:

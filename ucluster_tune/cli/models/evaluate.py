@@ -52,7 +52,7 @@ class PictureFile(LocalPath):
     epilog="""\b
     Example:
       ucluster-tune evaluate published data/wzt
-      ucluster-tune evaluate studies/quickstart data/wzt --plot confusion.png --json
+      ucluster-tune evaluate quickstart data/wzt --plot confusion.png --json
     """
 )
 @model_argument
@@ -122,8 +122,8 @@ def evaluate(
 ) -> None:
     """Measure a model's clusters against the classes of jets.
 
-    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
+    MODEL_DIR is a model folder, a study (of which the best trial is taken) or a trial, by name
+    or folder, or a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
     or HLS4ML HDF5: a file, a folder of files or their tar.
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
     thresholds, chosen on training jets.

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     epilog="""\b
     Example:
       ucluster-tune predict published data/wzt --out clusters.parquet
-      ucluster-tune predict studies/quickstart data/wzt --out clusters.parquet --split test
+      ucluster-tune predict quickstart data/wzt --out clusters.parquet --split test
     """
 )
 @model_argument
@@ -59,8 +59,8 @@ def predict(
 ) -> None:
     """Write the cluster of every jet, in the order of DATA.
 
-    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
+    MODEL_DIR is a model folder, a study (of which the best trial is taken) or a trial, by name
+    or folder, or a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
     or HLS4ML HDF5: a file, a folder of files or their tar; with labels or without. FILE gets one
     row for each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on,
     and distance_0 and so on, the squared distance to each centroid.

@@ -11,15 +11,18 @@ from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.one_trial import trial_config_of
 from ucluster_tune.config.plan import fit_study
+from ucluster_tune.config.shipped import shipped_search_spaces
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError
+from ucluster_tune.study.status import trained_config
 
 
 @click.command(
     epilog="""\b
     Example:
       ucluster-tune train search_spaces/published.yaml --out published
-      ucluster-tune train studies/quickstart/best.yaml --out best --workers 2
+      ucluster-tune train quickstart --out best --workers 2
+      ucluster-tune train quickstart/0003 --out third
     """
 )
 @click.argument("config", type=click.Path(path_type=Path))
@@ -43,9 +46,11 @@ def train(
 ) -> None:
     """Train one configuration, without a search.
 
-    CONFIG is a search-space file whose search_space is empty, or the best.yaml or a trial's
-    config.yaml of a study. Stop it with Ctrl-C; the same command goes on from the last epoch.
+    CONFIG is a search-space file whose search_space is empty, a study (of which the best trial is
+    taken) or one of its trials, by name, or a file of theirs. Stop it with Ctrl-C; the same
+    command goes on from the last epoch.
     """
+    config = _file_of(config)
     options = [] if workers is None else [f"resources.workers_per_trial={workers}"]
     study = load_study_config(config, [*overrides, *options])
     if study.search_space:
@@ -65,6 +70,14 @@ def train(
     open_checked_dataset(study.data, study.resources.n_workers)
     _write_config(study, out)
     _train(study, out)
+
+
+def _file_of(config: Path) -> Path:
+    """Return the file that a path, a study, a trial or a search space that ships stands for."""
+    if config.is_file():
+        return config
+    found = trained_config(config)
+    return shipped_search_spaces().get(str(config), config) if found == config else found
 
 
 def _settled(study: StudyConfig) -> StudyConfig:
