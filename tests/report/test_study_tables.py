@@ -22,11 +22,13 @@ from ucluster_tune.report.study_tables import (
 )
 from ucluster_tune.report.trials_table import MAX_ROWS
 from ucluster_tune.study.events import (
+    KnownTrial,
     StudyEnded,
     StudyEvaluated,
     StudyResumed,
     TrialRestored,
     TrialResumed,
+    WarmStart,
 )
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
@@ -102,6 +104,20 @@ def test_a_complete_study_shows_its_result_first_and_its_trials_from_the_best_on
     assert "* the best; sorted by the best clustering accuracy" in text
     interval = record.best_test["clustering_accuracy_interval"]
     assert interval == pytest.approx((0.711, 0.867), abs=1e-3)
+
+
+@pytest.mark.parametrize(("score", "is_told"), [(0.75, True), (0.7, False)])
+def test_a_better_trial_of_the_study_that_taught_is_told_at_the_end(
+    score: float, is_told: bool
+) -> None:
+    known = KnownTrial(id="0009", hyperparameters={}, outcome="complete", score=score)
+    taught = WarmStart(study="first", trials=[known], differing=["training.n_epochs"])
+    first = started().model_copy(update={"warm_start": taught})
+    text = " ".join(text_of(found(fold([first, *four_trials()[1:]]))).split())
+    told = "Trial 0009 of study first, 75.0 %, is better than the best one here, 70.0 %"
+    assert (told in text) == is_told
+    assert ("train first/0009" in text) == is_told
+    assert ("The studies differ in training.n_epochs" in text) == is_told
 
 
 def test_a_failed_study_names_the_command_that_is_not_refused(tmp_path: Path) -> None:

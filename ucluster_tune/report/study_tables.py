@@ -79,7 +79,8 @@ def found(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableTyp
     parts: list[RenderableType] = [*_heading(record), *confirmation_lines(record), Text()]
     if record.best is not None:
         parts += [_best_configuration(record.best), Text()]
-        parts += [_accuracies(record), *verdict(record), *_protocols(record), Text()]
+        parts += [_accuracies(record), *verdict(record), *_better_elsewhere(record)]
+        parts += [*_protocols(record), Text()]
     parts += [trials_table(record, is_ranked=True)]
     if paths is not None and paths.report_page.exists():
         page = cells.shown_path(paths.report_page)
@@ -223,6 +224,23 @@ def _accuracies(record: StudyRecord) -> Table:
             )
     table.add_row("reference", "", "", cells.percent(record.reference_accuracy))
     return table
+
+
+def _better_elsewhere(record: StudyRecord) -> list[RenderableType]:
+    """Return a sentence where the study that taught this one has a better trial."""
+    taught, objective, best = record.warm_start, record.objective, record.best
+    other = taught.best(objective) if taught else None
+    score = best.score(objective) if best else None
+    if not taught or not other or other.score is None or not best or score is None:
+        return []
+    if objective.worth(other.score) <= objective.worth(score):
+        return []
+    here, there = (cells.metric(objective.metric, value) for value in (score, other.score))
+    text = f"Trial {other.id} of study {taught.study}, {there}, is better than the best one here,"
+    text += f" {here}; train that again: `{cells.program()} train {taught.study}/{other.id}`"
+    if taught.differing:
+        text += f". The studies differ in {', '.join(taught.differing)}"
+    return [Text(text, style="yellow")]
 
 
 def _yardsticks(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
