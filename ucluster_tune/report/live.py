@@ -11,15 +11,15 @@ from datetime import datetime
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.event_lines import begin_line, lines_of_event, placement
+from ucluster_tune.report.following import Screen
 from ucluster_tune.report.study_tables import best_line
-from ucluster_tune.report.trials_table import failure_line, n_waiting, outcome_counts
+from ucluster_tune.report.trials_table import BEST, failure_line, n_waiting, outcome_counts
 from ucluster_tune.report.yardstick_words import mass_accuracy
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded
@@ -31,6 +31,10 @@ _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
 _MIN_ROWS, _MAX_ROWS = 6, 30
 _N_FAILURES = 2
+_COLUMNS = (
+    *("trial", "state", "epoch", "focal\nloss", "cluster\nloss"),
+    *("\naccuracy", "in\nbatches", "best\nso far"),
+)
 
 
 class LiveTable:
@@ -45,6 +49,7 @@ class LiveTable:
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=False)
         self._live: Live | None = None
+        self._screen = Screen()
         self._ended: deque[TrialState] = deque(maxlen=_MAX_ROWS)
         self._failed: deque[TrialState] = deque(maxlen=_N_FAILURES)
 
@@ -90,7 +95,9 @@ class LiveTable:
     def on_study_end(self, record: StudyRecord) -> None:
         """Take the table away: a summary follows it."""
         if self._live is not None:
-            self._live.update(Text())  # rich draws the last view whole, and cannot erase it then
+            self._live.update(
+                self._screen.fitting(Text())
+            )  # rich draws the last view whole, and cannot erase it then
             self._live.transient = True  # where it is longer than the screen
         else:
             self._log(f"study {record.name} {record.state}: {outcome_counts(record)}")
@@ -117,13 +124,11 @@ class LiveTable:
             self._table(record),
             *(failure_line(trial) for trial in self._failed),
         ]
-        return _AboveEmptyLine(Group(*parts))
+        return self._screen.fitting(Group(*parts))
 
     def _table(self, record: StudyRecord) -> RenderableType:
         shown = self._rows(record)
-        table = _empty_table()
-        for trial in shown:
-            table.add_row(*_row(trial, record), style="green" if trial is record.best else "")
+        table = _LiveTrials(record, shown)
         n_hidden = len(record.trials) - len(shown)
         if not n_hidden:
             return table
@@ -141,23 +146,6 @@ class LiveTable:
             if len(chosen) < room:
                 chosen[trial.id] = trial
         return [chosen[name] for name in sorted(chosen)]
-
-
-class _AboveEmptyLine:
-    """As much of a view as leaves the screen's last line empty.
-
-    The terminal echoes ^C where the view ends; on a full line that would begin another one, which
-    rich knows nothing of and would leave behind.
-    """
-
-    def __init__(self, view: RenderableType) -> None:
-        self._view = view
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self._view, options, pad=False, new_lines=True)
-        for line in lines[: options.size.height - 1]:
-            yield from line
-        yield Segment.line()
 
 
 class _Heading:
@@ -190,18 +178,32 @@ class _Heading:
         yield Text(line + self._baseline)
 
 
-def _empty_table() -> Table:
-    return cells.plain_table(
-        "trial",
-        "state",
-        "epoch",
-        "focal\nloss",
-        "cluster\nloss",
-        "\naccuracy",
-        "in\nbatches",
-        "best\nso far",
-        left=("state",),
-    )
+class _LiveTrials:
+    """One row a trial, with as many of its hyperparameters as there is room for."""
+
+    def __init__(self, record: StudyRecord, trials: list[TrialState]) -> None:
+        self._record, self._trials = record, trials
+        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(width=1000)
+        for n_names in range(len(self._names), -1, -1):
+            table = self._table(self._names[:n_names])
+            if (
+                not n_names
+                or console.measure(table, options=unbounded).maximum <= options.max_width
+            ):
+                yield table
+                return
+
+    def _table(self, names: list[str]) -> Table:
+        settings = (name.rpartition(".")[2].replace("_", "\n") for name in names)
+        table = cells.plain_table(*_COLUMNS, *settings, left=("state",))
+        for trial in self._trials:
+            values = (cells.setting(trial.hyperparameters.get(name, "")) for name in names)
+            style = "green" if trial is self._record.best else ""
+            table.add_row(*_row(trial, self._record), *map(Text, values), style=style)
+        return table
 
 
 def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
@@ -209,7 +211,7 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
     metric = record.objective.metric
     score = trial.score(record.objective)
     return [
-        trial.id,
+        f"{BEST} {trial.id}" if trial is record.best else trial.id,
         cells.outcome(trial),
         f"{trial.epochs}/{trial.n_epochs}",
         cells.number(last.focal_loss if last else None),

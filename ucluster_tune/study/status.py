@@ -175,7 +175,7 @@ def remaining_s(record: StudyRecord) -> float | None:
     """Return an estimate of the seconds to the search's end, None where there is no telling.
 
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
-    the finished ones did on average, to its last epoch while there is none.
+    the finished ones did on average; before one has ended nothing is told, nor when all have.
     """
     if record.is_confirming:
         return None
@@ -183,16 +183,21 @@ def remaining_s(record: StudyRecord) -> float | None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
     n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)
-    if record.state != "running" or not n_epochs_done:
+    if record.state != "running" or not record.n_finished or not n_epochs_done:
         return None
-    whole = running[0].n_epochs if running else record.n_epochs
-    expected = record.epochs_of_finished / record.n_finished if record.n_finished else whole
+    expected = record.epochs_of_finished / record.n_finished
     n_to_come = max(0, record.n_trials - record.n_finished - len(running))
     n_left = n_to_come * expected + sum(
         (expected if trial.epochs < expected else trial.n_epochs) - trial.epochs
         for trial in running
     )
-    return n_left * elapsed_s(record) / n_epochs_done
+    per_epoch_s = elapsed_s(record) / n_epochs_done
+    limits = [n_left * per_epoch_s]
+    if record.budget.total_epochs is not None:
+        limits.append((record.budget.total_epochs - n_epochs_run(record)) * per_epoch_s)
+    if record.budget.hours is not None:
+        limits.append(3600 * record.budget.hours - elapsed_s(record))
+    return max(0.0, min(limits)) if running or n_to_come else None
 
 
 def study_status(paths: StudyPaths) -> dict[str, Any]:
