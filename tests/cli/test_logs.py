@@ -8,9 +8,11 @@ import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
+from tests.study_answers import confirmation
 from tests.study_events import four_trials, study_config
 from ucluster_tune.cli.main import main
 from ucluster_tune.report.live import LiveTable
+from ucluster_tune.study.confirming import ConfirmationRequest
 from ucluster_tune.study.events import StudyEnded
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudiesFolder
@@ -109,6 +111,21 @@ def test_resume_of_all_leaves_what_was_not_interrupted(study):
     result = invoke("resume", "--all")
     assert result.exit_code == 0
     assert "nothing to resume" in result.stderr
+
+
+def test_resume_of_all_carries_confirmations_on_too(study, monkeypatch):
+    with StudyJournal(study.record) as journal:
+        for event in confirmation(is_ended=False):
+            journal.append(event)
+    began = []
+    monkeypatch.setattr(
+        "ucluster_tune.cli.studies.resume.carry_confirmation_on",
+        lambda name, request, *_: began.append((name, request)) or 0,
+    )
+    result = invoke("resume", "--all")
+    assert result.exit_code == 0, result.stderr
+    assert began == [("jets", ConfirmationRequest())]
+    assert json.loads(invoke("list", "--json").stdout)[0]["open_confirmation"] == "c1"
 
 
 @pytest.mark.parametrize(

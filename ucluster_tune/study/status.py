@@ -135,9 +135,10 @@ def trained_config(place: Path) -> Path:
     paths, trial = named(str(place)) or (None, None)
     if paths is None:
         return place
-    if trial is None and paths.best_yaml.is_file():
-        return paths.best_yaml
-    return (best_trial(paths) if trial is None else paths.trial(trial)).fetched_config()
+    if trial is not None:
+        return paths.trial(trial).fetched_config()
+    best = best_trial(paths)  # brings a working copy up to its bucket
+    return paths.best_yaml if paths.best_yaml.is_file() else best.fetched_config()
 
 
 def named(text: str) -> tuple[StudyPaths, str | None] | None:
@@ -250,7 +251,7 @@ def _line(paths: StudyPaths) -> dict[str, Any]:
         record = read_study(paths)
     except StudyError as error:
         return {"name": paths.name, "state": "unreadable", "cause": str(error)}
-    best = record.best
+    best, open_one = record.best, record.open_confirmation
     return {
         "name": paths.name,
         "state": record.state,
@@ -259,6 +260,7 @@ def _line(paths: StudyPaths) -> dict[str, Any]:
         "n_finished": record.n_finished,
         "best": {"trial_id": best.id, **_accuracies(best.best)} if best else None,
         "reference_accuracy": record.reference_accuracy,
+        "open_confirmation": open_one.plan.id if open_one else None,
         "started": record.started,
         "last_event": record.last_event,
         "elapsed_s": round(elapsed_s(record), 1),
