@@ -3,6 +3,7 @@
 `--cluster`, `--local` and `--address` belong to the classes of `cli.studies.on_cluster`.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ class SearchSpaceFile(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path; what is neither is told where the file is read."""
-        path = Path(super().convert(value, param, ctx))
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
         if len(path.parts) != 1 or path.suffix or path.is_file():
             return path
         shipped = shipped_search_spaces()
