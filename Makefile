@@ -16,7 +16,7 @@ side_by_side = log="$$(mktemp)"; trap 'rm -f "$$log"' EXIT; \
 	cat "$$log"; exit $$status
 
 .DEFAULT_GOAL := help
-.PHONY: help install quickstart test test-fast test-faults test-hosts lint format format-check types clean
+.PHONY: help install quickstart study test test-fast test-faults test-hosts lint format format-check types clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,13 @@ $(INSTALLED) $(WITH_TOOLS): pyproject.toml uv.lock $(wildcard horovod_headers/*)
 
 quickstart: install ## Install, then search on the sample of simulated jets
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
+	$(BIN)/ucluster-tune confirm $(or $(NAME),quickstart) --top 1 --seeds 1 --workers 2 --jets 4800
+
+# Whatever stopped it, it goes on from there.
+study: install ## The study of the sample, hours: search, then the best three confirmed with five seeds
+	@test -e studies/study/record.jsonl || $(BIN)/ucluster-tune run search_spaces/study.yaml
+	@$(BIN)/ucluster-tune status study --json | grep -q '"state": "complete"' || $(BIN)/ucluster-tune resume study
+	$(BIN)/ucluster-tune confirm study --top 3 --seeds 5 --jets 10000
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
 test: $(WITH_TOOLS) ## Install, then run the tests (25 minutes on 2 cores of 2.8 GHz)

@@ -120,7 +120,7 @@ def test_search_spaces_that_ship_are_checked_by_name_from_any_folder(
     assert "Study quickstart" in invoke("check", "quickstart").stdout
     unknown = invoke("check", "quikstart")
     assert unknown.exit_code == 1
-    assert "search spaces that have a name: jets, published, quickstart" in unknown.stderr
+    assert "search spaces that have a name: jets, published, quickstart, study" in unknown.stderr
     Path("quickstart").write_text("data: [")
     assert invoke("check", "quickstart").exit_code == 1  # a file goes first
 

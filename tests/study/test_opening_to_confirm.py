@@ -51,6 +51,25 @@ def test_plan_is_in_the_record_once_a_driver_begins_and_not_before(study: StudyP
         assert not any(isinstance(event, ConfirmationPlanned) for event in again.news)
 
 
+def test_jets_and_workers_of_a_training_may_be_others_than_the_search_s(study: StudyPaths) -> None:
+    request = ConfirmationRequest(n_jets=4800, n_workers=2)
+    with study_to_confirm(folder_of(study), "jets", request) as opened:
+        assert opened.confirmation is not None
+        assert opened.config.resources.n_workers == 2
+        plans = [plan for _, plan in opened.confirmation.trainings()]
+        assert {plan.world_size for plan in plans} == {2}
+        assert all(plan.hyperparameters == {"training.n_jets": 4800} for plan in plans)
+        news, begun = opened.news, StudyResumed(code_version="0", host="h", purpose="confirmation")
+        with StudyJournal(study.record) as journal:
+            opened.begin(journal, begun)
+    assert news
+    with (
+        pytest.raises(StudyError, match="not finished, c1, with --jets 4800, not 20"),
+        study_to_confirm(folder_of(study), "jets", ConfirmationRequest(n_jets=20)),
+    ):
+        pass
+
+
 def test_other_jets_are_known_by_their_own_checksum(study: StudyPaths, tmp_path: Path) -> None:
     jets = write_jets(tmp_path / "more")
     request = ConfirmationRequest(data_path=str(jets))

@@ -68,6 +68,15 @@ def test_records_add_up(uninterrupted):
         assert record.jets_per_second > 0
 
 
+def test_an_epoch_takes_the_jets_that_it_is_told(jets_folder):
+    trainer = make_trainer(small_config(jets_folder, n_jets=40), OneWorker())
+    seen = []
+    trainer.run_epoch(lambda step, n_steps: seen.append((step, n_steps)))
+    assert seen == [(1, 2), (2, 2)]
+    assert trainer.last_evaluation is not None
+    assert np.sum(trainer.last_evaluation.confusion) == N_VALIDATION
+
+
 def test_training_lowers_the_loss(jets_folder):
     trainer = make_trainer(
         small_config(jets_folder, n_epochs=9, n_pretraining_epochs=8, learning_rate=1e-2),

@@ -193,6 +193,12 @@ class TrainingConfig(Section):
     n_pretraining_epochs: int = Field(
         21, ge=1, le=100_000, description="epochs of the focal loss alone"
     )
+    n_jets: int | None = Field(
+        None,
+        ge=2,
+        le=10**12,
+        description="training jets that are used, always the same ones; null for all",
+    )
     global_batch_size: int = Field(512, ge=2, le=1_000_000, description="jets a step, all workers")
     learning_rate: PositiveFloat = Field(1e-3, description="at the start")
     learning_rate_decay: float = Field(

@@ -16,6 +16,7 @@ from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.search.suggestions import Suggestions
 from ucluster_tune.search.verdicts import Verdicts
 from ucluster_tune.study.paths import remove_folder
+from ucluster_tune.tracking.mlflow.store import import_mlflow
 from ucluster_tune.trial.trainable import UClusterTrainable
 
 
@@ -74,6 +75,7 @@ def run_trials(
             verbose=0,
         ),
     )
+    import_mlflow()  # Tune does, to see whether it knows a callback; threads of ours may be at it
     with _signals(driver):
         tuner.fit()
     # Tune takes an error for one trial's own, so what nothing can go on after is told here again.

@@ -26,6 +26,8 @@ class ConfirmationRequest:
         with_published: whether the published recipe is trained too.
         n_epochs: in place of the search's.
         data_path: other jets than the search's.
+        n_jets: of a training, in place of the search's number.
+        n_workers: of a training, in place of the search's number.
     """
 
     top: int | None = None
@@ -33,6 +35,8 @@ class ConfirmationRequest:
     with_published: bool = True
     n_epochs: int | None = None
     data_path: str | None = None
+    n_jets: int | None = None
+    n_workers: int | None = None
 
 
 def plan_confirmation(
@@ -72,10 +76,11 @@ def plan_confirmation(
         finalists=finalists,
         published=(same[0] if same else PUBLISHED) if request.with_published else None,
         seeds=_fresh_seeds(record, plan_id, request.n_seeds or _SEEDS),
-        world_size=searched_with or config.resources.n_workers,
+        world_size=request.n_workers or searched_with or config.resources.n_workers,
         n_epochs=request.n_epochs,
         data_path=request.data_path,
         dataset_checksum=checksum,
+        n_jets=request.n_jets,
     )
 
 
@@ -100,6 +105,8 @@ def _refuse_another(
         "--seeds": (request.n_seeds, len(plan.seeds)),
         "--epochs": (request.n_epochs, plan.n_epochs),
         "--data": (request.data_path, plan.data_path),
+        "--jets": (request.n_jets, plan.n_jets),
+        "--workers": (request.n_workers, plan.world_size),
     }
     for option, (wanted, planned) in asked.items():
         if wanted is not None and wanted != planned:

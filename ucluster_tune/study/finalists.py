@@ -30,6 +30,7 @@ class ConfirmationPlan:
         n_epochs: in place of the search's, None for those.
         data_path: other jets than the search's, None for those.
         dataset_checksum: of the jets.
+        n_jets: that a training takes in place of the search's number, None for that.
     """
 
     id: str
@@ -40,6 +41,7 @@ class ConfirmationPlan:
     n_epochs: int | None = None
     data_path: str | None = None
     dataset_checksum: str = ""
+    n_jets: int | None = None
 
     @property
     def contenders(self) -> list[str]:
@@ -56,6 +58,8 @@ class ConfirmationPlan:
         other: dict[str, Value] = {}
         if self.n_epochs is not None:
             other["training.n_epochs"] = self.n_epochs
+        if self.n_jets is not None:
+            other["training.n_jets"] = self.n_jets
         return [
             (
                 trial,

@@ -54,6 +54,8 @@ class Trainer:
     ) -> None:
         self.config = config
         self.epoch = 0
+        if config.training.n_jets is not None:
+            dataset = dataset.with_training_jets(config.training.n_jets)
         self.last_evaluation: Evaluation | None = None
         self._dataset, self._group = dataset, group
         self._network = build_abcnet(config.model)

@@ -28,6 +28,7 @@ class _Confirm(SearchCommand):
       ucluster-tune confirm quickstart
       ucluster-tune confirm quickstart --top 2 --seeds 3
       ucluster-tune confirm quickstart --epochs 60 --data data/wzt
+      ucluster-tune confirm quickstart --jets 100000 --workers 2
     """,
 )
 @one_study
@@ -54,6 +55,18 @@ class _Confirm(SearchCommand):
     "--epochs", type=click.IntRange(min=2), metavar="N", help="Epochs.  [default: as searched]"
 )
 @click.option("--data", metavar="PATH", help="Other jets to train and test on.")
+@click.option(
+    "--jets",
+    type=click.IntRange(min=2),
+    metavar="N",
+    help="Jets to train on; all, if there are no more.  [default: as searched]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Horovod workers of a training.  [default: as searched]",
+)
 @click.pass_context
 def confirm(
     ctx: click.Context,
@@ -63,6 +76,8 @@ def confirm(
     against: str,
     epochs: int | None,
     data: str | None,
+    jets: int | None,
+    workers: int | None,
     studies_dir: str | None,
     place: "Place",
 ) -> None:
@@ -76,5 +91,5 @@ def confirm(
     """
     from ucluster_tune.study.confirming import ConfirmationRequest
 
-    request = ConfirmationRequest(top, seeds, against == "published", epochs, data)
+    request = ConfirmationRequest(top, seeds, against == "published", epochs, data, jets, workers)
     ctx.exit(carry_confirmation_on(name, request, studies_dir, place))

@@ -1,7 +1,7 @@
 """A parquet data set: what it holds after the selection, and each rank's share of it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -47,6 +47,7 @@ class JetDataset:
         class_names: classes that are kept, in the order of their indices.
         row_groups: of each split that was opened.
         n_selected: jets of each such split that pass the selection, by class.
+        n_training_jets: of those, so many of the split `train` are used; all where None.
     """
 
     config: DataConfig
@@ -54,22 +55,44 @@ class JetDataset:
     class_names: tuple[str, ...]
     row_groups: dict[str, tuple[RowGroup, ...]]
     n_selected: dict[str, dict[str, int]]
+    n_training_jets: int | None = None
 
     def n_jets(self, split: str) -> int:
-        """Jets of `split` that pass the selection."""
-        return sum(group.n_jets for group in self.row_groups[split])
+        """Jets of `split` that pass the selection and are used."""
+        return sum(self._sizes(split))
 
     def counts(self, split: str) -> dict[str, int]:
         """Jets of `split` that pass the selection, by class."""
         return self.n_selected[split]
 
+    def with_training_jets(self, n_jets: int) -> "JetDataset":
+        """Return the data set with `n_jets` of the training jets, or with all if there are fewer.
+
+        They are whole row groups, drawn by the data set's checksum, and a part of a last one:
+        always the same, whoever asks; those of a smaller number are among those of a greater one.
+        """
+        return replace(self, n_training_jets=n_jets)
+
+    def _sizes(self, split: str) -> list[int]:
+        """Return how many jets of each row group are used."""
+        sizes = [group.n_jets for group in self.row_groups[split]]
+        if split != "train" or self.n_training_jets is None:
+            return sizes
+        generator = np.random.default_rng(int(self.manifest.dataset_checksum[:16], 16))
+        drawn = generator.permutation(len(sizes))
+        left = self.n_training_jets
+        for index in drawn:
+            sizes[index] = min(sizes[index], left)
+            left -= sizes[index]
+        return sizes
+
     def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
         """Return the pieces of row groups that a rank reads."""
-        return share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)[rank]
+        return share_row_groups(self._sizes(split), world_size)[rank]
 
     def n_jets_by_rank(self, split: str, world_size: int) -> list[int]:
         """Jets of each rank's share of `split`."""
-        shares = share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)
+        shares = share_row_groups(self._sizes(split), world_size)
         return [sum(piece.n_jets for piece in share) for share in shares]
 
     def read_share(self, split: str, rank: int = 0, world_size: int = 1) -> PackedJets:

@@ -12,8 +12,8 @@ from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.tracking.dashboards.stores import dashboard_database
 from ucluster_tune.tracking.databases import refuse_unreachable, with_password
 from ucluster_tune.tracking.mlflow.store import (
+    import_mlflow,
     is_server,
-    keep_mlflow_quiet,
     refuse_unusable_store,
     resolve_tracking_uri,
     sqlite_path,
@@ -64,7 +64,7 @@ def _ask(uri: str) -> str:
         return _ask_file(uri, path)
     if not is_server(uri):
         return _ask_database(uri)
-    keep_mlflow_quiet()
+    import_mlflow()
     with store_errors(uri):
         from mlflow.tracking import MlflowClient
 

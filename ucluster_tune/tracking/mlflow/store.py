@@ -5,6 +5,7 @@ can ask where a store is.
 """
 
 import getpass
+import importlib
 import logging
 import os
 import sqlite3
@@ -30,6 +31,7 @@ MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 _SQLITE = "sqlite:///"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _MAKING = threading.Lock()  # MLflow's migrations are one thread's work
+_IMPORTING = threading.Lock()
 
 
 def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
@@ -221,8 +223,12 @@ def remove_stray_folder(uri: str) -> None:
             os.removedirs(stray)
 
 
-def keep_mlflow_quiet() -> None:
-    """Send no usage reports, print nothing, wait shortly; where the user says else, that."""
+def import_mlflow() -> None:
+    """Import MLflow, in one thread at a time; it sends no usage reports and prints nothing.
+
+    Its modules import each other in circles, so two threads that import it for the first time
+    can each wait for a module that the other one holds. Variables that the user has set stay.
+    """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -234,6 +240,8 @@ def keep_mlflow_quiet() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    with _IMPORTING:
+        importlib.import_module("mlflow.tracking")
 
 
 def find_or_create_experiment(client: Any, name: str, location: str | None) -> str:

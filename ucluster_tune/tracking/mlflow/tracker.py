@@ -22,7 +22,7 @@ from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
     find_or_create_experiment,
     follow_moved_artifacts,
-    keep_mlflow_quiet,
+    import_mlflow,
     make_sqlite_store,
     refuse_unusable_store,
     remove_stray_folder,
@@ -135,7 +135,7 @@ class Tracker:
 
     @classmethod
     def _open(cls, uri: str, experiment: str, studies_dir: Path) -> "Tracker":
-        keep_mlflow_quiet()
+        import_mlflow()
         with store_errors(uri):
             from mlflow.tracking import MlflowClient
 
