@@ -92,7 +92,7 @@ def _print_changes(
     shown = ""
     while True:
         with console.capture() as capture:
-            console.print(view)
+            console.print(view, crop=False)
         if capture.get() != shown:
             shown = capture.get()
             console.file.write(shown)
