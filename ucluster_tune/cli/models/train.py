@@ -126,10 +126,10 @@ def _refuse_other(before: TrialConfig, now: TrialConfig, files: "TrialFiles") ->
     changed.pop("data.path", None)
     n_before, n_now = changed.pop("training.n_epochs", (None, files.last_epoch))
     if changed:
-        told = [f"{path} is {new}, was {old}" for path, (old, new) in changed.items()]
+        told = ", ".join(f"{path} is {new}, was {old}" for path, (old, new) in changed.items())
         raise ConfigurationError(
             f"{files.root} holds a training of another configuration",
-            [*told, "choose another folder with --out, or bring the old values back with --set"],
+            [f"{told}; choose another folder with --out, or bring the old values back with --set"],
         )
     if n_now < files.last_epoch:
         raise ConfigurationError(
