@@ -95,10 +95,9 @@ class LiveTable:
     def on_study_end(self, record: StudyRecord) -> None:
         """Take the table away: a summary follows it."""
         if self._live is not None:
-            self._live.update(
-                self._screen.fitting(Text())
-            )  # rich draws the last view whole, and cannot erase it then
-            self._live.transient = True  # where it is longer than the screen
+            # Rich draws the last view whole, and cannot erase it where the screen is too small.
+            self._live.update(self._screen.fitting(Text()))
+            self._live.transient = True
         else:
             self._log(f"study {record.name} {record.state}: {outcome_counts(record)}")
         self.close()
@@ -189,10 +188,8 @@ class _LiveTrials:
         unbounded = options.update(width=1000)
         for n_names in range(len(self._names), -1, -1):
             table = self._table(self._names[:n_names])
-            if (
-                not n_names
-                or console.measure(table, options=unbounded).maximum <= options.max_width
-            ):
+            width = console.measure(table, options=unbounded).maximum
+            if not n_names or width <= options.max_width:
                 yield table
                 return
 

@@ -109,9 +109,9 @@ def failure_line(trial: TrialState) -> Text:
 
 
 def _worth(trial: TrialState) -> Rank:
-    """Return what orders trials: those that failed come last, then those without a number."""
-    is_ranked = trial.outcome != "failed" and trial.rank is not None
-    return trial.rank if is_ranked and trial.rank else (False, -math.inf)
+    """Return what orders trials; those that failed, or have no number, are worth nothing."""
+    nothing = (False, -math.inf)
+    return nothing if trial.outcome == "failed" else trial.rank or nothing
 
 
 def _most_telling(record: StudyRecord, trials: list[TrialState]) -> list[TrialState]:

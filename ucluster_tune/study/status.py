@@ -13,6 +13,7 @@ from ucluster_tune.config.names import nearest, study_name_fault
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import has_record, refresh
 from ucluster_tune.study.budget import elapsed_s, n_epochs_run
+from ucluster_tune.study.confirming import is_lost
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, seconds_between, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
@@ -252,6 +253,7 @@ def _line(paths: StudyPaths) -> dict[str, Any]:
     except StudyError as error:
         return {"name": paths.name, "state": "unreadable", "cause": str(error)}
     best, open_one = record.best, record.open_confirmation
+    may_end = open_one is not None and not is_lost(record, open_one.plan)
     return {
         "name": paths.name,
         "state": record.state,
@@ -260,7 +262,7 @@ def _line(paths: StudyPaths) -> dict[str, Any]:
         "n_finished": record.n_finished,
         "best": {"trial_id": best.id, **_accuracies(best.best)} if best else None,
         "reference_accuracy": record.reference_accuracy,
-        "open_confirmation": open_one.plan.id if open_one else None,
+        "open_confirmation": open_one.plan.id if open_one and may_end else None,
         "started": record.started,
         "last_event": record.last_event,
         "elapsed_s": round(elapsed_s(record), 1),
