@@ -26,6 +26,14 @@ class Terminal(io.StringIO):
         """Return that this is a terminal."""
         return True
 
+    def resize(self, width: int, height: int) -> None:
+        """Make it larger or smaller: its lines are folded anew, as terminals do."""
+        folded = [line[n : n + width] for line in self.lines() for n in range(0, len(line), width)]
+        self._screen.resize(height, width)
+        self._screen.reset()
+        self._screen.set_mode(pyte.modes.LNM)
+        self._stream.feed("\n".join([*folded, ""]))
+
     def echo_ctrl_c(self) -> None:
         """Show what a tty shows by itself where somebody types Ctrl-C."""
         self.write(_CTRL_C)

@@ -14,7 +14,7 @@ from tests.zenodo_server import local_zenodo
 from ucluster_tune.cli.data.group import data
 from ucluster_tune.cli.main import main
 from ucluster_tune.cli.studies.run import run
-from ucluster_tune.data.format.manifest import read_manifest
+from ucluster_tune.data.format.manifest import Manifest, ManifestFile, read_manifest
 from ucluster_tune.data.making.preparation import CACHE_VARIABLE
 from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 
@@ -87,3 +87,12 @@ def test_options_of_convert_have_the_defaults_of_the_document():
         option = next(o for o in data.commands["convert"].params if f"--{name}" in o.opts)
         row = rf"\| `--{name}` \| `?{re.escape(str(option.default))}`? \|"
         assert re.search(row, table), name
+
+
+def test_the_keys_of_the_manifest_are_those_there_are():
+    section = DOCUMENT.partition("### manifest.json")[2].partition("###")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE) == list(Manifest.model_fields)
+    (row,) = re.findall(r"^\| `files` \| (.*) \|$", section, re.MULTILINE)
+    assert re.findall(r"`(\w+)`", row.replace("`train`, `validation` or `test`", "")) == list(
+        ManifestFile.model_fields
+    )

@@ -75,14 +75,23 @@ def test_spectra_are_drawn(jets, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["jets.png", "my jets"]
 
 
+@pytest.mark.parametrize(("ending", "magic"), [("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_spectra_are_drawn_in_other_formats_and_their_folder_is_made(
+    jets, tmp_path, ending, magic
+):
+    plot = tmp_path / "new" / "folder" / f"jets.{ending}"
+    assert describe(jets, "--plot", plot).exit_code == 0
+    assert plot.read_bytes().startswith(magic)
+
+
 def test_a_picture_that_cannot_be_written_is_an_error(jets, tmp_path):
-    result = describe(jets, "--plot", tmp_path / "nowhere" / "jets.png")
+    result = describe(jets, "--plot", "/sys/jets.png")
     assert result.exit_code == 1
-    assert "cannot be written: No such file or directory" in result.stderr
+    assert "/sys/jets.png: cannot be written: " in result.stderr
     assert "checking and reading" not in result.stderr, "told before anything is computed"
-    result = describe(jets, "--plot", tmp_path / "jets.pdf")
+    result = describe(jets, "--plot", tmp_path / "jets.gif")
     assert result.exit_code == 2
-    assert "must end in .png" in result.stderr
+    assert "must end in one of .png, .pdf, .svg" in result.stderr
 
 
 def test_what_is_no_data_set_is_one_error(tmp_path):

@@ -1,5 +1,9 @@
 """Commands that a cluster carries out where one is up; a script stands for ssh and the network."""
 
+import os
+import shutil
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
@@ -113,6 +117,19 @@ def test_a_search_says_why_it_does_not_run_on_the_cluster(lab):
     result = typed("resume", "nix", "--studies-dir", "here")
     assert "No route to host" in result.stderr
     assert "So the search does not run there." in result.stderr
+
+
+def test_no_word_of_aws_where_nobody_asked_for_a_cluster(tmp_path, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("UCLUSTER_TUNE_LOCAL", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    shutil.copy(Path(__file__).parents[2] / "ray_cluster.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    result = typed("resume", "nix", "--studies-dir", "here")
+    assert result.stderr.startswith("Error: no study 'nix'")
+    asked = typed("resume", "nix", "--cluster", "ray_cluster.yaml")
+    assert "there are no AWS credentials here (`aws configure` makes them)" in asked.stderr
 
 
 def test_cluster_and_local_exclude_each_other(lab):

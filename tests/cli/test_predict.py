@@ -4,6 +4,7 @@ import signal
 import tempfile
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -15,9 +16,10 @@ from tests.models.test_prediction import make_model
 from tests.published_data import FOLDER, needs_published_data, published_arrays_of
 from tests.small_datasets import made_up_jets, pack_padded, write_jets, write_tables
 from ucluster_tune.cli.main import main
-from ucluster_tune.cli.models import arguments
+from ucluster_tune.cli.models import arguments, predict
 from ucluster_tune.data.format.schema import SPLITS, jets_table
 from ucluster_tune.data.hls4ml.stream import open_hls4ml
+from ucluster_tune.data.making.predictions import ENDINGS
 from ucluster_tune.model.inference import INFERENCE_BATCH
 from ucluster_tune.models import prediction
 from ucluster_tune.models.saved import write_model
@@ -50,6 +52,10 @@ def test_every_jet_gets_one_row_in_order(model, jets, tmp_path):
     assert table["jet"].to_pylist() == list(range(100))
     distances = np.stack([table[f"distance_{k}"].to_numpy() for k in range(3)], axis=1)
     assert np.array_equal(table["cluster"].to_numpy(), distances.argmin(axis=1))
+    splits = ["train"] * 50 + ["validation"] * 20 + ["test"] * 30
+    assert table["split"].to_pylist() == splits
+    assert table["row"].to_pylist() == [*range(50), *range(20), *range(30)]
+    assert set(table["file"].to_pylist()) == {f"{split}-00000.parquet" for split in splits}
     counts = np.bincount(table["cluster"].to_numpy(), minlength=3)
     first, second, last = result.stdout.splitlines()
     assert first.endswith(f"100 jets of {jets}, jets in the order train, validation, test")
@@ -129,7 +135,8 @@ def test_jets_of_an_archive_get_the_rows_of_its_files_unpacked(model, tmp_path, 
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     _, wanted = predicted(model, folder, out=tmp_path / "wanted.parquet")
     _, found = predicted(model, archive, out=tmp_path / "found.parquet")
-    assert found.equals(wanted)
+    own = ["file"]  # whose label names the archive
+    assert found.drop_columns(own).equals(wanted.drop_columns(own))
     assert list(temporary.iterdir()) == [], "what was unpacked is gone"
 
 
@@ -149,6 +156,27 @@ def test_a_file_that_labels_some_classes_is_predicted_with_a_warning(model, tmp_
     result = run(model, path, "--out", tmp_path / "clusters.parquet")
     assert result.exit_code == 0, result.stderr
     assert f"Warning: {path}: has no column j_g" in result.stderr
+
+
+def test_hdf5_without_a_table_of_jets_is_unlabelled_and_predicted(model, tmp_path):
+    path = made_up_file(9).write(tmp_path / "jets.h5")
+    _, wanted = predicted(model, path, out=tmp_path / "wanted.parquet")
+    with h5py.File(path, "a") as file:
+        del file["jets"], file["jetFeatureNames"]
+    _, found = predicted(model, path, out=tmp_path / "found.parquet")
+    assert found["mass_gev"].null_count == found["jet_class"].null_count == 9
+    assert found["cluster"].equals(wanted["cluster"])
+    assert wanted["jet_class"].to_pylist() == ["w", "z", "t"] * 3
+    result = CliRunner().invoke(main, ["evaluate", str(model), str(path)])
+    assert result.exit_code == 1
+    assert "no table jets, which has the mass and the class of each jet" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["clusters.txt", "clusters", "clusters.parquet.gz"])
+def test_a_prediction_of_another_ending_is_refused(model, jets, tmp_path, name):
+    result = run(model, jets, "--out", tmp_path / name)
+    assert result.exit_code == 2
+    assert "must end in one of .parquet, .csv" in result.stderr
 
 
 def test_hdf5_files_have_no_splits(model, tmp_path):
@@ -282,6 +310,7 @@ def test_nothing_is_overwritten(model, jets, tmp_path):
 def test_names_and_defaults_are_those_of_the_layers_below():
     assert arguments.SPLITS == SPLITS
     assert arguments.DEFAULT_BATCH == INFERENCE_BATCH
+    assert predict.ENDINGS == ENDINGS
 
 
 def test_a_data_set_in_a_bucket_gives_the_same_rows(model, jets, tmp_path, s3_server):

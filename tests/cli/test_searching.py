@@ -41,7 +41,7 @@ def test_terminal_keeps_what_was_said_and_the_summary(monkeypatch, tmp_path) -> 
     assert show_search(search, str(tmp_path), Place(None, "as a test says")) == 130
     summary = Console(width=240, file=io.StringIO(), record=True)
     paths = open_studies(str(tmp_path)).study("jets")
-    summary.print(final_summary(record, study_config(), paths), crop=False)
+    summary.print(final_summary(record, paths), crop=False)
     found = [line.rstrip() for line in summary.export_text().splitlines()]
     assert terminal.lines() == ["Reading the jets", "Stopping after the running epochs", *found]
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from tests.study_events import four_trials
 from ucluster_tune.cli.main import main
-from ucluster_tune.study.events import StudyEnded
+from ucluster_tune.study.events import StudyEnded, utc_now
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudiesFolder
 
@@ -96,6 +96,33 @@ def test_unknown_and_tricky_names_get_one_error_line(studies: Path, name: str) -
     assert len(result.stderr.splitlines()) == 1
     if name == "jest":
         assert "did you mean jets?" in result.stderr
+
+
+def test_without_a_name_it_is_the_study_of_which_something_was_recorded_last(
+    studies: Path,
+) -> None:
+    first = StudiesFolder(studies).study("jets")
+    for name, time in (("older", "2020-01-01T00:00:00.000+00:00"), ("newer", utc_now())):
+        paths = StudiesFolder(studies).study(name)
+        paths.root.mkdir()
+        paths.log.write_text(f"of {name}\n")
+        with StudyJournal(paths.record) as journal:
+            for event in four_trials():
+                journal.append(event.model_copy(update={"time": time}))
+    assert first.root.exists()
+    assert invoke("status").stdout.startswith("Study newer ")
+
+
+def test_search_spaces_that_ship_are_checked_by_name_from_any_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "Study quickstart" in invoke("check", "quickstart").stdout
+    unknown = invoke("check", "quikstart")
+    assert unknown.exit_code == 1
+    assert "search spaces that have a name: jets, published, quickstart, study" in unknown.stderr
+    Path("quickstart").write_text("data: [")
+    assert invoke("check", "quickstart").exit_code == 1  # a file goes first
 
 
 def test_looking_at_studies_imports_no_heavy_library(studies: Path) -> None:

@@ -80,6 +80,7 @@ def test_killed_training_goes_on_to_the_same_weights(configuration, trained, tmp
     for name in ARRAYS:
         assert np.array_equal(getattr(again, name), getattr(whole, name)), name
     assert result.stdout.splitlines()[:3] == trained.stdout.splitlines()[:3]
+    assert f"ucluster-tune predict {out} " in result.stdout
 
 
 def test_finished_training_is_only_measured_again(configuration, trained):
@@ -94,8 +95,28 @@ def test_other_configuration_in_the_same_folder_is_refused(configuration, traine
     arguments = ["--out", trained.files.root, "--set", "training.learning_rate=0.5"]
     result = small_study.call("train", configuration, *arguments)
     assert result.returncode == 1
-    assert "holds the training of another configuration" in result.stderr
+    assert "holds a training of another configuration" in result.stderr
+    assert "training.learning_rate is 0.5, was 0.001" in result.stderr
     assert trained.files.config.read_text() == before
+
+
+def test_a_training_is_prolonged_from_its_checkpoint(configuration, trained, tmp_path):
+    """To the weights of one that was to have so many epochs from its start."""
+    out, n_epochs = tmp_path / "out", N_EPOCHS - 2
+    first = ["--set", f"training.n_epochs={n_epochs}"]
+    assert small_study.call("train", configuration, "--out", out, *first).returncode == 0
+    result = small_study.call("train", configuration, "--out", out)
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.splitlines()[1:]
+    assert [int(line.split()[0]) for line in lines] == [n_epochs + 1, N_EPOCHS]
+    again, whole = (
+        read_checkpoint(f.checkpoint(N_EPOCHS)) for f in (TrialFiles(out), trained.files)
+    )
+    for name in ARRAYS:
+        assert np.array_equal(getattr(again, name), getattr(whole, name)), name
+    assert f"--set training.n_epochs={2 * N_EPOCHS}" in result.stdout.splitlines()[-1]
+    fewer = small_study.call("train", configuration, "--out", out, *first)
+    assert f"training.n_epochs: {n_epochs} are fewer; give {N_EPOCHS} or more" in fewer.stderr
 
 
 def test_search_space_is_refused(configuration, tmp_path):

@@ -10,7 +10,7 @@ from ray.autoscaler import sdk
 
 from tests.cluster.far_head import FarHead
 from ucluster_tune.cluster.launched.head import Head
-from ucluster_tune.cluster.launched.launcher import NotUpError, find_head
+from ucluster_tune.cluster.launched.launcher import NeverStartedError, NotUpError, find_head
 from ucluster_tune.errors import ConfigurationError, MachineError
 
 # Ray's launcher leaves files open that it has read.
@@ -101,7 +101,7 @@ def test_without_aws_credentials_nothing_is_asked(tmp_path, monkeypatch):
         yaml.safe_dump({"cluster_name": "x", "provider": provider, "auth": {"ssh_user": "ubuntu"}})
     )
     started = time.monotonic()
-    with pytest.raises(NotUpError, match="no AWS credentials here"):
+    with pytest.raises(NeverStartedError, match="no AWS credentials here"):
         find_head(file)
     assert time.monotonic() - started < 5
 

@@ -19,9 +19,9 @@ from ucluster_tune.study.events import StudyEnded
 from ucluster_tune.study.record import StudyRecord
 
 
-def show(events: list[Any], *, is_terminal: bool, height: int = 24, **sections: Any) -> str:
+def show(events: list[Any], *, is_terminal: bool, height: int = 24) -> str:
     """Returns what was written for the events, by the time of the last one."""
-    config = study_config(**sections)
+    config = study_config()
     out = io.StringIO()
     console = Console(file=out, force_terminal=is_terminal, width=80, height=height)
     record = StudyRecord(events[0])
@@ -51,7 +51,8 @@ def many_trials(n_trials: int, n_running: int) -> list[Any]:
 
 
 def test_terminal_shows_a_row_for_each_trial() -> None:
-    text = show(four_trials(), is_terminal=True, resources={"workers_per_trial": 2})
+    config = study_config(resources={"workers_per_trial": 2})
+    text = show([started(config), *four_trials()[1:]], is_terminal=True)
     assert "jets  ● running  3 of 4 trials done, 1 running, each on 2 workers" in text
     assert "Best so far: trial 0001, epoch 6: accuracy 70.0 %" in text
     assert "11.0 points below the reference, 81.0 %" in text
@@ -63,7 +64,7 @@ def test_terminal_shows_a_row_for_each_trial() -> None:
 def test_row_shows_losses_and_accuracies_of_the_last_epoch_and_the_best() -> None:
     events = [started(), trial_started("0001"), epoch("0001", 3, 0.7), epoch("0001", 4, 0.6)]
     row = next(line for line in show(events, is_terminal=True).splitlines() if "4/6" in line)
-    expected = ["0001", "●", "clustering", "4/6", "1.000", "0.125"]
+    expected = ["*", "0001", "●", "clustering", "4/6", "1.000", "0.125"]
     assert row.split() == [*expected, "60.0", "%", "60.0", "%", "70.0", "%"]
 
 
@@ -73,7 +74,7 @@ def test_many_trials_fit_the_terminal_and_show_what_matters() -> None:
     assert len(lines) < 24
     assert max(map(len, lines)) <= 80
     assert "…" not in text
-    rows = {line.split()[0] for line in lines if line.startswith(" 0")}
+    rows = {line.strip("* ").split()[0] for line in lines if line.strip("* ").startswith("0")}
     assert {"0007", "0196", "0197", "0198", "0199", "0200"} < rows
     assert "and 190 trials more" in text
 
@@ -167,3 +168,43 @@ def test_nothing_of_the_table_stays_after_ctrl_c(width, height, monkeypatch) -> 
     live.console.print("What was found")
     said = ["Reading the jets", "Stopping after the running epochs", "What was found"]
     assert terminal.lines() == said
+
+
+@pytest.mark.parametrize("width", [50, 100])
+def test_nothing_of_the_table_stays_where_the_terminal_is_resized(width, monkeypatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    terminal = Terminal(80, 24)
+    console = Console(file=terminal, force_terminal=True, width=80, height=24)
+    live = LiveTable(console)
+    record = StudyRecord(started())
+    live.on_study_start(study_config(), record)
+    for event in four_trials()[1:]:
+        record.apply(event)
+        live.on_event(event, record)
+    assert live._live is not None
+    live._live.refresh()
+    terminal.resize(width, 24)
+    console.width = width
+    live._live.refresh()
+    assert sum(line.startswith("jets  ") for line in terminal.lines()) == 1
+    live.on_study_end(record)
+    live.console.print("What was found")
+    assert terminal.lines() == ["What was found"]
+
+
+@pytest.mark.parametrize(("width", "n_shown"), [(80, 1), (88, 2), (160, 3)])
+def test_hyperparameters_are_shown_where_there_is_room(width: int, n_shown: int) -> None:
+    names = ("training.learning_rate", "loss.clustering_weight", "model.n_neighbors")
+    values = (0.00123, 45.6, 17)
+    config = study_config()
+    record = StudyRecord(started(config))
+    record.apply(trial_started("0001", **dict(zip(names, values, strict=True))))
+    out = Console(width=width, height=24, file=io.StringIO())
+    live = LiveTable(out)
+    live.on_study_start(config, record)
+    out.print(live._view(record))
+    row = next(
+        line for line in out.file.getvalue().splitlines() if line.strip().startswith("0001")
+    )
+    assert [str(value) in row for value in values] == [n < n_shown for n in range(3)]
+    assert len(row) <= width

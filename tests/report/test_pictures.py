@@ -8,6 +8,8 @@ import pytest
 
 from ucluster_tune.errors import StudyError
 from ucluster_tune.report.pictures import (
+    class_colors,
+    cluster_colors,
     draw_confusion_matrix,
     draw_trial_pictures,
     embedding_figure,
@@ -42,6 +44,16 @@ def write_evaluation(
 def words(picture: Path) -> list[str]:
     """The texts of an SVG in drawing order; Matplotlib leaves each as a comment."""
     return re.findall(r"<!-- (.*?) -->", picture.read_text(), flags=re.DOTALL)
+
+
+def test_a_class_and_its_cluster_have_one_colour_in_every_picture() -> None:
+    w, z, top = class_colors(("w", "z", "t"))
+    assert class_colors(("g", "q", "w", "z", "t"))[2:] == (w, z, top)
+    confusion = np.array([[0, 9], [1, 0], [9, 0]])  # a cluster more than classes
+    first, other, last = cluster_colors(confusion, ("w", "t"))
+    assert (first, last) == (top, w)
+    assert other not in {w, top}
+    assert len(set(cluster_colors(np.eye(12, 3), ("w", "z", "t")))) == 4  # the others alike
 
 
 def test_matched_clusters_stand_on_the_diagonal_with_percentages_and_counts(

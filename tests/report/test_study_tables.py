@@ -1,4 +1,5 @@
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,20 @@ from tests.study_events import (
     trial_started,
 )
 from ucluster_tune.report.study_tables import (
-    MAX_ROWS,
-    final_summary,
+    found,
     next_commands,
     status_view,
     studies_table,
 )
+from ucluster_tune.report.trials_table import MAX_ROWS
 from ucluster_tune.study.events import (
+    KnownTrial,
     StudyEnded,
     StudyEvaluated,
     StudyResumed,
     TrialRestored,
     TrialResumed,
+    WarmStart,
 )
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
@@ -64,7 +67,7 @@ def finished() -> StudyRecord:
 
 
 def test_summary_tells_best_configuration_and_accuracies_beside_the_references() -> None:
-    text = text_of(final_summary(finished(), study_config()))
+    text = text_of(found(finished()))
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert "Best: trial 0001, epoch 6 of 6" in text
     assert "training.learning_rate   0.001" in text
@@ -81,12 +84,52 @@ def test_summary_tells_best_configuration_and_accuracies_beside_the_references()
 
 
 def test_summary_tells_what_each_trial_reached() -> None:
-    text = text_of(final_summary(finished(), study_config()))
+    text = text_of(found(finished()))
     assert "4 of 4 trials done" in text
     assert "1 complete, 2 stopped early, 1 failed" in text
     row = next(line for line in text.splitlines() if "0002" in line)
     assert " ".join(row.split()) == "0002 ◌ stopped early 2/6 31.0 % 31.0 % 0.01"
     assert "trial 0003 failed: loss is not finite in epoch 2" in text
+
+
+def test_a_complete_study_shows_its_result_first_and_its_trials_from_the_best_one_down() -> None:
+    record = finished()
+    text = text_of(status_view(record))
+    assert text == text_of(found(record))
+    assert text.index("test jets, never used before") < text.index("outcome")
+    rows = [line.split() for line in text.splitlines() if re.match(r"[* ]+000\d", line)]
+    ids = [row[1] if row[0] == "*" else row[0] for row in rows]
+    assert ids == ["0001", "0004", "0002", "0003"]  # 70, 50, 31 %; the failed one comes last
+    assert [row[0] for row in rows].count("*") == 1
+    assert "* the best; sorted by the best clustering accuracy" in text
+    interval = record.best_test["clustering_accuracy_interval"]
+    assert interval == pytest.approx((0.711, 0.867), abs=1e-3)
+
+
+@pytest.mark.parametrize(("score", "is_told"), [(0.75, True), (0.7, False)])
+def test_a_better_trial_of_the_study_that_taught_is_told_at_the_end(
+    score: float, is_told: bool
+) -> None:
+    known = KnownTrial(id="0009", hyperparameters={}, outcome="complete", score=score)
+    taught = WarmStart(study="first", trials=[known], differing=["training.n_epochs"])
+    first = started().model_copy(update={"warm_start": taught})
+    text = " ".join(text_of(found(fold([first, *four_trials()[1:]]))).split())
+    told = "Trial 0009 of study first, 75.0 %, is better than the best one here, 70.0 %"
+    assert (told in text) == is_told
+    assert ("train first/0009" in text) == is_told
+    assert ("The studies differ in training.n_epochs" in text) == is_told
+
+
+def test_a_failed_study_names_the_command_that_is_not_refused(tmp_path: Path) -> None:
+    paths = StudiesFolder(tmp_path).study("jets")
+    failed = [started(), *(event for n in range(1, 5) for event in (
+        trial_started(f"000{n}"), trial_ended(f"000{n}", "failed", 0, "boom")
+    ))]  # fmt: skip
+    text = text_of(next_commands(fold([*failed, StudyEnded(state="failed")]), paths), 300)
+    assert re.search("extend jets .*--trials 4", text)
+    assert "resume" not in text
+    text = text_of(next_commands(fold([*failed[:-2], StudyEnded(state="failed")]), paths), 300)
+    assert "resume jets" in text
 
 
 def test_status_tells_what_was_carried_on_and_what_that_cost() -> None:
@@ -113,18 +156,18 @@ def test_status_tells_what_was_carried_on_and_what_that_cost() -> None:
 
 def test_summary_without_a_finished_epoch_or_a_test_is_still_one() -> None:
     nothing = fold([started(), StudyEnded(state="failed", cause="no room\nTraceback")])
-    text = text_of(final_summary(nothing, study_config()))
+    text = text_of(found(nothing))
     assert "✗ failed: no room\n" in text
     assert "No trial yet." in text
     interrupted = fold([*four_trials(), StudyEnded(state="interrupted")])
-    text = text_of(final_summary(interrupted, study_config()))
+    text = text_of(found(interrupted))
     assert "test jets, never used" not in text
     assert "Best so far: trial 0001" in text
 
 
 def test_fixed_point_says_that_nothing_was_searched() -> None:
     record = fold([started(), trial_started("0001"), epoch("0001", 3, 0.7)])
-    assert "nothing was searched" in text_of(final_summary(record, study_config()))
+    assert "nothing was searched" in text_of(found(record))
 
 
 def test_commands_name_the_study_its_folder_and_the_best_configuration(

@@ -9,7 +9,7 @@ from rich.console import Console
 from tests.study_answers import yardsticks
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.report.live import LiveTable
-from ucluster_tune.report.study_tables import final_summary, status_view
+from ucluster_tune.report.study_tables import found, status_view
 from ucluster_tune.report.yardstick_tables import yardsticks_view
 from ucluster_tune.report.yardstick_words import beside_mass, reference_words
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, YardsticksMeasured
@@ -56,7 +56,7 @@ def test_status_tells_the_yardsticks_on_the_jets_that_trials_are_chosen_on() -> 
 
 
 def test_end_page_tells_them_on_test_jets_with_their_intervals() -> None:
-    text = text_of(final_summary(ended(0.7), study_config()))
+    text = text_of(found(ended(0.7)))
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
     assert "61.0 %" in lines["k-means on the jet mass, test"]
     assert "82.0 %" in lines["two mass thresholds (use labels), test"]
@@ -67,7 +67,7 @@ def test_end_page_tells_them_on_test_jets_with_their_intervals() -> None:
 
 @pytest.mark.parametrize("accuracy", [0.5, 0.62])
 def test_best_trial_that_does_not_beat_the_mass_is_told_so(accuracy: float) -> None:
-    for view in (final_summary(ended(accuracy), study_config()), status_view(ended(accuracy))):
+    for view in (found(ended(accuracy)), status_view(ended(accuracy))):
         told = f"best trial, {100 * accuracy:.1f} %, does not beat k-means on the jet mass, 62.0 %"
         assert told in words(view)
     assert "does not beat" not in words(status_view(record_of(accuracy)))  # while it may yet

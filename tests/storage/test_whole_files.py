@@ -10,6 +10,7 @@ import pytest
 
 from ucluster_tune.config.trial import ModelConfig
 from ucluster_tune.data.making.predictions import PredictionWriter, prediction_schema
+from ucluster_tune.data.reading.jet_source import Origin
 from ucluster_tune.errors import MachineError
 from ucluster_tune.models.saved import SavedModel, write_model
 from ucluster_tune.report.pictures import draw_confusion_matrix
@@ -21,8 +22,10 @@ PACKAGE = Path(__file__).parents[2] / "ucluster_tune"
 
 
 def write_prediction(path):
-    with PredictionWriter(path, prediction_schema(3, 2, {})) as writer:
-        writer.write(np.zeros(4, int), np.zeros((4, 2), "f4"), np.zeros((4, 3), "f4"))
+    origins = [Origin("test", "a.parquet", 0, 4)]
+    with PredictionWriter(path, prediction_schema(3, 2, {}), origins) as writer:
+        of_jets = (np.zeros((4, n), "f4") for n in (2, 3))
+        writer.write(np.zeros(4, int), *of_jets, np.zeros(4, "f4"), np.zeros(4, int))
 
 
 def write_a_model(path):

@@ -36,6 +36,12 @@ def test_trials_are_added_to_those_asked_for() -> None:
     assert extended(n_trials=5).n_trials == 9
 
 
+def test_a_budget_can_be_lowered_to_the_trials_that_were_begun() -> None:
+    assert extended("budget.n_trials=4").n_trials == 4
+    with pytest.raises(ConfigurationError, match="4 trials were begun already, and 3 are fewer"):
+        extended("budget.n_trials=3")
+
+
 def test_hours_set_an_end_in_place_of_a_number() -> None:
     record = extended(hours=2)
     assert record.is_open_ended

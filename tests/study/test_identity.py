@@ -10,6 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from tests.study_events import epoch, four_trials, trial_ended, trial_started
 from ucluster_tune.cli.main import main
+from ucluster_tune.storage.locations import locate
 from ucluster_tune.study.events import StudyEnded, StudyResumed
 from ucluster_tune.study.identity import become_own_study, original_of
 from ucluster_tune.study.journal import StudyJournal, read_record
@@ -89,6 +90,37 @@ def test_a_copy_that_has_an_identity_keeps_it(folder: StudiesFolder) -> None:
     assert original(folder, "backup") is original(folder, "jets") is None
     shutil.copytree(paths.root, folder.study("third").root)
     assert original(folder, "third") == "backup"
+
+
+def in_bucket(folder: StudiesFolder, bucket: Path) -> StudiesFolder:
+    """The studies of a folder, put into a folder that stands for a bucket."""
+    remote = StudiesFolder(bucket.parent / "copies", locate(bucket))
+    for name in folder.names():
+        segments = bucket / name / "record"
+        segments.mkdir(parents=True)
+        shutil.copy(folder.study(name).record, segments / "000001-0001-00ff00ff.jsonl")
+    return remote
+
+
+def test_a_copy_within_a_bucket_is_told_from_its_original(
+    folder: StudiesFolder, tmp_path: Path
+) -> None:
+    third = folder.study("third")
+    third.root.mkdir()
+    with StudyJournal(third.record) as journal:
+        for event in ENDED:
+            journal.append(event.model_copy(update={"study_id": "another"}))
+    remote = in_bucket(folder, tmp_path / "bucket")
+    for name, expected in (("backup", "jets"), ("jets", None), ("third", None)):
+        paths = remote.study(name)
+        assert original_of(paths, read_study(paths)) == expected
+    backup = remote.study("backup")
+    event = become_own_study(backup, read_study(backup))
+    assert event is not None
+    with (tmp_path / "bucket/backup/record/000001-0001-00ff00ff.jsonl").open("a") as segment:
+        segment.write(f"{event.line()}\n")
+    assert original_of(backup, read_study(backup)) is None
+    assert read_study(backup).study_id == event.study_id
 
 
 def statuses(folder: StudiesFolder, name: str) -> dict[str, str]:

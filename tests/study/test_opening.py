@@ -20,6 +20,7 @@ from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated, StudyResumed
 from ucluster_tune.study.extension import Extension
 from ucluster_tune.study.journal import StudyJournal, read_events, read_record
+from ucluster_tune.study.knowledge import first_point
 from ucluster_tune.study.opening import (
     StudyToDrive,
     known_study,
@@ -152,6 +153,37 @@ def test_new_study_says_where_another_one_may_mislead_it(folder: StudiesFolder) 
     assert study.warm_start.study == "jets"
     (warning,) = study.remarks
     assert "differ from the new ones in model.n_neighbors:" in warning
+
+
+SPACE = {"training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-1, "log": True}}
+
+
+def test_the_published_recipe_is_not_run_again_where_the_other_study_has_it(
+    folder: StudiesFolder,
+) -> None:
+    leave(folder, four_trials())
+    config = study_config(name="wider", search_space=SPACE)
+    study = new_study(folder, config, warm_start="jets")
+    assert study.remarks == (
+        "The published recipe is not run again: it is trial 0001 of study jets",
+    )
+    begun = started(config).model_copy(update={"warm_start": study.warm_start})
+    assert first_point(config, StudyRecord(begun)) is None
+    assert first_point(config, StudyRecord(started(config))) == {"training.learning_rate": 1e-3}
+
+
+@pytest.mark.parametrize("high", [5e-4, 1e-1])
+def test_a_recipe_that_would_be_another_one_here_is_run(
+    folder: StudiesFolder, high: float
+) -> None:
+    leave(folder, four_trials())
+    other = {"model": {"n_neighbors": 12}} if high == 1e-1 else {}
+    space = {"training.learning_rate": {"type": "float", "low": 1e-4, "high": high}}
+    config = study_config(name="wider", search_space=space, **other)
+    begun = started(config).model_copy(
+        update={"warm_start": new_study(folder, config, warm_start="jets").warm_start}
+    )
+    assert first_point(config, StudyRecord(begun)) is not None
 
 
 def test_killed_study_is_closed_in_its_journal_before_it_goes_on(folder: StudiesFolder) -> None:

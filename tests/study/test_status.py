@@ -112,7 +112,11 @@ def test_stable_keys_come_first_and_are_plain_json(study: StudyPaths) -> None:
     assert status["best"] == {
         "trial_id": "0001",
         "validation": {"clustering_accuracy": 0.7, "clustering_accuracy_batched": 0.7},
-        "test": {"clustering_accuracy": 0.68, "clustering_accuracy_batched": 0.7},
+        "test": {
+            "clustering_accuracy": 0.68,
+            "clustering_accuracy_batched": 0.7,
+            "clustering_accuracy_interval": pytest.approx([0.098, 0.977], abs=1e-3),
+        },
     }
     first = status["trials"][0]
     assert {key: first[key] for key in TRIAL_KEYS} == {
@@ -179,6 +183,23 @@ def test_time_left_follows_from_the_epochs_left(study: StudyPaths) -> None:
     assert remaining_s(record) is None
 
 
-def test_time_left_is_not_told_before_the_first_epoch(study: StudyPaths) -> None:
-    write(study, *four_trials()[:2])
-    assert remaining_s(read_record(study.record)) is None
+def test_time_left_is_not_told_before_a_trial_has_ended_nor_when_all_have(
+    study: StudyPaths,
+) -> None:
+    events = four_trials()
+    n_first = next(n for n, event in enumerate(events) if event.event == "trial_ended")
+    write(study, *events[:n_first])
+    record = read_record(study.record)
+    assert remaining_s(record) is None
+    for event in events[n_first:]:
+        record.apply(event)
+    assert remaining_s(record) is not None
+    record.apply(trial_ended("0004", "complete", 6))
+    assert remaining_s(record) is None
+
+
+def test_a_budget_that_ends_the_search_earlier_bounds_the_time_left(study: StudyPaths) -> None:
+    write(study, *four_trials())
+    record = read_record(study.record)
+    record.budget = record.budget.model_copy(update={"total_epochs": 11})  # 10 were run
+    assert remaining_s(record) == pytest.approx(elapsed_s(record) / 10, rel=0.01)

@@ -15,7 +15,6 @@ from ucluster_tune.data.reading.selection import Selection
 from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report import cells
 from ucluster_tune.report.pictures import CLASS_LABELS
-from ucluster_tune.report.study_tables import plain_table
 from ucluster_tune.training.agreement import PUBLISHED_BATCH, agreement_by_mass, agreement_of
 
 _NAMES = {
@@ -148,7 +147,7 @@ def _warnings(jets: Mapping[str, Any]) -> list[str]:
 
 def _results_table(document: Mapping[str, Any]) -> RenderableType:
     columns = ("accuracy\n95 % interval", "in batches\n95 % interval", "purity", "NMI", "ARI")
-    table = plain_table("", *columns, left=("",))
+    table = cells.plain_table("", *columns, left=("",))
     for key, name in _NAMES.items():
         found = document["results"][key]
         table.add_row(
@@ -167,7 +166,7 @@ def _results_table(document: Mapping[str, Any]) -> RenderableType:
 
 
 def _class_table(found: Mapping[str, Any]) -> RenderableType:
-    table = plain_table("class", "jets", "cluster", "efficiency", "purity", left=("class",))
+    table = cells.plain_table("class", "jets", "cluster", "efficiency", "purity", left=("class",))
     for name, quality in found["by_class"].items():
         table.add_row(
             _label(name),

@@ -4,9 +4,12 @@ import math
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
+from rich import box
+from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.study.paths import StudyPaths, open_studies
@@ -48,6 +51,16 @@ def number(value: float | None) -> str:
 def metric(name: str, value: float | None) -> str:
     """Return a metric the way it is usually told: accuracies in per cent."""
     return percent(value) if name in _ACCURACIES else number(value)
+
+
+def interval(values: Mapping[str, Any]) -> str:
+    """Return the 95 % interval of an accuracy that was measured; nothing where none is known.
+
+    >>> interval({"clustering_accuracy_interval": (0.712, 0.867)}), interval({})
+    ('71.2 to 86.7 %', '')
+    """
+    low, high = values.get("clustering_accuracy_interval", (None, None))
+    return "" if low is None else f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
 def setting(value: Any) -> str:
@@ -135,18 +148,14 @@ def below_reference(accuracy: float | None, reference: float) -> str:
     return f"{abs(points):.1f} points {side} the reference, {percent(reference)}"
 
 
-def wilson_interval(fraction: float, count: int) -> tuple[float, float]:
-    """Return the 95 % confidence interval of a proportion (E. B. Wilson, 1927).
-
-    >>> low, high = wilson_interval(0.8, 100)
-    >>> round(low, 4), round(high, 4)
-    (0.7112, 0.8666)
-    """
-    z = 1.959964  # as scipy.stats has it, whose import takes a second of each `status`
-    centre = fraction + z * z / (2 * count)
-    half = z * math.sqrt(fraction * (1 - fraction) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return (centre - half) / scale, (centre + half) / scale
+def plain_table(*columns: str, left: Iterable[str] = ()) -> Table:
+    """Return an empty table of right-aligned columns, but for those named in `left`."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in columns:
+        table.add_column(
+            name, justify="left" if name in left else "right", header_style="bold", no_wrap=True
+        )
+    return table
 
 
 def program() -> str:

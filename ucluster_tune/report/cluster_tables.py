@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ucluster_tune.cluster.fitness.comparisons import CheckRow
+from ucluster_tune.report import cells
 from ucluster_tune.report.cells import unfolded
-from ucluster_tune.report.study_tables import plain_table
 
 
 def checks_table(rows: Sequence[CheckRow]) -> RenderableType:
@@ -15,7 +15,7 @@ def checks_table(rows: Sequence[CheckRow]) -> RenderableType:
 
     Remedies name commands: print it with crop=False.
     """
-    table = plain_table("check", "node", "", "found", left=("check", "node", "", "found"))
+    table = cells.plain_table("check", "node", "", "found", left=("check", "node", "", "found"))
     for column in table.columns[1:]:
         column.no_wrap, column.overflow = False, "fold"
     before = ""

@@ -5,7 +5,6 @@ from rich.text import Text
 
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
-from ucluster_tune.report.study_tables import plain_table
 from ucluster_tune.report.yardstick_tables import interval_in_percent
 from ucluster_tune.study.finalists import PROTOCOLS, Comparison, ConfirmationResult, Estimate
 from ucluster_tune.study.record import StudyRecord
@@ -38,7 +37,7 @@ def confirmation_view(result: ConfirmationResult) -> RenderableType:
 
 def _contenders(result: ConfirmationResult) -> RenderableType:
     columns = ("seeds", "search\nshowed", "validation", "test jets\n95 %", "spread")
-    table = plain_table("", *columns, "in batches\n95 %", left=("",))
+    table = cells.plain_table("", *columns, "in batches\n95 %", left=("",))
     for contender in result.contenders:
         name = contender.trial + (", published" if contender.is_published else "")
         once, batched = (contender.test[protocol] for protocol in PROTOCOLS)
@@ -62,7 +61,7 @@ def _estimate(estimate: Estimate) -> str:
 def _comparisons(result: ConfirmationResult) -> RenderableType:
     """Return a row for each other thing: matched once where that is known, and in batches."""
     head = f"trial {result.chosen} less"
-    table = plain_table(head, "points", "95 % interval", "P", "in batches", left=(head,))
+    table = cells.plain_table(head, "points", "95 % interval", "P", "in batches", left=(head,))
     found = {(c.to, c.protocol): c for c in result.comparisons}
     for to in dict.fromkeys(c.to for c in result.comparisons):
         once, batched = (found.get((to, protocol)) for protocol in PROTOCOLS)

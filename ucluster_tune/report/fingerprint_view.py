@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ucluster_tune.report.study_tables import plain_table
+from ucluster_tune.report import cells
 
 if TYPE_CHECKING:  # loads TensorFlow
     from ucluster_tune.models.fingerprint import Fingerprint
@@ -69,7 +69,7 @@ def fingerprint_document(found: "Fingerprint", model: str) -> dict[str, Any]:
 
 def fingerprint_view(found: "Fingerprint", model: str) -> RenderableType:
     """Return the numbers as people read them."""
-    layers = plain_table(
+    layers = cells.plain_table(
         "Layer",
         "channels",
         "means off (sd)",
@@ -90,7 +90,7 @@ def fingerprint_view(found: "Fingerprint", model: str) -> RenderableType:
         layers,
     ]
     if found.inputs:
-        inputs = plain_table(
+        inputs = cells.plain_table(
             "Mean input, padding included",
             "trained on",
             "these jets",

@@ -11,32 +11,18 @@ from datetime import datetime
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
-from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
-from ucluster_tune.report.confirmation_words import line_of
-from ucluster_tune.report.study_tables import (
-    best_line,
-    failure_line,
-    n_waiting,
-    outcome_counts,
-    plain_table,
-    warning_lines,
-)
-from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
+from ucluster_tune.report.event_lines import begin_line, lines_of_event, placement
+from ucluster_tune.report.following import Screen
+from ucluster_tune.report.study_tables import best_line
+from ucluster_tune.report.trials_table import BEST, failure_line, n_waiting, outcome_counts
+from ucluster_tune.report.yardstick_words import mass_accuracy
 from ucluster_tune.study.budget import elapsed_s
-from ucluster_tune.study.events import (
-    EpochEnded,
-    Event,
-    TrialEnded,
-    TrialPlaced,
-    TrialRestored,
-    TrialResumed,
-    TrialStarted,
-)
+from ucluster_tune.study.events import Event, StudyEnded, TrialEnded
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import TrialState
@@ -45,7 +31,10 @@ _REFRESHES_PER_S = 2
 _LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
 _MIN_ROWS, _MAX_ROWS = 6, 30
 _N_FAILURES = 2
-_LONG_WAIT_S = 30.0  # longer than a process takes to start
+_COLUMNS = (
+    *("trial", "state", "epoch", "focal\nloss", "cluster\nloss"),
+    *("\naccuracy", "in\nbatches", "best\nso far"),
+)
 
 
 class LiveTable:
@@ -59,8 +48,8 @@ class LiveTable:
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False, soft_wrap=False)
-        self._study: StudyConfig | None = None
         self._live: Live | None = None
+        self._screen = Screen()
         self._ended: deque[TrialState] = deque(maxlen=_MAX_ROWS)
         self._failed: deque[TrialState] = deque(maxlen=_N_FAILURES)
 
@@ -74,11 +63,10 @@ class LiveTable:
 
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
         """Begins to show the search."""
-        self._study = study_config
         if record.is_confirming:
             return
         if not self.console.is_terminal:
-            self._log(f"study {record.name}: {self._plan(record)}")
+            self._log(begin_line(record))
             return
         self._live = Live(
             self._view(record),
@@ -92,9 +80,7 @@ class LiveTable:
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Show what an event changed; the record has it already."""
         if record.is_confirming:
-            told = line_of(event, record)
-            if told is not None:
-                self._log(told)
+            self._tell(event, record)
             return
         if isinstance(event, TrialEnded):
             trial = record.trials[event.trial]
@@ -103,24 +89,15 @@ class LiveTable:
                 self._failed.append(trial)
         if self._live is not None:
             self._live.update(self._view(record))
-        elif isinstance(event, TrialStarted):
-            self._log(_started_line(record.trials[event.trial]))
-        elif isinstance(event, TrialPlaced) and event.waited_s >= _LONG_WAIT_S:
-            self._log(f"trial {event.trial} has its place after {cells.duration(event.waited_s)}")
-        elif isinstance(event, TrialResumed | TrialRestored):
-            self._log(_goes_on_line(event))
-        elif isinstance(event, EpochEnded):
-            self._log(_epoch_line(record.trials[event.trial], record))
-        elif isinstance(event, TrialEnded):
-            self._log(_ended_line(record.trials[event.trial], record))
-            for warning in warning_lines(record.trials[event.trial]):
-                self._log(warning)
+        elif not isinstance(event, StudyEnded):  # of which on_study_end hears
+            self._tell(event, record)
 
     def on_study_end(self, record: StudyRecord) -> None:
         """Take the table away: a summary follows it."""
         if self._live is not None:
-            self._live.update(Text())  # rich draws the last view whole, and cannot erase it then
-            self._live.transient = True  # where it is longer than the screen
+            # Rich draws the last view whole, and cannot erase it where the screen is too small.
+            self._live.update(self._screen.fitting(Text()))
+            self._live.transient = True
         else:
             self._log(f"study {record.name} {record.state}: {outcome_counts(record)}")
         self.close()
@@ -131,29 +108,26 @@ class LiveTable:
             self._live.stop()
             self._live = None
 
+    def _tell(self, event: Event, record: StudyRecord) -> None:
+        for line in lines_of_event(event, record, remaining_s(record)):
+            self._log(line)
+
     def _log(self, line: str) -> None:
         self.say(f"{datetime.now().strftime('%H:%M:%S')} {line}")
 
-    def _plan(self, record: StudyRecord) -> str:
-        assert self._study is not None
-        return f"{cells.plural(record.n_trials, 'trial')}, {_placement(self._study)}"
-
     def _view(self, record: StudyRecord) -> RenderableType:
-        assert self._study is not None
         parts = [
-            _Heading(record, self._study),
+            _Heading(record),
             best_line(record),
             Text(),
             self._table(record),
             *(failure_line(trial) for trial in self._failed),
         ]
-        return _AboveEmptyLine(Group(*parts))
+        return self._screen.fitting(Group(*parts))
 
     def _table(self, record: StudyRecord) -> RenderableType:
         shown = self._rows(record)
-        table = _empty_table()
-        for trial in shown:
-            table.add_row(*_row(trial, record), style="green" if trial is record.best else "")
+        table = _LiveTrials(record, shown)
         n_hidden = len(record.trials) - len(shown)
         if not n_hidden:
             return table
@@ -173,27 +147,10 @@ class LiveTable:
         return [chosen[name] for name in sorted(chosen)]
 
 
-class _AboveEmptyLine:
-    """As much of a view as leaves the screen's last line empty.
-
-    The terminal echoes ^C where the view ends; on a full line that would begin another one, which
-    rich knows nothing of and would leave behind.
-    """
-
-    def __init__(self, view: RenderableType) -> None:
-        self._view = view
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        lines = console.render_lines(self._view, options, pad=False, new_lines=True)
-        for line in lines[: options.size.height - 1]:
-            yield from line
-        yield Segment.line()
-
-
 class _Heading:
     """The lines above the table; the clock goes on between two events."""
 
-    def __init__(self, record: StudyRecord, study: StudyConfig) -> None:
+    def __init__(self, record: StudyRecord) -> None:
         self._record_elapsed_s = elapsed_s(record)
         self._remaining_s = remaining_s(record)
         self._made = time.monotonic()
@@ -205,7 +162,7 @@ class _Heading:
         done = f"  {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
         self._title.append(done)
         if n_running:
-            self._title.append(f", {n_running} running, {_placement(study)}")
+            self._title.append(f", {n_running} running, {placement(record)}")
         if n_pending:
             self._title.append(f", {n_pending} pending")
         mass = mass_accuracy(record)
@@ -220,24 +177,30 @@ class _Heading:
         yield Text(line + self._baseline)
 
 
-def _placement(study: StudyConfig) -> str:
-    resources = study.resources
-    text = f"each on {cells.plural(resources.n_workers, 'worker')}"
-    return text + (" with GPU" if resources.gpus_per_worker else "")
+class _LiveTrials:
+    """One row a trial, with as many of its hyperparameters as there is room for."""
 
+    def __init__(self, record: StudyRecord, trials: list[TrialState]) -> None:
+        self._record, self._trials = record, trials
+        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
 
-def _empty_table() -> Table:
-    return plain_table(
-        "trial",
-        "state",
-        "epoch",
-        "focal\nloss",
-        "cluster\nloss",
-        "\naccuracy",
-        "in\nbatches",
-        "best\nso far",
-        left=("state",),
-    )
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        unbounded = options.update(width=1000)
+        for n_names in range(len(self._names), -1, -1):
+            table = self._table(self._names[:n_names])
+            width = console.measure(table, options=unbounded).maximum
+            if not n_names or width <= options.max_width:
+                yield table
+                return
+
+    def _table(self, names: list[str]) -> Table:
+        settings = (name.rpartition(".")[2].replace("_", "\n") for name in names)
+        table = cells.plain_table(*_COLUMNS, *settings, left=("state",))
+        for trial in self._trials:
+            values = (cells.setting(trial.hyperparameters.get(name, "")) for name in names)
+            style = "green" if trial is self._record.best else ""
+            table.add_row(*_row(trial, self._record), *map(Text, values), style=style)
+        return table
 
 
 def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
@@ -245,7 +208,7 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
     metric = record.objective.metric
     score = trial.score(record.objective)
     return [
-        trial.id,
+        f"{BEST} {trial.id}" if trial is record.best else trial.id,
         cells.outcome(trial),
         f"{trial.epochs}/{trial.n_epochs}",
         cells.number(last.focal_loss if last else None),
@@ -254,42 +217,3 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
         cells.percent(last.clustering_accuracy_batched if last else None),
         cells.metric(metric, score),
     ]
-
-
-def _started_line(trial: TrialState) -> str:
-    values = ", ".join(
-        f"{name}={cells.setting(value)}" for name, value in trial.hyperparameters.items()
-    )
-    return f"trial {trial.id} started" + (f": {values}" if values else "")
-
-
-def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
-    if isinstance(event, TrialResumed):
-        return f"trial {event.trial} goes on: {event.cause.strip().splitlines()[0]}"
-    if not event.epoch:
-        return f"trial {event.trial} begins again: no checkpoint of it is whole"
-    return f"trial {event.trial} went on from its checkpoint of epoch {event.epoch}"
-
-
-def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
-    last = trial.records[-1]
-    batched = last.clustering_accuracy_batched
-    beside = beside_mass(record, last.value("clustering_accuracy"))
-    return (
-        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
-        f" focal loss {cells.number(last.focal_loss)},"
-        f" clustering loss {cells.number(last.clustering_loss)},"
-        f" accuracy {cells.percent(last.clustering_accuracy)},"
-        f" in batches {cells.percent(batched)}" + (f", {beside}" if beside else "")
-    )
-
-
-def _ended_line(trial: TrialState, record: StudyRecord) -> str:
-    if trial.outcome == "failed":
-        return failure_line(trial).plain
-    line = f"trial {trial.id} {trial.outcome.replace('_', ' ')} after epoch {trial.epochs}"
-    metric = record.objective.metric
-    line += f": best {metric} {cells.metric(metric, trial.score(record.objective))}"
-    line += f"; {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
-    left = remaining_s(record)
-    return line + (f", {cells.about(left)} left" if left is not None else "")

@@ -68,6 +68,40 @@ class Evaluation:
         return "validation jets" + (f", epoch {self.epoch}" if self.epoch else "")
 
 
+def class_colors(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Return a colour for each class, the same in all pictures whatever other classes are there.
+
+    >>> class_colors(["w", "t"]) == class_colors(["g", "w", "t"])[1:]
+    True
+    """
+    known = dict(zip(CLASS_LABELS, PALETTE, strict=False))
+    return tuple(known.get(name, OTHERS_COLOR) for name in class_names)
+
+
+def mark_of(color: str) -> str:
+    """Return the mark of a colour: the same for a class and for its cluster."""
+    return MARKS[PALETTE.index(color)] if color in PALETTE else "."
+
+
+def cluster_colors(confusion: Ints, class_names: Sequence[str]) -> list[str]:
+    """Return a colour for each cluster: that of the class with which it is matched.
+
+    The others have colours that no class has, or, where these are not enough, all the same one.
+
+    Args:
+        confusion: integers [cluster, class].
+        class_names: of its columns.
+    """
+    of_class, matched = class_colors(class_names), match_clusters(confusion)
+    others = [cluster for cluster in range(len(confusion)) if cluster not in matched]
+    spare = [color for color in PALETTE if color not in of_class]
+    of_other = dict(zip(others, spare, strict=False)) if len(others) <= len(spare) else {}
+    return [
+        of_class[matched[k]] if k in matched else of_other.get(k, OTHERS_COLOR)
+        for k in range(len(confusion))
+    ]
+
+
 def read_evaluation(path: Path) -> Evaluation:
     """Return the evaluation file; StudyError when it is missing or damaged."""
     try:
@@ -232,7 +266,7 @@ class _Groups:
     @property
     def marks(self) -> list[str]:
         """One a group; the same for a class and for the cluster of the same colour."""
-        return [MARKS[PALETTE.index(c)] if c in PALETTE else "." for c in self.colors]
+        return [mark_of(color) for color in self.colors]
 
 
 def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
@@ -240,24 +274,28 @@ def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
 
     Without colours enough for the other clusters, they are one grey group.
     """
-    n_clusters, n_classes = evaluation.confusion.shape
+    n_clusters = len(evaluation.confusion)
     labels = [class_label(name) for name in evaluation.class_names]
     matched = match_clusters(evaluation.confusion)
     names = [f"{k} ({labels[matched[k]]})" if k in matched else f"{k}" for k in range(n_clusters)]
     others = [cluster for cluster in range(n_clusters) if cluster not in matched]
-    color_of = {cluster: PALETTE[jet_class] for cluster, jet_class in matched.items()}
+    color_of = cluster_colors(evaluation.confusion, evaluation.class_names)
     cluster = evaluation.cluster
-    if n_classes + len(others) > len(PALETTE):
+    if len(others) > 1 and all(color_of[k] == OTHERS_COLOR for k in others):
         kept = [*sorted(matched), *others]  # the others after the matched ones, then as one
         position = np.minimum(np.argsort(kept), len(matched))
         cluster = position[cluster]
         names = [*(names[k] for k in sorted(matched)), f"{len(others)} others"]
         colors = (*(color_of[k] for k in sorted(matched)), OTHERS_COLOR)
     else:
-        color_of.update(zip(others, PALETTE[n_classes:], strict=False))
-        colors = tuple(color_of[k] for k in range(n_clusters))
+        colors = tuple(color_of)
     return (
-        _Groups("true class", evaluation.jet_class, tuple(labels), PALETTE[:n_classes]),
+        _Groups(
+            "true class",
+            evaluation.jet_class,
+            tuple(labels),
+            class_colors(evaluation.class_names),
+        ),
         _Groups("cluster (class)", cluster, tuple(names), colors),
     )
 

@@ -136,13 +136,12 @@ def training_summary(
 ) -> str:
     """Return what a training reached, and where its checkpoint is."""
     n_jets = sum(map(sum, test["confusion"]))
-    low, high = cells.wilson_interval(test["clustering_accuracy"], n_jets)
     return "\n".join(
         [
             f"best epoch {best.epoch}, chosen on validation jets:"
             f" accuracy {cells.percent(best.clustering_accuracy)}",
             f"on {n_jets} test jets: accuracy {cells.percent(test['clustering_accuracy'])}"
-            f" (95 % interval {100 * low:.1f} to {100 * high:.1f} %),"
+            f" (95 % interval {cells.interval(test)}),"
             f" in batches {cells.percent(test['clustering_accuracy_batched'])}",
             f"reference, in batches: {cells.percent(study.reference.accuracy)}"
             f" ({study.reference.source})",

@@ -7,8 +7,8 @@ import numpy as np
 
 from ucluster_tune.data.reading.description import SPECTRA, UNLABELLED, DatasetDescription
 from ucluster_tune.errors import MachineError
-from ucluster_tune.report.pictures import CLASS_LABELS, DOTS_PER_INCH, OTHERS_COLOR, PALETTE
-from ucluster_tune.storage.whole_files import explained, whole
+from ucluster_tune.report.pictures import CLASS_LABELS, class_colors, save
+from ucluster_tune.storage.whole_files import explained
 
 AXIS_LABELS = {
     "mass_gev": "jet mass (GeV)",
@@ -26,16 +26,14 @@ _LOGARITHMIC = ("eta_rel", "phi_rel", "delta_r", "cos_theta_rel")  # peaked by d
 
 
 def draw_spectra(description: DatasetDescription, path: Path) -> None:
-    """Write a PNG with one panel for each quantity, normalised for each class.
+    """Write a picture with one panel for each quantity, normalised for each class.
 
     Raises:
         MachineError: the file cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(15, 6.4), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots(2, 5).ravel()
     for axis, name in zip(axes, SPECTRA, strict=True):
         _draw(axis, name, description)
@@ -46,8 +44,8 @@ def draw_spectra(description: DatasetDescription, path: Path) -> None:
     )
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
-    with explained(path, MachineError), whole(path) as temporary:
-        figure.savefig(temporary, dpi=DOTS_PER_INCH, format="png")
+    with explained(path, MachineError):
+        save(figure, path)
 
 
 def _draw(axis: Any, name: str, description: DatasetDescription) -> None:
@@ -56,7 +54,7 @@ def _draw(axis: Any, name: str, description: DatasetDescription) -> None:
     for key in sorted(spectrum.counts, key=order.index):
         counts = spectrum.counts[key]
         density = counts / (max(1, counts.sum()) * np.diff(spectrum.edges))
-        color = OTHERS_COLOR if key == UNLABELLED else PALETTE[order.index(key)]
+        (color,) = class_colors([key])
         axis.stairs(
             density, spectrum.edges, color=color, linewidth=1.4, label=CLASS_LABELS.get(key, key)
         )

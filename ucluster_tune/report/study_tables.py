@@ -1,51 +1,37 @@
 """Tables about studies and their trials, as rich renderables."""
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
-from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
+from ucluster_tune.report.trials_table import outcome_counts, trials_table
 from ucluster_tune.report.yardstick_words import (
     beside_mass,
     lines_of,
     reference_words,
     verdict,
 )
-from ucluster_tune.study.budget import elapsed_s
+from ucluster_tune.study.budget import elapsed_s, may_go_on
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
-from ucluster_tune.study.trainings import Outcome, TrialState
-from ucluster_tune.trial.failures import in_one_line
-
-MAX_ROWS = 40
-_ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
-
-
-def plain_table(*columns: str, left: Iterable[str] = ()) -> Table:
-    """Return an empty table of right-aligned columns, but for those named in `left`."""
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for name in columns:
-        table.add_column(
-            name, justify="left" if name in left else "right", header_style="bold", no_wrap=True
-        )
-    return table
+from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.training.yardsticks import with_interval
 
 
 def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Return one row a study, of what `list_studies` tells, and why some cannot be read."""
     columns = ("study", "state", "trials", "best\naccuracy", "best in\nbatches", "started")
-    table = plain_table(*columns, "elapsed", left=("study", "state"))
+    table = cells.plain_table(*columns, "elapsed", left=("study", "state"))
     for line in lines:
         best = line.get("best") or {}
         n_trials = f"{line['n_finished']}/{line['n_trials']}" if "n_trials" in line else ""
@@ -62,37 +48,43 @@ def studies_table(lines: Sequence[Mapping[str, Any]]) -> RenderableType:
     return Group(table, *(Text(cause, style="red") for cause in causes))
 
 
-def status_view(record: StudyRecord) -> RenderableType:
-    """Return a study's state and its trials, as far as they fit a few screens."""
+def status_view(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableType:
+    """Return a study's state and its trials, as far as they fit a few screens.
+
+    Of a complete study it is what its search found; see `found`.
+    """
+    if record.state == "complete":
+        return found(record, paths)
     return Group(
         *_heading(record),
         *lines_of(record),
         *confirmation_lines(record),
         Text(),
-        _trials_table(record),
+        trials_table(record),
     )
 
 
-def final_summary(
-    record: StudyRecord, study_config: StudyConfig, paths: StudyPaths | None = None
-) -> RenderableType:
-    """Return what a finished search found, and what to type next; print it with crop=False.
+def final_summary(record: StudyRecord, paths: StudyPaths) -> RenderableType:
+    """Return what a search found, and what to type next; print it with crop=False."""
+    return Group(found(record, paths), Text(), next_commands(record, paths))
+
+
+def found(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableType:
+    """Return what a search found, its trials from the best one down; print it with crop=False.
 
     Args:
         record: the study's state, with `study_evaluated` in it where that succeeded.
-        study_config: names the reference's protocol and its batch size.
-        paths: the study's files, for the commands to type.
+        paths: the study's files, where its report may lie.
     """
-    parts: list[RenderableType] = [*_heading(record), Text()]
+    parts: list[RenderableType] = [*_heading(record), *confirmation_lines(record), Text()]
     if record.best is not None:
         parts += [_best_configuration(record.best), Text()]
-        parts += [_accuracies(record), *verdict(record), *_protocols(record, study_config), Text()]
-    parts += [_trials_table(record)]
-    if paths is not None:
-        if paths.report_page.exists():
-            page = cells.shown_path(paths.report_page)
-            parts += [Text(), cells.unfolded(f"Report: {page}")]
-        parts += [Text(), next_commands(record, paths)]
+        parts += [_accuracies(record), *verdict(record), *_better_elsewhere(record)]
+        parts += [*_protocols(record), Text()]
+    parts += [trials_table(record, is_ranked=True)]
+    if paths is not None and paths.report_page.exists():
+        page = cells.shown_path(paths.report_page)
+        parts += [Text(), cells.unfolded(f"Report: {page}")]
     return Group(*parts)
 
 
@@ -101,11 +93,12 @@ def next_commands(
 ) -> RenderableType:
     """Return the commands that make sense after a look at the study; print it with crop=False."""
     commands: dict[str, str] = {}
-    if record.state in ("interrupted", "failed"):
+    if record.state in ("interrupted", "failed") and may_go_on(record):
         commands["carry it on"] = cells.command("resume", paths, record.name)
-    if record.state == "complete":
+    elif record.state != "running":
         more = cells.command("extend", paths, record.name)
         commands["more trials"] = f"{more} --trials {max(1, record.n_trials)}"
+    if record.state == "complete":
         commands["how sure it is"] = cells.command("confirm", paths, record.name)
     if record.state == "running":
         commands["stop it in order"] = cells.command("stop", paths, record.name)
@@ -123,20 +116,6 @@ def next_commands(
         for what, command in commands.items()
     ]
     return Group(Text("Next, type"), *lines)
-
-
-def outcome_counts(record: StudyRecord) -> str:
-    """Return how many trials ended how, such as `5 complete, 3 stopped early`."""
-    n_pending = n_waiting(record)
-    counts = [(name, record.n_by_outcome[name]) for name in get_args(Outcome)]
-    counts = [(name, n - n_pending * (name == "running")) for name, n in counts]
-    counts.append(("pending", n_pending))
-    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
-
-
-def n_waiting(record: StudyRecord) -> int:
-    """Return how many trials wait for CPUs and GPUs."""
-    return sum(trial.is_waiting for trial in record.running.values())
 
 
 def _heading(record: StudyRecord) -> list[RenderableType]:
@@ -227,7 +206,7 @@ def _best_configuration(best: TrialState) -> RenderableType:
 
 
 def _accuracies(record: StudyRecord) -> Table:
-    table = plain_table("", "accuracy", "95 % interval", "in batches", left=("",))
+    table = cells.plain_table("", "accuracy", "95 % interval", "in batches", left=("",))
     assert record.best is not None
     chosen = record.best.best
     for name, values in (
@@ -240,11 +219,28 @@ def _accuracies(record: StudyRecord) -> Table:
             table.add_row(
                 Text(name, style="bold" if is_test else ""),
                 Text(cells.percent(values.get("clustering_accuracy")), style="bold" * is_test),
-                "" if name.startswith("validation") else _interval(values),
+                "" if name.startswith("validation") else cells.interval(with_interval(values)),
                 cells.percent(values.get("clustering_accuracy_batched")),
             )
     table.add_row("reference", "", "", cells.percent(record.reference_accuracy))
     return table
+
+
+def _better_elsewhere(record: StudyRecord) -> list[RenderableType]:
+    """Return a sentence where the study that taught this one has a better trial."""
+    taught, objective, best = record.warm_start, record.objective, record.best
+    other = taught.best(objective) if taught else None
+    score = best.score(objective) if best else None
+    if not taught or not other or other.score is None or not best or score is None:
+        return []
+    if objective.worth(other.score) <= objective.worth(score):
+        return []
+    here, there = (cells.metric(objective.metric, value) for value in (score, other.score))
+    text = f"Trial {other.id} of study {taught.study}, {there}, is better than the best one here,"
+    text += f" {here}; train that again: `{cells.program()} train {taught.study}/{other.id}`"
+    if taught.differing:
+        text += f". The studies differ in {', '.join(taught.differing)}"
+    return [Text(text, style="yellow")]
 
 
 def _yardsticks(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
@@ -257,18 +253,12 @@ def _yardsticks(record: StudyRecord) -> list[tuple[str, dict[str, Any]]]:
     return [(f"k-means on the jet mass, {mass.get('split', 'test')} jets", mass)]
 
 
-def _interval(values: Mapping[str, Any]) -> str:
-    n_jets = sum(map(sum, values.get("confusion") or []))
-    accuracy = values.get("clustering_accuracy")
-    if not n_jets or accuracy is None:
-        return ""
-    low, high = cells.wilson_interval(accuracy, n_jets)
-    return f"{100 * low:.1f} to {100 * high:.1f} %"
-
-
-def _protocols(record: StudyRecord, study: StudyConfig) -> list[RenderableType]:
-    size, reference = study.training.evaluation_batch_size, study.reference
-    told = reference_words(record.yardsticks, reference.accuracy, reference.source)
+def _protocols(record: StudyRecord) -> list[RenderableType]:
+    size, source = (
+        record.config[section][key]
+        for section, key in (("training", "evaluation_batch_size"), ("reference", "source"))
+    )
+    told = reference_words(record.yardsticks, record.reference_accuracy, source)
     return [
         Text(told, style="dim"),
         Text(
@@ -277,90 +267,6 @@ def _protocols(record: StudyRecord, study: StudyConfig) -> list[RenderableType]:
             style="dim",
         ),
     ]
-
-
-class _TrialsTable:
-    """One row a trial; hyperparameters in columns where these fit, else below each other."""
-
-    def __init__(self, record: StudyRecord, trials: Sequence[TrialState]) -> None:
-        self._record = record
-        self._trials = trials
-        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for columns in (_ALL_COLUMNS, _ALL_COLUMNS[:-1]):
-            table = self._table(columns, are_settings_columns=True)
-            unbounded = options.update(width=1000)
-            if console.measure(table, options=unbounded).maximum <= options.max_width:
-                yield table
-                return
-        yield self._table(_ALL_COLUMNS, are_settings_columns=False)
-
-    def _table(self, columns: Sequence[str], are_settings_columns: bool) -> Table:
-        metric = self._record.objective.metric
-        extra = [] if metric.startswith("clustering_accuracy") else [metric]
-        short = [name.rpartition(".")[2] for name in self._names]
-        settings = short if are_settings_columns else ["hyperparameters"]
-        stacked = [name.replace("_", "\n") for name in (*extra, *settings)]
-        left = ("outcome", *settings[: 0 if are_settings_columns else 1])
-        table = plain_table(*columns, *stacked, left=left)
-        for trial in self._trials:
-            best = trial.best
-            told = (
-                trial.id,
-                cells.outcome(trial),
-                f"{trial.epochs}/{trial.n_epochs}",
-                cells.percent(best.clustering_accuracy if best else None),
-                cells.percent(best.clustering_accuracy_batched if best else None),
-            )
-            table.add_row(
-                *told[: len(columns)],
-                *(cells.metric(name, best.value(name) if best else None) for name in extra),
-                *self._settings(trial, short, are_settings_columns),
-                style="bold green" if trial is self._record.best else "",
-            )
-        return table
-
-    def _settings(self, trial: TrialState, short: list[str], are_columns: bool) -> list[Text]:
-        values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
-        if are_columns:
-            return [Text(value) for value in values]
-        return [
-            Text("\n".join(f"{name} {value}" for name, value in zip(short, values, strict=True)))
-        ]
-
-
-def _trials_table(record: StudyRecord) -> RenderableType:
-    trials = list(record.trials.values())
-    if not trials:
-        return Text("No trial yet.")
-    shown = trials if len(trials) <= MAX_ROWS else _most_telling(record, trials)
-    parts: list[RenderableType] = [_TrialsTable(record, shown)]
-    if len(shown) < len(trials):
-        parts.append(Text(f"and {len(trials) - len(shown)} more; --json tells all", style="dim"))
-    parts += [failure_line(trial) for trial in shown if trial.outcome == "failed"]
-    parts += [Text(line, style="yellow") for trial in shown for line in warning_lines(trial)]
-    return Group(*parts)
-
-
-def warning_lines(trial: TrialState) -> list[str]:
-    """Return what was wrong with a trial's training in its last epoch, one line each."""
-    return [f"trial {trial.id}: {warning}" for warning in trial.warnings]
-
-
-def failure_line(trial: TrialState) -> Text:
-    """Return why a trial failed, in one line."""
-    cause = in_one_line(trial.kind, trial.cause or "no cause was recorded")
-    return Text(
-        f"trial {trial.id} failed: {cause}", style="red", overflow="ellipsis", no_wrap=True
-    )
-
-
-def _most_telling(record: StudyRecord, trials: list[TrialState]) -> list[TrialState]:
-    last = trials[-MAX_ROWS + 1 :]
-    if record.best is None or record.best in last:
-        return last
-    return [record.best, *last]
 
 
 def _first_line(text: str) -> str:

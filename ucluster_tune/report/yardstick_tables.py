@@ -4,7 +4,6 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from ucluster_tune.report import cells
-from ucluster_tune.report.study_tables import plain_table
 from ucluster_tune.report.yardstick_words import reference_words
 from ucluster_tune.training.yardsticks import Interval, Measured, Yardsticks
 
@@ -17,7 +16,7 @@ def yardsticks_view(
     n_jets = found[0].by_split[split].n_jets
     head = f"On {n_jets:,} {split} jets of {yardsticks.dataset_name}"
     accuracy = "accuracy\n95 % interval"
-    table = plain_table("", accuracy, "in batches\n95 % interval", "NMI", "ARI", left=("",))
+    table = cells.plain_table("", accuracy, "in batches\n95 % interval", "NMI", "ARI", left=("",))
     for yardstick in found:
         here = yardstick.by_split[split]
         title = yardstick.title.replace(" (", "\n(")

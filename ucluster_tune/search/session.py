@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
-from ucluster_tune.config.search_space import published_point, trial_config
+from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
@@ -20,6 +20,7 @@ from ucluster_tune.study.events import FinalState, StudyEnded, StudyEvaluated
 from ucluster_tune.study.folder import write_best
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.keeper import Observer, RecordKeeper
+from ucluster_tune.study.knowledge import first_point
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.copy import DashboardCopy
@@ -60,7 +61,7 @@ class Session:
     ) -> None:
         self._drive_with(study, paths, RecordKeeper(journal, record), setting)
         config, keeper = study.config, self.driver.keeper
-        self._sampler = StudySampler(config, record, published_point(config))
+        self._sampler = StudySampler(config, record, first_point(config, record))
         self._dashboards = DashboardCopy(
             config,
             record,

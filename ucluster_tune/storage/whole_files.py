@@ -134,8 +134,12 @@ def takes_nothing(error: BaseException) -> bool:
 
 
 def refuse_unwritable(path: Path, kind: type[UClusterTuneError]) -> None:
-    """Raise an error of this kind where no file can be made in the folder of `path`."""
+    """Raise an error of this kind where no file can be made in the folder of `path`.
+
+    A folder that is not there is made.
+    """
     probe = beside(path)
     with explained(path, kind):
+        path.parent.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
         probe.unlink()

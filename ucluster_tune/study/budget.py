@@ -43,6 +43,15 @@ def is_left(record: "StudyRecord") -> bool:
     return used_up(record) is None
 
 
+def may_go_on(record: "StudyRecord") -> bool:
+    """Return whether anything of a search that stands still is left to do."""
+    if any(trial.outcome == "interrupted" for trial in record.trials.values()):
+        return True
+    if record.state != "complete" and record.best is not None and record.best_test is None:
+        return True  # the measure on test jets is left
+    return is_left(record)
+
+
 def used_up(record: "StudyRecord") -> str | None:
     """Return why no other trial may begin now: the limit, in words. None where one may."""
     budget, n_begun = record.budget, len(record.trials)

@@ -48,7 +48,7 @@ def plan_confirmation(
         StudyError: no trial has a score, or another confirmation is open.
     """
     open_one = record.open_confirmation
-    if open_one is not None and not _is_lost(record, open_one.plan):
+    if open_one is not None and not is_lost(record, open_one.plan):
         _refuse_another(record, open_one.plan, request)
         return open_one.plan
     ranked = sorted(
@@ -117,7 +117,7 @@ def _refuse_another(
             )
 
 
-def _is_lost(record: StudyRecord, plan: ConfirmationPlan) -> bool:
+def is_lost(record: StudyRecord, plan: ConfirmationPlan) -> bool:
     """Return whether all its trainings have failed, so that nothing can come of it."""
     known = known_trainings(record, plan)
     return len(known) == len(plan.trainings()) and all(

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, field_validator
 
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.study.finalists import ConfirmationPlan, ConfirmationResult
 from ucluster_tune.study.trainings import FIRST, Outcome, TrainingPlan, Value
 from ucluster_tune.training.record import EpochRecord, known_values
@@ -70,12 +71,24 @@ class KnownTrial(BaseModel):
 
 
 class WarmStart(BaseModel):
-    """The trials of another study that this one's sampler knew from its start."""
+    """The trials of another study that this one's sampler knew from its start.
+
+    Attributes:
+        differing: the dotted paths, searched ones left out, at which trials of both differ.
+        published: which of them is the published recipe as this study would try it.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     study: str
     trials: list[KnownTrial]
+    differing: list[str] = []
+    published: str | None = None
+
+    def best(self, objective: ObjectiveConfig) -> KnownTrial | None:
+        """Return the trial with the best score; None where no trial has one."""
+        scored = ((objective.worth(t.score), t) for t in self.trials if t.score is not None)
+        return max(scored, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 class StudyStarted(_Event):

@@ -58,6 +58,7 @@ def extend(config: StudyConfig, record: StudyRecord, extension: Extension) -> St
     changed = change_config(config, overrides)
     faults = [fault for path in _changed_paths(config, changed) if (fault := _fault(path))]
     faults += _search_space_faults(config, changed)
+    faults += _budget_faults(record, config, changed)
     if faults:
         raise ConfigurationError(f"study {record.name}", faults)
     new = [path for path in changed.search_space if path not in config.search_space]
@@ -76,6 +77,16 @@ def _budget(record: StudyRecord, extension: Extension) -> list[str]:
     if extension.n_trials is not None:
         return [f"budget.n_trials={record.n_trials + extension.n_trials}", "budget.until=null"]
     return []
+
+
+def _budget_faults(record: StudyRecord, config: StudyConfig, changed: StudyConfig) -> list[str]:
+    n_trials, n_begun = changed.budget.n_trials, len(record.trials)
+    if n_trials is None or n_trials >= n_begun or changed.budget == config.budget:
+        return []
+    return [
+        f"budget.n_trials: {n_begun} trials were begun already, and {n_trials} are fewer; give"
+        f" {n_begun} or more"
+    ]
 
 
 def _fault(path: str) -> str | None:

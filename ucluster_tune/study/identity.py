@@ -6,12 +6,13 @@ name in the record has a right to it, or else the first by name; any other one i
 gets an id of its own before anything of it is written.
 """
 
-import json
-from pathlib import Path
+from collections.abc import Iterator
 
+from ucluster_tune.errors import UClusterTuneError
+from ucluster_tune.study.bucket.copy import record_in_bucket, refresh
 from ucluster_tune.study.events import StudyCopied
 from ucluster_tune.study.journal import read_record
-from ucluster_tune.study.paths import StudyPaths
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
 COPIED = "is a copy of study {}: it has an identity, and runs in MLflow, of its own from now on"
@@ -21,15 +22,14 @@ def original_of(paths: StudyPaths, record: StudyRecord) -> str | None:
     """Return the name of the study of which this one is a copy that has no id of its own yet.
 
     Args:
-        paths: of the study, on a disk: copies in a bucket are not looked for.
+        paths: of the study, on a disk or in a bucket, up to date.
         record: of the study.
+
+    Raises:
+        StudyError: the bucket cannot be read.
     """
-    if paths.remote is not None:
-        return None
-    same = [paths.name]
-    for other in sorted(paths.root.parent.glob("*/record.jsonl")):
-        if other != paths.record and _study_id(other) == record.study_id:
-            same.append(other.parent.name)
+    copies = (other.name for other in _copies_of(paths) if _study_id(other) == record.study_id)
+    same = [paths.name, *copies]
     owner = record.recorded_name if record.recorded_name in same else min(same)
     return None if owner == paths.name else owner
 
@@ -44,14 +44,36 @@ def become_own_study(paths: StudyPaths, record: StudyRecord) -> StudyCopied | No
     return event
 
 
-def _study_id(journal: Path) -> str | None:
-    """Return the id in a study's record; None where there is none, or it is damaged."""
+def _copies_of(paths: StudyPaths) -> Iterator[StudyPaths]:
+    """Yield the studies beside this one that begin with the same event, as copies do."""
+    first = _first_line(paths)
+    folder = StudiesFolder(paths.root.parent)
+    if paths.remote is not None:
+        from ucluster_tune.storage.locations import locate  # loads Arrow
+
+        folder = StudiesFolder(paths.root.parent, locate(paths.studies_place))
+    for name in folder.names():
+        other = folder.listed(name)
+        if name != paths.name and _first_line(other) == first:
+            yield other
+
+
+def _first_line(paths: StudyPaths) -> bytes:
+    """Return the beginning of a record; nothing where there is none, or it cannot be read."""
     try:
-        with journal.open("rb") as file:
-            first = json.loads(file.readline())
-            text = file.read()
-        if b'"study_copied"' in text:
-            return read_record(journal).study_id
-        return str(first["study_id"])
+        if paths.remote is None:
+            with paths.record.open("rb") as file:
+                return file.readline()
+        first = record_in_bucket(paths)[0]
+        return (paths.segments / first.name).read_bytes().partition(b"\n")[0]
+    except (OSError, IndexError, UClusterTuneError):
+        return b""
+
+
+def _study_id(paths: StudyPaths) -> str | None:
+    """Return the id in a study's record; None where it is damaged."""
+    try:
+        refresh(paths)
+        return read_record(paths.record).study_id
     except Exception:  # noqa: BLE001  # whatever it is, it is not the study that is asked for
         return None

@@ -84,19 +84,38 @@ class StudyJournal:
         self.close()
 
 
+class JournalReader:
+    """A journal that is read as far as it is whole, and again from there.
+
+    Args:
+        path: the journal's file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._n_bytes = self._n_lines = 0
+        self._version = FORMAT_VERSION
+
+    def news(self) -> Iterator[Event]:
+        """Yield the events since the look before; StudyError names the line of a broken one."""
+        path = self._path
+        try:
+            with path.open("rb") as file:
+                file.seek(self._n_bytes)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        return
+                    self._n_bytes, self._n_lines = self._n_bytes + len(line), self._n_lines + 1
+                    if self._n_lines == 1:
+                        self._version = _format_version(path, line)
+                    yield from _parse(path, self._n_lines, line, self._version)
+        except OSError as error:
+            raise StudyError(cannot_be_read(path, error)) from error
+
+
 def read_events(path: Path) -> Iterator[Event]:
     """Yield the journal's events; StudyError names the line of a broken one."""
-    try:
-        with path.open("rb") as file:
-            version = FORMAT_VERSION
-            for number, line in enumerate(file, start=1):
-                if not line.endswith(b"\n"):
-                    return
-                if number == 1:
-                    version = _format_version(path, line)
-                yield from _parse(path, number, line, version)
-    except OSError as error:
-        raise StudyError(cannot_be_read(path, error)) from error
+    return JournalReader(path).news()
 
 
 def read_record(path: Path) -> StudyRecord:

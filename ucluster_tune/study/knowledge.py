@@ -1,6 +1,7 @@
 """What a study's record teaches the sampler; knows nothing of Optuna or Ray."""
 
 from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.search_space import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import KnownTrial, WarmStart
@@ -60,7 +61,20 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
             f"study {record.name} has no trial to learn from: none is complete or was stopped"
             " early; leave --warm-start out"
         )
-    return WarmStart(study=record.name, trials=trials)
+    differing, point = differences(config, other), published_point(config)
+    same = (trial.id for trial in trials if trial.hyperparameters == point and not differing)
+    return WarmStart(
+        study=record.name, trials=trials, differing=differing, published=next(same, None)
+    )
+
+
+def first_point(config: StudyConfig, record: StudyRecord) -> dict[str, Value] | None:
+    """Return the published recipe, fitted into the ranges, for the first trial of a study.
+
+    None where the study that taught this one has it.
+    """
+    taught = record.warm_start
+    return None if taught and taught.published else published_point(config)
 
 
 def differences(config: StudyConfig, other: StudyConfig) -> list[str]:

@@ -11,17 +11,22 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ucluster_tune.errors import MissingError, StudyError
+from ucluster_tune.study.bucket.copy import refresh
 from ucluster_tune.study.driver_process import is_driven_here
+from ucluster_tune.study.events import Event
+from ucluster_tune.study.journal import JournalReader
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudyPaths, bucket_errors
+from ucluster_tune.study.status import find_trial
 from ucluster_tune.trial.files import SENT_LOG
 
 if TYPE_CHECKING:
     from ucluster_tune.storage.locations import Location
 
+_T = TypeVar("_T")
 _FILE_EVERY_S: Final = 1.0
 _BUCKET_EVERY_S: Final = 5.0
 _PIECE: Final = 65_536
@@ -37,7 +42,7 @@ def log_text(
 
     Args:
         paths: of the study.
-        trial: whose workers wrote it; None for the study's driver.
+        trial: whose workers wrote it, by id or number; None for the study's driver.
         n_lines: that are there already, of each machine.
         follow: whether to go on until nobody drives the study.
 
@@ -45,7 +50,7 @@ def log_text(
         StudyError: there is no such trial, nothing was written, or the bucket cannot be read.
     """
     if trial is not None:
-        _refuse_unknown(paths, trial)
+        trial = find_trial(paths, trial)
     if paths.remote is None or (trial is None and _is_newest_here(paths)):
         yield from _file_text(
             paths, paths.log if trial is None else paths.trial(trial).workers_log, n_lines, follow
@@ -63,17 +68,24 @@ def log_text(
         raise StudyError(f"{log.place}: nothing was written there yet")
 
 
-def _refuse_unknown(paths: StudyPaths, trial: str) -> None:
-    """Raise StudyError, which names the trials, where there is none of that id."""
-    trials = {folder.name for folder in paths.trials.glob("*")}
-    if paths.remote is not None:
-        with bucket_errors():
-            trials |= {entry.name for entry in (paths.remote / paths.trials.name).list()}
-    if trial not in trials:
-        raise StudyError(
-            f"study {paths.name} has no trial {trial!r};"
-            f" there are {', '.join(sorted(trials)) or 'none yet'}"
-        )
+def events_of(paths: StudyPaths, *, follow: bool = False) -> Iterator[list[Event]]:
+    """Yield the events of a study's record, then those that are added until nobody drives it.
+
+    Args:
+        paths: of the study.
+        follow: whether to go on after those there are.
+
+    Raises:
+        StudyError: the record is damaged, or the bucket cannot be read.
+    """
+    reader = JournalReader(paths.record)
+
+    def look(_is_last: bool) -> Iterator[list[Event]]:
+        refresh(paths)
+        yield list(reader.news())
+
+    every_s = _FILE_EVERY_S if paths.remote is None else _BUCKET_EVERY_S
+    yield from _until_ended(paths, look, every_s) if follow else look(True)
 
 
 def _is_newest_here(paths: StudyPaths) -> bool:
@@ -91,8 +103,8 @@ def _is_newest_here(paths: StudyPaths) -> bool:
 
 
 def _until_ended(
-    paths: StudyPaths, look: Callable[[bool], Iterator[str]], every_s: float
-) -> Iterator[str]:
+    paths: StudyPaths, look: Callable[[bool], Iterator[_T]], every_s: float
+) -> Iterator[_T]:
     """Yield what each look finds, which is told whether it is the last one."""
     while True:
         is_last = not is_driven(paths)  # before what is read: its last words are in it

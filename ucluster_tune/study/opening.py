@@ -15,7 +15,7 @@ from ucluster_tune.config.search_space import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
-from ucluster_tune.study.budget import is_left, used_up
+from ucluster_tune.study.budget import may_go_on, used_up
 from ucluster_tune.study.confirming import (
     ConfirmationRequest,
     known_trainings,
@@ -35,7 +35,7 @@ from ucluster_tune.study.finalists import ConfirmationPlan
 from ucluster_tune.study.folder import refuse_existing
 from ucluster_tune.study.identity import COPIED, become_own_study
 from ucluster_tune.study.journal import StudyJournal, read_record
-from ucluster_tune.study.knowledge import differences, warm_start_from
+from ucluster_tune.study.knowledge import warm_start_from
 from ucluster_tune.study.lock import DriverLock
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
@@ -110,16 +110,20 @@ def new_study(
     refuse_existing(paths)
     if warm_start is None:
         return StudyToDrive(paths, config)
-    other = find_study(folder, warm_start)
-    record = read_study(other)
+    record = read_study(find_study(folder, warm_start))
     knowledge = warm_start_from(record, config)
-    differing = ", ".join(differences(config, study_config_of(record, other)))
-    warning = (
-        f"Warning: trials of study {warm_start} differ from the new ones in {differing}: what they"
-        " teach may be misleading"
-    )
-    remarks = (warning,) if differing else ()
-    return StudyToDrive(paths, config, warm_start=knowledge, remarks=remarks)
+    remarks = []
+    if knowledge.differing:
+        remarks.append(
+            f"Warning: trials of study {warm_start} differ from the new ones in"
+            f" {', '.join(knowledge.differing)}: what they teach may be misleading"
+        )
+    if knowledge.published and config.sampler.published_first:
+        remarks.append(
+            f"The published recipe is not run again: it is trial {knowledge.published} of study"
+            f" {warm_start}"
+        )
+    return StudyToDrive(paths, config, warm_start=knowledge, remarks=tuple(remarks))
 
 
 @contextmanager
@@ -239,11 +243,8 @@ def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
 
 def refuse_finished(record: StudyRecord) -> None:
     """Raise StudyError where nothing of the study is left to do."""
-    is_unfinished = any(trial.outcome == "interrupted" for trial in record.trials.values())
-    if is_unfinished or is_left(record):
+    if may_go_on(record):
         return
-    if record.state != "complete" and record.best is not None and record.best_test is None:
-        return  # the measure on test jets is left
     if record.open_confirmation is not None:
         raise StudyError(
             f"the search of study {record.name} is finished, the confirmation of its finalists is"

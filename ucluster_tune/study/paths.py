@@ -180,6 +180,18 @@ class StudyPaths:
         remote = None if self.remote is None else self.remote / f"{self.trials.name}/{folder}"
         return TrialFiles(self.trials / folder, remote)
 
+    def trial_ids(self) -> list[str]:
+        """Return the ids of the trials that have a folder, sorted.
+
+        Raises:
+            StudyError: the bucket cannot be read.
+        """
+        found = {folder.name for folder in self.trials.glob("*")}
+        if self.remote is not None:
+            with bucket_errors():
+                found |= {entry.name for entry in (self.remote / self.trials.name).list()}
+        return sorted(found)
+
     def in_bucket(self, path: Path) -> "Location":
         """Where a file of the working copy lies in the bucket, of which there is one."""
         assert self.remote is not None, f"{self.root} is no working copy"

@@ -49,7 +49,7 @@ from ucluster_tune.study.trainings import (
     TrialState,
     Value,
 )
-from ucluster_tune.training.yardsticks import Yardsticks
+from ucluster_tune.training.yardsticks import Yardsticks, with_interval
 from ucluster_tune.trial.failures import FAILURE_KINDS, NodeLostError
 
 _NODE_LOST = FAILURE_KINDS[NodeLostError].name
@@ -62,6 +62,15 @@ def trial_number_to_id(number: int) -> str:
     '0007'
     """
     return f"{number:04d}"
+
+
+def as_trial_id(text: str) -> str:
+    """Return the id of the trial that a text means, be it that or its number.
+
+    >>> as_trial_id("7"), as_trial_id("0007"), as_trial_id("published")
+    ('0007', '0007', 'published')
+    """
+    return trial_number_to_id(int(text)) if text.isascii() and text.isdecimal() else text
 
 
 class StudyRecord:
@@ -191,7 +200,7 @@ class StudyRecord:
             case TrialEnded():
                 self._end_training(event)
             case StudyEvaluated():
-                self.tests[self._trial(event.trial).id] = event.test
+                self.tests[self._trial(event.trial).id] = with_interval(event.test)
                 self.baselines.update(event.baselines)
             case TrainingEvaluated():
                 self._training(event).test = event.test

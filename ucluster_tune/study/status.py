@@ -9,37 +9,61 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ucluster_tune.config.names import nearest
+from ucluster_tune.config.names import nearest, study_name_fault
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import has_record, refresh
 from ucluster_tune.study.budget import elapsed_s, n_epochs_run
+from ucluster_tune.study.confirming import is_lost
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, seconds_between, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
-from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.record import StudyRecord, as_trial_id
 from ucluster_tune.study.trainings import TrainingState, TrialState
 from ucluster_tune.training.record import EpochRecord
+from ucluster_tune.trial.files import TrialFiles
 
 _QUOTED = ("clustering_accuracy", "clustering_accuracy_batched")
 _MAX_REQUESTS = 16  # to a bucket, at a time
 _KILLED = "the driver was killed"
 
 
-def find_study(folder: StudiesFolder, name: str) -> StudyPaths:
-    """Return the paths of a study that exists; StudyError names the nearest one otherwise."""
-    paths = folder.study(name)
+def find_study(folder: StudiesFolder, name: str | None) -> StudyPaths:
+    """Return the paths of a study that exists; StudyError names the nearest one otherwise.
+
+    Args:
+        folder: of all studies.
+        name: of the study; None for the one of which something was recorded last.
+    """
+    paths = None if name is None else folder.study(name)
     names = folder.names()
-    if name in names:
+    if paths is not None and name in names:
         return paths
     if not names:
         raise StudyError(
-            f"no study {name!r}: {folder.place} holds none yet;"
+            f"no study{f' {name!r}' if name else ''}: {folder.place} holds none yet;"
             " start one with `ucluster-tune run FILE`, or name its folder with --studies-dir"
         )
+    if name is None:
+        lines = list_studies(folder)
+        return folder.listed(max(lines, key=lambda line: str(line.get("last_event", "")))["name"])
     close = nearest(name, names)
     hint = f"did you mean {close}?" if close else "`ucluster-tune list` shows those there are"
     raise StudyError(f"no study {name!r} in {folder.place}; {hint}")
+
+
+def find_trial(paths: StudyPaths, text: str) -> str:
+    """Return the id of a study's trial; StudyError names those there are otherwise.
+
+    Args:
+        paths: of the study.
+        text: the id, or the number alone.
+    """
+    trials, trial = paths.trial_ids(), as_trial_id(text)
+    if trial not in trials:
+        told = ", ".join(trials) or "none yet"
+        raise StudyError(f"study {paths.name} has no trial {text!r}; there are {told}")
+    return trial
 
 
 def read_study(paths: StudyPaths) -> StudyRecord:
@@ -73,21 +97,67 @@ def closing_events(record: StudyRecord) -> list[Event]:
 
 
 def model_folder(place: Path | str) -> str:
-    """Return the best trial's folder of a study's folder; any other path or URI as it is.
+    """Return the folder of a trial, of the best one of a study; any other path or URI as it is.
+
+    Args:
+        place: of a study's folder, else `NAME` or `NAME/TRIAL` of one in the studies folder.
 
     Raises:
-        StudyError: no trial of the study has reached anything yet, or its bucket cannot be read.
+        StudyError: no trial of the study has reached anything yet, there is no such trial, or its
+            bucket cannot be read.
     """
-    paths = _study_at(str(place))
+    paths, trial = _study_at(str(place)), None
+    if paths is None:
+        paths, trial = named(str(place)) or (None, None)
     if paths is None:
         return str(place)
+    if trial is not None:
+        return paths.trial(trial).place
+    return best_trial(paths).place
+
+
+def best_trial(paths: StudyPaths) -> TrialFiles:
+    """Return the files of a study's best trial; StudyError where there is none yet."""
     best = read_study(paths).best
     if best is None:
         raise StudyError(
             f"study {paths.name} has no best trial yet; wait for the first epoch, or name the"
             f" folder of a trial in {paths.place}/{paths.trials.name}"
         )
-    return paths.trial(best.id, best.best_training.plan.id).place
+    return paths.trial(best.id, best.best_training.plan.id)
+
+
+def trained_config(place: Path) -> Path:
+    """Return the file with what `NAME` (its best trial) or `NAME/TRIAL` trained; else as it is.
+
+    Raises:
+        StudyError: as for `model_folder`.
+    """
+    paths, trial = named(str(place)) or (None, None)
+    if paths is None:
+        return place
+    if trial is not None:
+        return paths.trial(trial).fetched_config()
+    best = best_trial(paths)  # brings a working copy up to its bucket
+    return paths.best_yaml if paths.best_yaml.is_file() else best.fetched_config()
+
+
+def named(text: str) -> tuple[StudyPaths, str | None] | None:
+    """Return the study, and the trial in it, that `NAME` or `NAME/TRIAL` means.
+
+    None for a path that is there, a URI, and where the studies folder has no study of that name.
+
+    Raises:
+        StudyError: the study has no such trial, or the bucket cannot be read.
+    """
+    name, mark, trial = text.partition("/")
+    if "://" in text or study_name_fault(name) is not None or Path(text).exists():
+        return None
+    paths = open_studies().study(name)
+    exists = paths.record.is_file() if paths.remote is None else has_record(paths)
+    if not exists:
+        return None
+    return paths, find_trial(paths, trial) if mark else None
 
 
 def _study_at(place: str) -> StudyPaths | None:
@@ -107,7 +177,7 @@ def remaining_s(record: StudyRecord) -> float | None:
     """Return an estimate of the seconds to the search's end, None where there is no telling.
 
     The epochs so far give the speed. A trial that is still to come is taken to last as long as
-    the finished ones did on average, to its last epoch while there is none.
+    the finished ones did on average; before one has ended nothing is told, nor when all have.
     """
     if record.is_confirming:
         return None
@@ -115,16 +185,21 @@ def remaining_s(record: StudyRecord) -> float | None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
     n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)
-    if record.state != "running" or not n_epochs_done:
+    if record.state != "running" or not record.n_finished or not n_epochs_done:
         return None
-    whole = running[0].n_epochs if running else record.n_epochs
-    expected = record.epochs_of_finished / record.n_finished if record.n_finished else whole
+    expected = record.epochs_of_finished / record.n_finished
     n_to_come = max(0, record.n_trials - record.n_finished - len(running))
     n_left = n_to_come * expected + sum(
         (expected if trial.epochs < expected else trial.n_epochs) - trial.epochs
         for trial in running
     )
-    return n_left * elapsed_s(record) / n_epochs_done
+    per_epoch_s = elapsed_s(record) / n_epochs_done
+    limits = [n_left * per_epoch_s]
+    if record.budget.total_epochs is not None:
+        limits.append((record.budget.total_epochs - n_epochs_run(record)) * per_epoch_s)
+    if record.budget.hours is not None:
+        limits.append(3600 * record.budget.hours - elapsed_s(record))
+    return max(0.0, min(limits)) if running or n_to_come else None
 
 
 def study_status(paths: StudyPaths) -> dict[str, Any]:
@@ -177,7 +252,8 @@ def _line(paths: StudyPaths) -> dict[str, Any]:
         record = read_study(paths)
     except StudyError as error:
         return {"name": paths.name, "state": "unreadable", "cause": str(error)}
-    best = record.best
+    best, open_one = record.best, record.open_confirmation
+    may_end = open_one is not None and not is_lost(record, open_one.plan)
     return {
         "name": paths.name,
         "state": record.state,
@@ -186,7 +262,9 @@ def _line(paths: StudyPaths) -> dict[str, Any]:
         "n_finished": record.n_finished,
         "best": {"trial_id": best.id, **_accuracies(best.best)} if best else None,
         "reference_accuracy": record.reference_accuracy,
+        "open_confirmation": open_one.plan.id if open_one and may_end else None,
         "started": record.started,
+        "last_event": record.last_event,
         "elapsed_s": round(elapsed_s(record), 1),
     }
 
@@ -197,7 +275,10 @@ def _best_status(record: StudyRecord) -> dict[str, Any] | None:
     return {
         "trial_id": record.best.id,
         "validation": _accuracies(record.best.best),
-        "test": {name: (record.best_test or {}).get(name) for name in _QUOTED},
+        "test": {
+            name: (record.best_test or {}).get(name)
+            for name in (*_QUOTED, "clustering_accuracy_interval")
+        },
     }
 
 

@@ -18,6 +18,7 @@ from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
 from ucluster_tune.training.record import EpochRecord, best_record
 from ucluster_tune.training.trainer import OnStep, Trainer
+from ucluster_tune.training.yardsticks import with_interval
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
 from ucluster_tune.trial.training_task import TrainingTask
 
@@ -87,9 +88,9 @@ class TrainingRun:
         record = self._trainer.run_epoch(on_step)
         if self._group.rank == 0:  # all ranks hold the same weights, one of them writes
             self._write(record)
-        _LOGGER.info("epoch %d: %s", record.epoch, _brief(record))
-        for warning in record.warnings:
-            _LOGGER.info("epoch %d: warning: %s", record.epoch, warning)
+            _LOGGER.info("epoch %d: %s", record.epoch, _brief(record))
+            for warning in record.warnings:
+                _LOGGER.info("epoch %d: warning: %s", record.epoch, warning)
         return record
 
     def _write(self, record: EpochRecord) -> None:
@@ -123,7 +124,7 @@ def measure(
     trainer = Trainer(config, dataset, OneWorker())
     trainer.restore(read_checkpoint_at(checkpoint, PATIENCE_S))
     evaluation = trainer.evaluate_split(split, dataset.n_jets(split) if keeps_jets else 1)
-    found = {**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()}
+    found = with_interval({**vars(evaluation.quality), "confusion": evaluation.confusion.tolist()})
     if keeps_jets:
         found |= {"cluster": evaluation.cluster, "jet_class": evaluation.jet_class}
     return found

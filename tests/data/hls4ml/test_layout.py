@@ -7,7 +7,7 @@ import pytest
 from tests.hls4ml_files import JET_NAMES, made_up_file
 from tests.peak_memory import growth_mib
 from ucluster_tune.data.hls4ml import layout
-from ucluster_tune.data.hls4ml.jets import check_file, read_blocks
+from ucluster_tune.data.hls4ml.jets import NO_CLASS, check_file, read_blocks, read_rows
 from ucluster_tune.errors import DataError
 
 
@@ -39,12 +39,22 @@ def test_where_the_columns_are(jets_h5):
     assert found.features == (8, 11, 6, 13, 3, 4, 5, 15)
 
 
-@pytest.mark.parametrize(
-    "name", ["jets", "jetConstituentList", "jetFeatureNames", "particleFeatureNames"]
-)
+@pytest.mark.parametrize("name", ["jetConstituentList", "jetFeatureNames", "particleFeatureNames"])
 def test_a_missing_data_set_is_named_with_what_is_there(jets_h5, name):
     replace(jets_h5, name)
     refused(jets_h5, rf"no {name}; it has .*\. HLS4ML LHC-jet files have jets")
+
+
+def test_a_file_without_a_table_of_jets_has_neither_masses_nor_classes(jets_h5):
+    replace(jets_h5, "jets")
+    found = check_file(jets_h5, "jets")
+    assert (found.n_jets, found.mass, found.classes) == (20, None, None)
+    block = read_rows(jets_h5, "jets", 3, 9)
+    assert len(block) == 6
+    assert np.isnan(block.mass_gev).all()
+    assert (block.class_index == NO_CLASS).all()
+    with pytest.raises(DataError, match="no table jets, which has the mass and the class"):
+        layout.refuse_unlabelled(found, "jets")
 
 
 @pytest.mark.parametrize("name", ["jets", "jetFeatureNames"])

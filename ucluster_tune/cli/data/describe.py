@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data.jet_options import ClassList, LocalPath, progress_bar
+from ucluster_tune.cli.data.jet_options import ClassList, picture_option, progress_bar
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.whole_files import refuse_unwritable
 
@@ -28,12 +28,7 @@ if TYPE_CHECKING:
 )
 @click.argument("folder", metavar="DIR")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
-@click.option(
-    "--plot",
-    type=LocalPath("draw it here, and copy it with the bucket's own tool", dir_okay=False),
-    metavar="FILE.png",
-    help="Draw the spectra of all quantities by class.",
-)
+@picture_option
 @click.option(
     "--fingerprint",
     is_flag=True,
@@ -65,8 +60,9 @@ def describe(
     manifest, then counts jets by class and split, and reads mass, number of constituents and
     features of all of them. Exits with 1 when something is wrong.
 
-    With --fingerprint the jets, at most 12 000 chosen by lot, are also sent through a model, whose
-    layers remember mean and variance of all that they saw in training.
+    The picture of --plot has the spectra of all quantities by class. With --fingerprint the jets,
+    at most 12 000 chosen by lot, are also sent through a model, whose layers remember mean and
+    variance of all that they saw in training.
     """
     if fingerprint != (model is not None):
         raise click.UsageError(
@@ -74,9 +70,6 @@ def describe(
             " --fingerprint and --model MODEL_DIR (`ucluster-tune weights import` makes one of"
             " published weights)"
         )
-    if plot is not None and plot.suffix.lower() != ".png":
-        raise click.BadParameter(f"{plot} must end in .png", param_hint="'--plot'")
-
     if plot is not None:
         refuse_unwritable(plot, MachineError)
     from ucluster_tune.config.yaml_text import quoted

@@ -39,6 +39,35 @@ class LocalPath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class FileToWrite(LocalPath):
+    """A file whose ending says its format.
+
+    Args:
+        endings: that there may be.
+        instead: as of `LocalPath`.
+    """
+
+    def __init__(self, endings: tuple[str, ...], instead: str) -> None:
+        super().__init__(instead, dir_okay=False)
+        self._endings = endings
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; fails on other endings."""
+        path = super().convert(value, param, ctx)
+        if Path(str(path)).suffix.lower() not in self._endings:
+            self.fail(f"{str(value)!r} must end in one of {', '.join(self._endings)}", param, ctx)
+        return path
+
+
+picture_option = click.option(
+    "--plot",
+    type=FileToWrite(
+        (".png", ".pdf", ".svg"), "draw it here, and copy it with the bucket's own tool"
+    ),
+    metavar="FILE",
+    help="Draw a picture of it into a .png, .pdf or .svg.",
+)
+
 new_dataset_option = click.option(
     "--out",
     type=LocalPath(

@@ -16,7 +16,7 @@ from ucluster_tune.errors import MachineError
 
 if TYPE_CHECKING:
     from ucluster_tune.data.hls4ml.stream import Hls4mlJets
-    from ucluster_tune.data.reading.jet_source import JetSource
+    from ucluster_tune.data.reading.jet_source import JetSource, WholeSource
     from ucluster_tune.models.prediction import Prediction
     from ucluster_tune.models.saved import SavedModel
 
@@ -54,7 +54,7 @@ def load_model(path: str) -> "SavedModel":
 @contextmanager
 def opened_source(
     place: str, split: str | None, default_split: str | None = None
-) -> "Iterator[JetSource]":
+) -> "Iterator[WholeSource]":
     """Give the jets at a place: of a split of a parquet data set, or of HLS4ML HDF5 files.
 
     What archives hold lies unpacked on the disk as long as the block lasts.

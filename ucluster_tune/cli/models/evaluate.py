@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ucluster_tune.cli.data.jet_options import ClassList, FiniteRange, LocalPath
+from ucluster_tune.cli.data.jet_options import ClassList, FiniteRange, picture_option
 from ucluster_tune.cli.models.arguments import (
     DEFAULT_BATCH,
     SPLITS,
@@ -30,29 +30,14 @@ if TYPE_CHECKING:
     from ucluster_tune.data.reading.selection import Selection
     from ucluster_tune.models.saved import SavedModel
 
-PICTURES = (".png", ".pdf", ".svg")
 WINDOWS = ("published", "model")
-
-
-class PictureFile(LocalPath):
-    """A file to draw into; its ending says the format."""
-
-    def __init__(self) -> None:
-        super().__init__("draw it here, and copy it with the bucket's own tool", dir_okay=False)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path; fails on endings that nothing can be drawn for."""
-        path = super().convert(value, param, ctx)
-        if Path(str(path)).suffix.lower() not in PICTURES:
-            self.fail(f"{str(value)!r} must end in one of {', '.join(PICTURES)}", param, ctx)
-        return path
 
 
 @click.command(
     epilog="""\b
     Example:
       ucluster-tune evaluate published data/wzt
-      ucluster-tune evaluate studies/quickstart data/wzt --plot confusion.png --json
+      ucluster-tune evaluate quickstart data/wzt --plot confusion.png --json
     """
 )
 @model_argument
@@ -63,12 +48,7 @@ class PictureFile(LocalPath):
     help="Jets of a data set to measure on.  [default: test]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
-@click.option(
-    "--plot",
-    type=PictureFile(),
-    metavar="FILE",
-    help="Draw the confusion matrix into a .png, .pdf or .svg.",
-)
+@picture_option
 @click.option(
     "--window",
     type=click.Choice(WINDOWS),
@@ -122,11 +102,11 @@ def evaluate(
 ) -> None:
     """Measure a model's clusters against the classes of jets.
 
-    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
+    MODEL_DIR is a model folder, a study (of which the best trial is taken) or a trial, by name
+    or folder, or a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
     or HLS4ML HDF5: a file, a folder of files or their tar.
     For comparison, the same numbers are told of k-means on the jet mass and of the two best mass
-    thresholds, chosen on training jets.
+    thresholds, chosen on training jets. The picture of --plot is the confusion matrix.
     """
     from ucluster_tune.data.reading.labels import select_labels
     from ucluster_tune.report.agreement import agreement_document

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.data.jet_options import LocalPath
+from ucluster_tune.cli.data.jet_options import FileToWrite
 from ucluster_tune.cli.models.arguments import (
     DEFAULT_BATCH,
     SPLITS,
@@ -19,8 +19,10 @@ from ucluster_tune.cli.models.arguments import (
 )
 from ucluster_tune.report.cells import program
 
+ENDINGS = (".parquet", ".csv")  # not imported, as those of `cli.models.arguments`
+
 if TYPE_CHECKING:
-    from ucluster_tune.data.reading.jet_source import JetSource
+    from ucluster_tune.data.reading.jet_source import WholeSource
     from ucluster_tune.models.saved import SavedModel
 
 
@@ -28,17 +30,17 @@ if TYPE_CHECKING:
     epilog="""\b
     Example:
       ucluster-tune predict published data/wzt --out clusters.parquet
-      ucluster-tune predict studies/quickstart data/wzt --out clusters.parquet --split test
+      ucluster-tune predict quickstart data/wzt --out clusters.parquet --split test
     """
 )
 @model_argument
 @data_argument
 @click.option(
     "--out",
-    type=LocalPath("write it here, and copy it with the bucket's own tool"),
+    type=FileToWrite(ENDINGS, "write it here, and copy it with the bucket's own tool"),
     required=True,
     metavar="FILE",
-    help="Parquet file to write; it must not exist yet.",
+    help="File to write, .parquet or .csv; it must not exist yet.",
 )
 @click.option(
     "--split",
@@ -59,11 +61,12 @@ def predict(
 ) -> None:
     """Write the cluster of every jet, in the order of DATA.
 
-    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
+    MODEL_DIR is a model folder, a study (of which the best trial is taken) or a trial, by name
+    or folder, or a checkpoint file. DATA is a parquet data set (a folder, or a URI such as s3://BUCKET/FOLDER),
     or HLS4ML HDF5: a file, a folder of files or their tar; with labels or without. FILE gets one
-    row for each jet, none is left out: jet (its number, from 0), cluster, embedding_0 and so on,
-    and distance_0 and so on, the squared distance to each centroid.
+    row for each jet, none is left out: jet (its number, from 0), split, file and row (where it
+    stands), jet_class and mass_gev where they are known, cluster, embedding_0 and so on, and
+    distance_0 and so on, the squared distance to each centroid.
     """
     from ucluster_tune.data.making.predictions import refuse_existing
 
@@ -79,7 +82,7 @@ def predict(
 
 
 def _write(
-    model: "SavedModel", source: "JetSource", out: Path, n_workers: int, batch_size: int
+    model: "SavedModel", source: "WholeSource", out: Path, n_workers: int, batch_size: int
 ) -> list[int]:
     """Write the prediction; return the jets of each cluster."""
     import numpy as np
@@ -98,13 +101,17 @@ def _write(
     counts = np.zeros(n_clusters, np.int64)
     with (
         PredictionWriter(
-            out, prediction_schema(n_clusters, model.config.embedding_dim, about)
+            out,
+            prediction_schema(n_clusters, model.config.embedding_dim, about),
+            source.origins,
         ) as writer,
         JetProgress("predicting", n_jets) as progress,
         predictions(model, source, n_workers, batch_size) as found,
     ):
         for part in found:
-            writer.write(part.cluster, part.embedding, part.distances)
+            writer.write(
+                part.cluster, part.embedding, part.distances, part.mass_gev, part.jet_class
+            )
             counts += np.bincount(part.cluster, minlength=n_clusters)
             progress.advance(len(part.cluster))
     return [int(count) for count in counts]

@@ -1,25 +1,36 @@
 """`ucluster-tune train`: one configuration, trained as a trial would be, without a search."""
 
+import shlex
 from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ucluster_tune.cli.studies.prepared_data import prepared_data_path
-from ucluster_tune.cli.studies.study_options import set_option, yes_option
+from ucluster_tune.cli.studies.study_options import set_option, set_words, yes_option
 from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.one_trial import trial_config_of
 from ucluster_tune.config.plan import fit_study
+from ucluster_tune.config.shipped import shipped_search_spaces
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError
+from ucluster_tune.report.cells import program, shown_path
+from ucluster_tune.study.status import trained_config
+
+if TYPE_CHECKING:
+    from ucluster_tune.trial.files import TrialFiles
 
 
 @click.command(
     epilog="""\b
     Example:
       ucluster-tune train search_spaces/published.yaml --out published
-      ucluster-tune train studies/quickstart/best.yaml --out best --workers 2
+      ucluster-tune train quickstart --out best --workers 2
+      ucluster-tune train quickstart/0003 --out third
+      ucluster-tune train quickstart --out best --set training.n_epochs=60
     """
 )
 @click.argument("config", type=click.Path(path_type=Path))
@@ -28,7 +39,8 @@ from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError
     type=click.Path(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
-    help="Folder of checkpoints; where it holds one already, training goes on from it.",
+    help="Folder of checkpoints; where it holds one already, training goes on from it, to more"
+    " epochs too.",
 )
 @click.option(
     "--workers",
@@ -43,9 +55,11 @@ def train(
 ) -> None:
     """Train one configuration, without a search.
 
-    CONFIG is a search-space file whose search_space is empty, or the best.yaml or a trial's
-    config.yaml of a study. Stop it with Ctrl-C; the same command goes on from the last epoch.
+    CONFIG is a search-space file whose search_space is empty, a study (of which the best trial is
+    taken) or one of its trials, by name, or a file of theirs. Stop it with Ctrl-C; the same
+    command goes on from the last epoch, and with a larger training.n_epochs beyond the last one.
     """
+    asked, config = config, _file_of(config)
     options = [] if workers is None else [f"resources.workers_per_trial={workers}"]
     study = load_study_config(config, [*overrides, *options])
     if study.search_space:
@@ -64,7 +78,18 @@ def train(
     study = study.reading(prepared_data_path(plan_preparation(study.data), yes))
     open_checked_dataset(study.data, study.resources.n_workers)
     _write_config(study, out)
-    _train(study, out)
+    click.echo(_train(study, out))
+    again = ["train", str(asked), "--out", shown_path(out)]
+    again += [] if workers is None else ["--workers", str(workers)]
+    click.echo(_next_commands(again, study, out, overrides))
+
+
+def _file_of(config: Path) -> Path:
+    """Return the file that a path, a study, a trial or a search space that ships stands for."""
+    if config.is_file():
+        return config
+    found = trained_config(config)
+    return shipped_search_spaces().get(str(config), config) if found == config else found
 
 
 def _settled(study: StudyConfig) -> StudyConfig:
@@ -75,23 +100,68 @@ def _settled(study: StudyConfig) -> StudyConfig:
 
 
 def _write_config(study: StudyConfig, out: Path) -> None:
-    """Keep the configuration beside the checkpoints; another one there is refused."""
+    """Keep the configuration beside the checkpoints; one of another training there is refused."""
     from ucluster_tune.storage.whole_files import explained, write_whole
     from ucluster_tune.trial.files import TrialFiles
 
-    files = TrialFiles(out)
-    path, text = files.config, dump_config(trial_config_of(study))
+    files, config = TrialFiles(out), trial_config_of(study)
     with explained(out, MachineError):
-        if files.last_epoch and path.exists() and path.read_text(encoding="utf-8") != text:
-            raise ConfigurationError(
-                "--out",
-                [f"{out} holds the training of another configuration; choose another folder"],
-            )
+        if files.last_epoch and files.config.exists():
+            _refuse_other(trial_config_of(load_study_config(files.config)), config, files)
         out.mkdir(parents=True, exist_ok=True)
-        write_whole(path, text)
+        write_whole(files.config, dump_config(config))
 
 
-def _train(study: StudyConfig, out: Path) -> None:
+def _refuse_other(before: TrialConfig, now: TrialConfig, files: "TrialFiles") -> None:
+    """Raise ConfigurationError where a training cannot go on with another configuration.
+
+    It can with more epochs, and where its jets were moved: their checksum is compared later.
+    """
+    changed = {
+        f"{name}.{key}": (value, getattr(getattr(now, name), key))
+        for name, section in before
+        for key, value in section
+        if value != getattr(getattr(now, name), key)
+    }
+    changed.pop("data.path", None)
+    n_before, n_now = changed.pop("training.n_epochs", (None, files.last_epoch))
+    if changed:
+        told = ", ".join(f"{path} is {new}, was {old}" for path, (old, new) in changed.items())
+        raise ConfigurationError(
+            f"{files.root} holds a training of another configuration",
+            [f"{told}; choose another folder with --out, or bring the old values back with --set"],
+        )
+    if n_now < files.last_epoch:
+        raise ConfigurationError(
+            f"{files.root} holds a training of {files.last_epoch} epochs",
+            [f"training.n_epochs: {n_now} are fewer; give {files.last_epoch} or more"],
+        )
+    if n_before is not None and now.training.learning_rate_schedule == "cosine":
+        click.secho(
+            f"Warning: the cosine of the learning rate ends at epoch {n_now} now, at {n_before}"
+            " before: this is not the training that it would have been from its start",
+            fg="yellow",
+            err=True,
+        )
+
+
+def _next_commands(
+    again: list[str], study: StudyConfig, out: Path, overrides: tuple[str, ...]
+) -> str:
+    model, data = shown_path(out), study.data.path
+    n_epochs = f"training.n_epochs={2 * study.training.n_epochs}"
+    kept = [o for o in overrides if not o.strip().startswith("training.n_epochs")]
+    commands = {
+        "its clusters": ["predict", model, data, "--out", "clusters.parquet"],
+        "how good they are": ["evaluate", model, data],
+        "more epochs": [*again, *set_words([*kept, n_epochs])],
+    }
+    lines = [f"  {what:17}  {shlex.join([program(), *c])}" for what, c in commands.items()]
+    return "\n".join(["Next, type", *lines])
+
+
+def _train(study: StudyConfig, out: Path) -> str:
+    """Run the epochs that are left, and return what they reached, in words."""
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
     from ucluster_tune.report.progress import TrainingProgress, training_summary
     from ucluster_tune.trial.files import TrialFiles
@@ -117,4 +187,4 @@ def _train(study: StudyConfig, out: Path) -> None:
 
     checkpoint = files.checkpoint(newest.best.epoch)
     test = measure(task.config, str(checkpoint), "test")
-    click.echo(training_summary(newest.best, test, study, str(checkpoint)))
+    return training_summary(newest.best, test, study, str(checkpoint))

@@ -14,7 +14,7 @@ from ucluster_tune.cli.models.arguments import model_argument, quiet_tensorflow
     epilog="""\b
     Example:
       ucluster-tune weights import logs/cluster.ckpt --to published
-      ucluster-tune weights export studies/quickstart --to best.ckpt
+      ucluster-tune weights export quickstart --to best.ckpt
     """
 )
 def weights() -> None:
@@ -79,7 +79,7 @@ def import_(
 @weights.command(
     epilog="""\b
     Example:
-      ucluster-tune weights export studies/quickstart/trials/0003 --to best.ckpt
+      ucluster-tune weights export quickstart/0003 --to best.ckpt
     """
 )
 @model_argument
@@ -94,8 +94,8 @@ def import_(
 def export(model_dir: str, target: Path) -> None:
     """Write a model as weights that the published code restores.
 
-    MODEL_DIR is a model folder, a study (of which the best trial is taken), a trial's folder or
-    a checkpoint file.
+    MODEL_DIR is a model folder, a study (of which the best trial is taken) or a trial, by name
+    or folder, or a checkpoint file.
     """
     quiet_tensorflow()
     from ucluster_tune.models.opening import open_model

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 import click
 
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, all_typed_words
-from ucluster_tune.cli.studies.study_options import set_option, studies_dir_option
+from ucluster_tune.cli.studies.study_options import (
+    SearchSpaceFile,
+    set_option,
+    studies_dir_option,
+)
 from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
@@ -61,7 +65,7 @@ class _Check(SearchCommand):
       ucluster-tune cluster check search_spaces/jets.yaml --cluster ray_cluster.yaml
     """,
 )
-@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.argument("file", type=SearchSpaceFile(), required=False)
 @set_option
 @studies_dir_option
 @click.option("--json", "as_json", is_flag=True, help="Print all rows as JSON.")

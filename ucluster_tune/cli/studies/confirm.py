@@ -5,17 +5,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import SearchCommand
-from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.searching import carry_confirmation_on
 from ucluster_tune.cli.studies.study_options import one_study
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from ucluster_tune.cluster.place import Place
-    from ucluster_tune.search.room import SearchSetting
-    from ucluster_tune.study.record import StudyRecord
 
 
 class _Confirm(SearchCommand):
@@ -91,31 +86,10 @@ def confirm(
     Each with some fresh seeds, and the published recipe beside them with the same ones. The best
     one is chosen on validation jets and quoted on test jets, with an interval of seeds and jets
     together, and compared with the published recipe, with k-means and thresholds on the same jets,
-    and with the reference. Killed or stopped, and called again, it goes on where it was.
+    and with the reference. Killed or stopped, and called again, it goes on where it was; `resume
+    --all` carries it on too.
     """
     from ucluster_tune.study.confirming import ConfirmationRequest
-    from ucluster_tune.study.opening import study_to_confirm
 
     request = ConfirmationRequest(top, seeds, against == "published", epochs, data, jets, workers)
-    found: list[StudyRecord] = []
-
-    def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.room import SearchNodes
-
-        with (
-            study_to_confirm(setting.folder, name, request) as study,
-            SearchNodes(setting) as nodes,
-        ):
-            fitted = nodes.fit(study.config)
-            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
-
-            found.append(drive_study(study, fitted, nodes, setting))
-        return found[0]
-
-    def summary_of(record: "StudyRecord") -> "RenderableType":
-        from ucluster_tune.report.confirmation_tables import confirmation_summary
-
-        return confirmation_summary(record)
-
-    show_search(search, studies_dir, place, summary_of)
-    ctx.exit(INTERRUPTED if found[0].open_confirmation else 0)
+    ctx.exit(carry_confirmation_on(name, request, studies_dir, place))

@@ -33,7 +33,12 @@ class _Extend(SearchCommand):
     """,
 )
 @one_study
-@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="So many further trials.")
+@click.option(
+    "--trials",
+    type=int,
+    metavar="N",
+    help="So many further trials; `resume NAME --trials N` sets their number in all.",
+)
 @click.option(
     "--hours",
     type=click.FloatRange(min=0, min_open=True, max=24 * 366),
@@ -56,8 +61,15 @@ def extend(
     With --set the ranges that are searched may change, and how the search goes on; what would make
     the trials so far incomparable is refused.
     """
-    if (trials is None) == (hours is None):
+    if trials is not None and hours is not None:
         raise click.UsageError("give either --trials N or --hours H")
+    if trials is None and hours is None and not overrides:
+        raise click.UsageError("give --trials N, --hours H, or --set budget.KEY=VALUE")
+    if trials is not None and trials < 1:
+        raise click.UsageError(
+            f"--trials {trials}: are further trials, 1 or more; fewer than the study was to have:"
+            f" `ucluster-tune resume {name} --trials N`, where N is their number in all"
+        )
 
     from ucluster_tune.study.extension import Extension
 

@@ -96,7 +96,12 @@ class OnCluster(click.Command):
         """
         if where.is_local or where.address is not None:
             return None
-        from ucluster_tune.cluster.launched.launcher import CLUSTER_FILE, NotUpError, find_head
+        from ucluster_tune.cluster.launched.launcher import (
+            CLUSTER_FILE,
+            NeverStartedError,
+            NotUpError,
+            find_head,
+        )
 
         if where.cluster is not None:
             return find_head(where.cluster)
@@ -105,6 +110,8 @@ class OnCluster(click.Command):
             return None
         try:
             return find_head(file)
+        except NeverStartedError:
+            return None  # the file that ships lies there: nobody asked for a cluster
         except NotUpError as error:
             self.tell_not_up(error)
             return None

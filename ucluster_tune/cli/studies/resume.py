@@ -1,13 +1,14 @@
 """`ucluster-tune resume`: a study, or all of them, carried on to its budget."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, typed_words
-from ucluster_tune.cli.studies.searching import carry_on
+from ucluster_tune.cli.studies.searching import carry_confirmation_on, carry_on
 from ucluster_tune.cli.studies.study_options import one_study_if_any
 from ucluster_tune.config.yaml_text import quoted
 from ucluster_tune.report.cells import program
@@ -22,6 +23,8 @@ class _Resume(SearchCommand):
         """Run the command once it is clear what is to be resumed."""
         if (ctx.params["name"] is None) != ctx.params["is_all"]:
             raise click.UsageError("give either the NAME of a study or --all")
+        if ctx.params["is_all"] and ctx.params["trials"] is not None:
+            raise click.UsageError("--trials is of one study: give its NAME in place of --all")
         return super().invoke(ctx)
 
     def folders_there(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
@@ -40,9 +43,10 @@ class _Resume(SearchCommand):
         studies = head.document(["ucluster-tune", "list", "--json", "--local", *where])
         names = interrupted_studies(studies)
         jobs = [Job(["resume", name, *words], {}, name) for name in names]
+        jobs += [Job(["confirm", name, *where], {}, name) for name in open_confirmations(studies)]
         for job, job_id in zip(jobs, self.send(head, jobs), strict=True):
             click.echo(f"Study {job.name} goes on as Ray job {job_id}")
-        click.echo(f"Next: {program()} list --follow" if names else _NOTHING, err=True)
+        click.echo(f"Next: {program()} list --follow" if jobs else _NOTHING, err=True)
         return 0
 
 
@@ -55,41 +59,60 @@ _NOTHING = "No study was interrupted: nothing to resume"
     Example:
       ucluster-tune resume quickstart
       ucluster-tune resume quickstart --data /disk2/wzt_sample
+      ucluster-tune resume quickstart --trials 5
       ucluster-tune resume --all
     """,
 )
 @one_study_if_any
-@click.option("--all", "is_all", is_flag=True, help="Every study that was interrupted.")
+@click.option(
+    "--all", "is_all", is_flag=True, help="Every search or confirmation that was interrupted."
+)
 @click.option("--data", metavar="PATH", help="Where the jets are now, if they were moved.")
+@click.option(
+    "--trials",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="So many trials in all from now on, fewer or more than it was to have.",
+)
 @click.pass_context
 def resume(
     ctx: click.Context,
     name: str | None,
     is_all: bool,
     data: str | None,
+    trials: int | None,
     studies_dir: str | None,
     place: "Place",
 ) -> None:
     """Carry study NAME on, wherever and however it stopped.
 
     Finished trials stay as they are. Interrupted ones go on from their last checkpoint. Then new
-    trials begin, up to the study's budget. With --all one study follows the other; on a cluster
-    they go on side by side.
+    trials begin, up to the study's budget, which --trials lowers or raises. With --all one study
+    follows the other; on a cluster they go on side by side.
     """
     from ucluster_tune.study.extension import Extension
 
-    moved = Extension(overrides=(f"data.path={quoted(data)}",)) if data else None
+    overrides = [f"data.path={quoted(data)}"] if data else []
+    overrides += [] if trials is None else [f"budget.n_trials={trials}"]
+    changed = Extension(overrides=tuple(overrides)) if overrides else None
     if name is not None:
-        ctx.exit(carry_on(name, moved, studies_dir, place))
+        ctx.exit(carry_on(name, changed, studies_dir, place))
+    from ucluster_tune.study.confirming import ConfirmationRequest
     from ucluster_tune.study.paths import open_studies
     from ucluster_tune.study.status import list_studies
 
-    names = interrupted_studies(list_studies(open_studies(studies_dir)))
-    if not names:
+    studies = list_studies(open_studies(studies_dir))
+    names, to_confirm = interrupted_studies(studies), open_confirmations(studies)
+    if not names and not to_confirm:
         click.echo(_NOTHING, err=True)
+    ways_on = [partial(carry_on, name, changed, studies_dir, place) for name in names]
+    ways_on += [
+        partial(carry_confirmation_on, name, ConfirmationRequest(), studies_dir, place)
+        for name in to_confirm
+    ]
     codes = []
-    for interrupted in names:
-        codes.append(carry_on(interrupted, moved, studies_dir, place))
+    for go_on in ways_on:
+        codes.append(go_on())
         if codes[-1] == INTERRUPTED:
             break
     ctx.exit(max(codes, default=0))
@@ -102,3 +125,13 @@ def interrupted_studies(studies: list[dict[str, object]]) -> list[str]:
     ['a']
     """
     return [str(study["name"]) for study in studies if study["state"] == "interrupted"]
+
+
+def open_confirmations(studies: list[dict[str, object]]) -> list[str]:
+    """Return the names of those whose finalists are trained no further, and are not done.
+
+    >>> open_confirmations([{"name": "a", "state": "complete", "open_confirmation": "c1"}])
+    ['a']
+    """
+    waiting = (s for s in studies if s["state"] != "running" and s.get("open_confirmation"))
+    return [str(study["name"]) for study in waiting]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
     from ucluster_tune.search.reporting import WrittenReport
     from ucluster_tune.search.room import SearchSetting
+    from ucluster_tune.study.confirming import ConfirmationRequest
     from ucluster_tune.study.extension import Extension
     from ucluster_tune.study.paths import StudyPaths
     from ucluster_tune.study.record import StudyRecord
@@ -39,6 +40,35 @@ def carry_on(
             return drive_study(study, fitted, nodes, setting)
 
     return show_search(search, studies_dir, place)
+
+
+def carry_confirmation_on(
+    name: str, request: "ConfirmationRequest", studies_dir: str | None, place: "Place"
+) -> int:
+    """Train a study's finalists again, shown as `show_search` does, and return the exit code."""
+    found: list[StudyRecord] = []
+
+    def search(setting: "SearchSetting") -> "StudyRecord":
+        from ucluster_tune.search.room import SearchNodes
+        from ucluster_tune.study.opening import study_to_confirm
+
+        with (
+            study_to_confirm(setting.folder, name, request) as study,
+            SearchNodes(setting) as nodes,
+        ):
+            fitted = nodes.fit(study.config)
+            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
+
+            found.append(drive_study(study, fitted, nodes, setting))
+        return found[0]
+
+    def summary_of(record: "StudyRecord") -> "RenderableType":
+        from ucluster_tune.report.confirmation_tables import confirmation_summary
+
+        return confirmation_summary(record)
+
+    show_search(search, studies_dir, place, summary_of)
+    return INTERRUPTED if found[0].open_confirmation else 0
 
 
 def _write_report(record: "StudyRecord", paths: "StudyPaths") -> "WrittenReport":
@@ -71,7 +101,6 @@ def show_search(
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.report.study_tables import final_summary
     from ucluster_tune.search.room import SearchSetting
-    from ucluster_tune.study.opening import study_config_of
 
     folder = open_studies(studies_dir)
     table = LiveTable()
@@ -90,8 +119,7 @@ def show_search(
     finally:
         table.close()
     paths = folder.study(record.name)
-    config = study_config_of(record, paths)
-    summary = summary_of(record) if summary_of else final_summary(record, config, paths)
+    summary = summary_of(record) if summary_of else final_summary(record, paths)
     console = Console(highlight=False, file=sys.stdout)
     with console.capture() as page:
         console.print(summary, crop=False)

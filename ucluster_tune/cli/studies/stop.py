@@ -5,6 +5,7 @@ import click
 from ucluster_tune.cli.studies.on_cluster import OnCluster
 from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.report.cells import command
+from ucluster_tune.study.budget import may_go_on
 from ucluster_tune.study.paths import open_studies
 from ucluster_tune.study.status import find_study, read_study
 from ucluster_tune.study.stopping import request_stop, stop_now, wait_until_stopped
@@ -51,4 +52,5 @@ def stop(name: str, now: bool, limit_s: float, studies_dir: str | None) -> None:
     click.echo(
         f"Study {name} {record.state}: {record.n_finished} of {record.n_trials} trials done"
     )
-    click.echo(f"Next: {command('resume', paths, name)}", err=True)
+    verb = "resume" if may_go_on(record) else "status"
+    click.echo(f"Next: {command(verb, paths, name)}", err=True)

@@ -3,13 +3,38 @@
 `--cluster`, `--local` and `--address` belong to the classes of `cli.studies.on_cluster`.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-search_space_file = click.argument("file", type=click.Path(path_type=Path))
+from ucluster_tune.config.shipped import shipped_search_spaces
+from ucluster_tune.errors import ConfigurationError
+
+
+class SearchSpaceFile(click.Path):
+    """A search-space file, or the name of one that ships, from whatever folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path; what is neither is told where the file is read."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if len(path.parts) != 1 or path.suffix or path.is_file():
+            return path
+        shipped = shipped_search_spaces()
+        if path.name not in shipped and not path.exists():
+            names = ", ".join(shipped) or "none"
+            raise ConfigurationError(
+                str(path), [f"there is no such file; search spaces that have a name: {names}"]
+            )
+        return shipped.get(path.name, path)
+
+
+search_space_file = click.argument("file", type=SearchSpaceFile())
 
 _FIXED = "ucluster_tune.fixed"
 

@@ -31,6 +31,10 @@ class NotUpError(MachineError):
     """The cluster that a file describes has no head that could be used."""
 
 
+class NeverStartedError(NotUpError):
+    """Nobody can have started it from here: this machine has nothing to show to its cloud."""
+
+
 def find_head(file: Path) -> Head:
     """Return the head of the cluster that `file` describes.
 
@@ -158,7 +162,8 @@ def _refuse_down(file: Path, config: Mapping[str, Any]) -> None:
         host = str(provider.get("external_head_ip") or provider["head_ip"])
         reason = _why_not_reached(host, 22 if "ssh_proxy_command" not in config["auth"] else None)
     if reason is not None:
-        raise NotUpError(f"{file}: cluster {config['cluster_name']} is not up: {reason}")
+        error = NeverStartedError if reason == _NO_CREDENTIALS else NotUpError
+        raise error(f"{file}: cluster {config['cluster_name']} is not up: {reason}")
 
 
 def _why_no_head_on_aws(config: Mapping[str, Any]) -> str | None:

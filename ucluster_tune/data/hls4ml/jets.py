@@ -39,7 +39,7 @@ class JetBlock:
 
     Attributes:
         start: number of the first one in the file.
-        mass_gev: float32 [jet].
+        mass_gev: float32 [jet]; NaN where the file does not tell it.
         class_index: int8 [jet] into CLASS_NAMES, or NO_CLASS.
         columns: float [jet, constituent, column], those of FEATURE_COLUMNS.
     """
@@ -82,10 +82,9 @@ def read_blocks(path: Path, label: str) -> Iterator[JetBlock]:
     """
     with opened(path, label) as file:
         layout = find_layout(file, label)
-        jets, constituents = file[JETS], file[CONSTITUENTS]
         for start in range(0, layout.n_jets, layout.rows_per_read):
             rows = slice(start, min(start + layout.rows_per_read, layout.n_jets))
-            yield _block(start, jets[rows], constituents[rows], layout, label)
+            yield _block(start, _jets(file, layout, rows), file[CONSTITUENTS][rows], layout, label)
 
 
 def read_rows(path: Path, label: str, start: int, stop: int) -> JetBlock:
@@ -97,17 +96,18 @@ def read_rows(path: Path, label: str, start: int, stop: int) -> JetBlock:
     with opened(path, label) as file:
         layout = _layout_of_rows(file, label, stop)
         rows = slice(start, stop)
-        return _block(start, file[JETS][rows], file[CONSTITUENTS][rows], layout, label)
+        return _block(start, _jets(file, layout, rows), file[CONSTITUENTS][rows], layout, label)
 
 
 def read_truth(
     path: Path, label: str, start: int, stop: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int8]]:
-    """Return mass [GeV] and class of the same jets; their constituents are not read."""
+    """Return mass [GeV], NaN where it is not told, and class; no constituents are read."""
     with opened(path, label) as file:
         layout = _layout_of_rows(file, label, stop)
         no_constituents = np.zeros((stop - start, 0, max(layout.features) + 1), np.float32)
-        block = _block(start, file[JETS][start:stop], no_constituents, layout, label)
+        jets = _jets(file, layout, slice(start, stop))
+        block = _block(start, jets, no_constituents, layout, label)
     return block.mass_gev, block.class_index
 
 
@@ -149,11 +149,23 @@ def _layout_of_rows(file: h5py.File, label: str, stop: int) -> Layout:
     return layout
 
 
+def _jets(file: h5py.File, layout: Layout, rows: slice) -> Numbers:
+    """Return float [jet, column] of the table of jets, without a column where there is none."""
+    if layout.mass is None:
+        return np.zeros((rows.stop - rows.start, 0), np.float32)
+    found: Numbers = file[JETS][rows]
+    return found
+
+
 def _block(
     start: int, jets: Numbers, constituents: Numbers, layout: Layout, label: str
 ) -> JetBlock:
     with np.errstate(over="ignore"):  # what is too large becomes infinite
-        mass_gev = jets[:, layout.mass].astype(np.float32)
+        mass_gev = (
+            np.full(len(jets), np.nan, np.float32)
+            if layout.mass is None
+            else jets[:, layout.mass].astype(np.float32)
+        )
     if layout.classes is None:
         class_index = np.full(len(jets), NO_CLASS, np.int8)
     else:

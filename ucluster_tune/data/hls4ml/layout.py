@@ -58,7 +58,7 @@ class Layout:
     Attributes:
         n_jets: rows of both arrays.
         n_slots: constituents that a jet has room for.
-        mass: column of the jets' mass.
+        mass: column of the jets' mass; None where the file has no table of jets, but constituents.
         classes: column of each of CLASS_NAMES; None where the file has no truth, or not all of it.
         absent_classes: those of CLASS_COLUMNS that are not there, where others are.
         features: column of each of FEATURE_COLUMNS.
@@ -68,7 +68,7 @@ class Layout:
 
     n_jets: int
     n_slots: int
-    mass: int
+    mass: int | None
     classes: tuple[int, ...] | None
     absent_classes: tuple[str, ...]
     features: tuple[int, ...]
@@ -111,11 +111,12 @@ def find_layout(file: h5py.File, label: str) -> Layout:
     Raises:
         DataError: something is missing, of a wrong shape or type, or not what it claims to be.
     """
-    jets = _dataset(file, JETS, label)
     constituents = _dataset(file, CONSTITUENTS, label)
-    _check_numbers(jets, ("jet", "column"), label)
     _check_numbers(constituents, ("jet", "constituent", "column"), label)
-    if jets.shape[0] != constituents.shape[0]:
+    jets = _dataset(file, JETS, label) if JETS in file else None
+    if jets is not None:
+        _check_numbers(jets, ("jet", "column"), label)
+    if jets is not None and jets.shape[0] != constituents.shape[0]:
         raise DataError(
             f"{label}: {JETS} has {jets.shape[0]} jets and {CONSTITUENTS}"
             f" {constituents.shape[0]}; {_MEND}"
@@ -125,7 +126,7 @@ def find_layout(file: h5py.File, label: str) -> Layout:
             f"{label}: {CONSTITUENTS} has room for {constituents.shape[1]} constituents a jet,"
             f" at most {_MAX_SLOTS} can be read; {_MEND}"
         )
-    jet_names = _names(file, JET_NAMES, label)
+    jet_names = [] if jets is None else _names(file, JET_NAMES, label)
     constituent_names = _names(file, CONSTITUENT_NAMES, label)
     if constituents.shape[2] > len(constituent_names) >= constituents.shape[1]:
         raise DataError(
@@ -140,16 +141,16 @@ def find_layout(file: h5py.File, label: str) -> Layout:
         return _column(name, jet_names, jets, JET_NAMES, label)
 
     return Layout(
-        n_jets=jets.shape[0],
+        n_jets=constituents.shape[0],
         n_slots=constituents.shape[1],
-        mass=of_jets(MASS_COLUMN),
+        mass=None if jets is None else of_jets(MASS_COLUMN),
         classes=None if absent else tuple(map(of_jets, CLASS_COLUMNS)),
         absent_classes=absent if len(absent) < len(CLASS_COLUMNS) else (),
         features=tuple(
             _column(name, constituent_names, constituents, CONSTITUENT_NAMES, label)
             for name in FEATURE_COLUMNS
         ),
-        rows_per_read=_rows_per_read(jets, constituents, label),
+        rows_per_read=_rows_per_read(constituents, label, *(() if jets is None else (jets,))),
     )
 
 
@@ -157,6 +158,12 @@ def refuse_unlabelled(layout: Layout, label: str) -> None:
     """Raise DataError where the jets have no classes."""
     if layout.classes is not None:
         return
+    if layout.mass is None:
+        raise DataError(
+            f"{label}: no table {JETS}, which has the mass and the class of each jet: a search"
+            " needs both; choose files that have it, or predict the clusters of these with"
+            " `ucluster-tune predict`, which needs neither"
+        )
     absent = layout.absent_classes or CLASS_COLUMNS
     some = "labels only some classes: " if layout.absent_classes else ""
     raise DataError(
@@ -283,14 +290,14 @@ def _plain(name: str) -> str:
     return name.lower().removeprefix("j1_").removeprefix("j_").replace("_", "")
 
 
-def _rows_per_read(jets: h5py.Dataset, constituents: h5py.Dataset, label: str) -> int:
+def _rows_per_read(constituents: h5py.Dataset, label: str, *beside: h5py.Dataset) -> int:
     """Return a number of jets that takes some 16 MiB, in whole chunks where memory allows that.
 
     A chunk of many jets may hold a single column of them, and all columns are wanted: what a read
     takes is told by the rows of a chunk, not by its bytes.
     """
     row_bytes = max(
-        1, sum(d.dtype.itemsize * math.prod(d.shape[1:]) for d in (jets, constituents))
+        1, sum(d.dtype.itemsize * math.prod(d.shape[1:]) for d in (constituents, *beside))
     )
     rows = max(1, _READ_BYTES // row_bytes)
     chunk_rows = min(constituents.chunks[0] if constituents.chunks else 1, constituents.shape[0])

@@ -9,9 +9,10 @@ import numpy as np
 from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, pack_lists
 from ucluster_tune.data.hls4ml.jets import check_file, constituent_lists, read_rows, read_truth
+from ucluster_tune.data.hls4ml.layout import refuse_unlabelled
 from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files, side_by_side
 from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
-from ucluster_tune.data.reading.jet_source import Chunk, place_in_file
+from ucluster_tune.data.reading.jet_source import Chunk, Origin, place_in_file
 from ucluster_tune.errors import DataError
 
 
@@ -34,6 +35,11 @@ class Hls4mlJets:
         """Jets of each block."""
         return tuple(stop - start for _, start, stop in self.rows)
 
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where the jets of each block stand; the files have no splits."""
+        return tuple(Origin(None, file.label, start, n - start) for file, start, n in self.rows)
+
     def read(self, blocks: range) -> Iterator[PackedJets]:
         """Yield the jets of neighbouring blocks; those without constituents stay."""
         for file, start, stop in self.rows[blocks.start : blocks.stop]:
@@ -45,10 +51,12 @@ class Hls4mlJets:
                 yield pack_lists(features, counts, block.mass_gev, jet_class)
 
     def read_labels(self, blocks: range) -> tuple[FloatArray, IntArray]:
-        """Return mass [GeV] and class of the jets of neighbouring blocks."""
+        """Return mass [GeV] and class of the jets of neighbouring blocks; see `JetSource`."""
         masses, classes = [], []
         for file, start, stop in self.rows[blocks.start : blocks.stop]:
             mass_gev, jet_class = read_truth(file.path, file.label, start, stop)
+            if np.isnan(mass_gev).all():
+                refuse_unlabelled(check_file(file.path, file.label), file.label)
             if not MASS_BOUNDS_GEV.hold(mass_gev):
                 first = int(np.flatnonzero(MASS_BOUNDS_GEV.outside(mass_gev))[0])
                 raise DataError(

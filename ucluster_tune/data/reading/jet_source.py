@@ -67,6 +67,31 @@ class JetSource(Protocol):
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where neighbouring jets of a source stand.
+
+    Attributes:
+        split: train, validation or test; None where there are no splits.
+        file: its name.
+        first_row: number of the first of them in the file, from 0.
+        n_jets: of them.
+    """
+
+    split: str | None
+    file: str
+    first_row: int
+    n_jets: int
+
+
+class WholeSource(JetSource, Protocol):
+    """All jets of some files, none left out."""
+
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where the jets of each block stand, in order."""
+
+
+@dataclass(frozen=True)
 class Chunk:
     """Neighbouring blocks of a source.
 
@@ -88,10 +113,12 @@ class ParquetJets:
     Attributes:
         description: folder and order.
         row_groups: the blocks.
+        origins: where their jets stand.
     """
 
     description: str
     row_groups: tuple[RowGroup, ...]
+    origins: tuple[Origin, ...]
 
     @property
     def block_sizes(self) -> tuple[int, ...]:
@@ -192,7 +219,8 @@ def open_parquet(place: Path | str | Location, split: str | None = None) -> Parq
     manifest = read_manifest(folder)
     splits = SPLITS if split is None else (split,)
     row_groups: list[RowGroup] = []
-    for file in (file for name in splits for file in manifest.split_files(name)):
+    origins: list[Origin] = []
+    for of_split, file in ((s, file) for s in splits for file in manifest.split_files(s)):
         jet_file = JetFile(folder / file.path, file.n_bytes)
         with jet_file.opened() as opened:
             groups = range(opened.num_row_groups)
@@ -202,11 +230,15 @@ def open_parquet(place: Path | str | Location, split: str | None = None) -> Parq
                 f"{jet_file}: holds {sum(found)} jets, the manifest says {file.n_jets}; {MEND}"
             )
         row_groups += [RowGroup(jet_file, index, n) for index, n in enumerate(found)]
+        firsts = accumulate(found, initial=0)
+        origins += [
+            Origin(of_split, file.path, *rows) for rows in zip(firsts, found, strict=False)
+        ]
     if not any(group.n_jets for group in row_groups):
         what = "jets" if split is None else f"{split} jets"
         raise DataError(f"{folder}: the data set has no {what}; choose another split or data set")
     order = f"{split} jets" if split else f"jets in the order {', '.join(splits)}"
-    return ParquetJets(f"{folder}, {order}", tuple(row_groups))
+    return ParquetJets(f"{folder}, {order}", tuple(row_groups), tuple(origins))
 
 
 def chunks_of(source: JetSource, n_jets: int = _CHUNK_JETS) -> list[Chunk]:

@@ -5,7 +5,7 @@ from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.yardsticks import best_on_test, mass_sentence, own_words
-from ucluster_tune.report.study_tables import outcome_counts
+from ucluster_tune.report.trials_table import outcome_counts
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.status import remaining_s
 

@@ -8,15 +8,18 @@ import numpy.typing as npt
 from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
-from ucluster_tune.report.page.style import DASHES, Picture, color_of, in_percent, new_figure
+from ucluster_tune.report.page.style import DASHES, Picture, in_percent, new_figure
 from ucluster_tune.report.pictures import (
-    MARKS,
     Evaluation,
+    class_colors,
     class_label,
+    cluster_colors,
     confusion_figure,
     embedding_figure,
+    mark_of,
     match_clusters,
 )
+from ucluster_tune.training.yardsticks import wilson_interval
 
 _N_MASS_BINS: Final = 48
 _N_BINS: Final = 8
@@ -82,14 +85,21 @@ def mass_section(contents: StudyContents) -> Section:
     names = [class_label(name) for name in evaluation.class_names]
     matched = match_clusters(evaluation.confusion)
     clusters = sorted(range(len(evaluation.centroids)), key=lambda k: (matched.get(k, 99), k))
+    colors = cluster_colors(evaluation.confusion, evaluation.class_names)
     of_cluster = [
         (
             f"cluster {k}" + (f" ({names[matched[k]]})" if k in matched else ""),
             evaluation.cluster == k,
+            colors[k],
         )
         for k in clusters
     ]
-    of_class = [(name, evaluation.jet_class == index) for index, name in enumerate(names)]
+    of_class = [
+        (name, evaluation.jet_class == index, color)
+        for index, (name, color) in enumerate(
+            zip(names, class_colors(evaluation.class_names), strict=True)
+        )
+    ]
     n_jets = len(evaluation.mass_gev)
     pictures = [
         _spectra(
@@ -104,17 +114,15 @@ def mass_section(contents: StudyContents) -> Section:
 
 
 def _spectra(
-    evaluation: Evaluation, groups: list[tuple[str, Any]], name: str, caption: str
+    evaluation: Evaluation, groups: list[tuple[str, Any, str]], name: str, caption: str
 ) -> Picture:
     figure, (axes,) = new_figure()
     mass = evaluation.mass_gev
     edges = np.linspace(float(mass.min()), float(mass.max()) or 1.0, _N_MASS_BINS + 1)
-    for number, (label, chosen) in enumerate(groups):
+    for number, (label, chosen, color) in enumerate(groups):
         counts, _ = np.histogram(mass[chosen], edges)
         style = "-" if number == 0 else DASHES[(number - 1) % len(DASHES)]
-        axes.stairs(
-            counts, edges, color=color_of(number), linestyle=style, linewidth=1.5, label=label
-        )
+        axes.stairs(counts, edges, color=color, linestyle=style, linewidth=1.5, label=label)
     axes.set_xlabel("jet mass (GeV)")
     axes.set_ylabel(f"jets in {edges[1] - edges[0]:.1f} GeV")
     axes.margins(x=0)
@@ -153,6 +161,7 @@ def _against(
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _N_BINS + 1)))
     bins = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, max(0, len(edges) - 2))
     matched = {c: cluster for cluster, c in match_clusters(evaluation.confusion).items()}
+    colors = class_colors(evaluation.class_names)
     for index, name in enumerate(evaluation.class_names):
         if index not in matched:
             continue
@@ -165,13 +174,13 @@ def _against(
             if n < _LEAST_IN_BIN:
                 continue
             share = int((in_class & in_cluster & (bins == number)).sum()) / n
-            low, high = cells.wilson_interval(share, n)
+            low, high = wilson_interval(share, n)
             middle = float(np.median(values[bins == number]))
             points.append((middle, share, max(0.0, share - low), max(0.0, high - share)))
         if points:
             x, y, below, above = zip(*points, strict=True)
             axes.errorbar(
-                x, y, yerr=[below, above], color=color_of(index), fmt=MARKS[index % len(MARKS)],
+                x, y, yerr=[below, above], color=colors[index], fmt=mark_of(colors[index]),
                 linestyle="-", linewidth=0.8, markersize=4, capsize=2, label=class_label(name),
             )  # fmt: skip
     in_percent(axes.yaxis)

@@ -7,6 +7,7 @@ from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.style import GREY, Picture, color_of, in_percent, new_figure
+from ucluster_tune.training.yardsticks import with_interval
 
 _OWN: Final = "best trial of the search"
 _COLUMNS: Final = ("", "accuracy", "95 % interval", "in batches", "purity", "NMI", "ARI")
@@ -44,7 +45,7 @@ class Bar:
         return cls(
             title,
             accuracy,
-            cells.wilson_interval(accuracy, n_jets),
+            with_interval(values)["clustering_accuracy_interval"],
             values.get("clustering_accuracy_batched"),
             n_jets,
             *(values.get(name) for name in ("purity", "nmi", "ari")),

@@ -1,0 +1,137 @@
+"""The table of a study's trials, and what went wrong with some of them."""
+
+import math
+from collections.abc import Sequence
+from typing import get_args
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from ucluster_tune.report import cells
+from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import Outcome, TrialState
+from ucluster_tune.training.record import Rank
+from ucluster_tune.trial.failures import in_one_line
+
+MAX_ROWS = 40
+BEST = "*"
+_ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
+
+
+class _TrialsTable:
+    """One row a trial; hyperparameters in columns where these fit, else below each other."""
+
+    def __init__(self, record: StudyRecord, trials: Sequence[TrialState]) -> None:
+        self._record = record
+        self._trials = trials
+        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for columns in (_ALL_COLUMNS, _ALL_COLUMNS[:-1]):
+            table = self._table(columns, are_settings_columns=True)
+            unbounded = options.update(width=1000)
+            if console.measure(table, options=unbounded).maximum <= options.max_width:
+                yield table
+                return
+        yield self._table(_ALL_COLUMNS, are_settings_columns=False)
+
+    def _table(self, columns: Sequence[str], are_settings_columns: bool) -> Table:
+        metric = self._record.objective.metric
+        extra = [] if metric.startswith("clustering_accuracy") else [metric]
+        short = [name.rpartition(".")[2] for name in self._names]
+        settings = short if are_settings_columns else ["hyperparameters"]
+        stacked = [name.replace("_", "\n") for name in (*extra, *settings)]
+        left = ("outcome", *settings[: 0 if are_settings_columns else 1])
+        table = cells.plain_table(*columns, *stacked, left=left)
+        for trial in self._trials:
+            best = trial.best
+            is_best = trial is self._record.best
+            told = (
+                f"{BEST} {trial.id}" if is_best else trial.id,
+                cells.outcome(trial),
+                f"{trial.epochs}/{trial.n_epochs}",
+                cells.percent(best.clustering_accuracy if best else None),
+                cells.percent(best.clustering_accuracy_batched if best else None),
+            )
+            table.add_row(
+                *told[: len(columns)],
+                *(cells.metric(name, best.value(name) if best else None) for name in extra),
+                *self._settings(trial, short, are_settings_columns),
+                style="bold green" if is_best else "",
+            )
+        return table
+
+    def _settings(self, trial: TrialState, short: list[str], are_columns: bool) -> list[Text]:
+        values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
+        if are_columns:
+            return [Text(value) for value in values]
+        return [
+            Text("\n".join(f"{name} {value}" for name, value in zip(short, values, strict=True)))
+        ]
+
+
+def trials_table(record: StudyRecord, *, is_ranked: bool = False) -> RenderableType:
+    """Return a row for each trial, as far as they fit a few screens, with the best one marked.
+
+    Args:
+        record: of the study.
+        is_ranked: whether the best trial comes first and the worst last, in place of their order.
+    """
+    trials = list(record.trials.values())
+    if not trials:
+        return Text("No trial yet.")
+    if is_ranked:
+        trials.sort(key=_worth, reverse=True)  # of equal ones the first stays the first
+    shown = trials[:MAX_ROWS] if is_ranked else _most_telling(record, trials)
+    parts: list[RenderableType] = [_TrialsTable(record, shown)]
+    if is_ranked and record.best is not None:
+        metric = record.objective.metric.replace("_", " ")
+        parts.append(Text(f"{BEST} the best; sorted by the best {metric}", style="dim"))
+    if len(shown) < len(trials):
+        parts.append(Text(f"and {len(trials) - len(shown)} more; --json tells all", style="dim"))
+    parts += [failure_line(trial) for trial in shown if trial.outcome == "failed"]
+    parts += [Text(line, style="yellow") for trial in shown for line in warning_lines(trial)]
+    return Group(*parts)
+
+
+def warning_lines(trial: TrialState) -> list[str]:
+    """Return what was wrong with a trial's training in its last epoch, one line each."""
+    return [f"trial {trial.id}: {warning}" for warning in trial.warnings]
+
+
+def failure_line(trial: TrialState) -> Text:
+    """Return why a trial failed, in one line."""
+    cause = in_one_line(trial.kind, trial.cause or "no cause was recorded")
+    return Text(
+        f"trial {trial.id} failed: {cause}", style="red", overflow="ellipsis", no_wrap=True
+    )
+
+
+def _worth(trial: TrialState) -> Rank:
+    """Return what orders trials; those that failed, or have no number, are worth nothing."""
+    nothing = (False, -math.inf)
+    return nothing if trial.outcome == "failed" else trial.rank or nothing
+
+
+def _most_telling(record: StudyRecord, trials: list[TrialState]) -> list[TrialState]:
+    if len(trials) <= MAX_ROWS:
+        return trials
+    last = trials[-MAX_ROWS + 1 :]
+    if record.best is None or record.best in last:
+        return last
+    return [record.best, *last]
+
+
+def outcome_counts(record: StudyRecord) -> str:
+    """Return how many trials ended how, such as `5 complete, 3 stopped early`."""
+    n_pending = n_waiting(record)
+    counts = [(name, record.n_by_outcome[name]) for name in get_args(Outcome)]
+    counts = [(name, n - n_pending * (name == "running")) for name, n in counts]
+    counts.append(("pending", n_pending))
+    return ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts if count)
+
+
+def n_waiting(record: StudyRecord) -> int:
+    """Return how many trials wait for CPUs and GPUs."""
+    return sum(trial.is_waiting for trial in record.running.values())
