@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.mlflow_store import with_store
 from tests.postgresql_server import postgresql_server, postgresql_service
 from tests.s3_server import s3_server, s3_service
 from tests.small_study import write_small_dataset
 from ucluster_tune.cluster.embedded import prepare_environment
+from ucluster_tune.model.start import prepare_start
 
-__all__ = ["postgresql_server", "postgresql_service", "s3_server", "s3_service"]
+__all__ = ["postgresql_server", "postgresql_service", "s3_server", "s3_service", "with_store"]
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by TensorFlow when it is imported
+prepare_start()  # read by TensorFlow when it is imported
 # The cluster file that ships lies in the working directory, and other tests start Rays.
 os.environ["UCLUSTER_TUNE_LOCAL"] = "1"
 # Ray reads it once a process: what a test of tokens leaves behind would be half of the truth for

@@ -4,7 +4,6 @@ Needs no labels, no selection and no data set: any source of jets will do.
 """
 
 import math
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -199,7 +198,6 @@ class _PredictionWorker:
     def __init__(
         self, model: SavedModel, source: JetSource, batch_size: int, n_threads: int
     ) -> None:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         from ucluster_tune.training.device import use_devices  # TensorFlow
 
         use_devices(n_threads)

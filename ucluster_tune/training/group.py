@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from ucluster_tune.model.start import a_layer_for_horovod
+
 
 class Group(Protocol):
     """What training needs to know of the other workers."""
@@ -49,7 +51,8 @@ class HorovodGroup:
     """The Horovod job that this process is a part of."""
 
     def __init__(self) -> None:
-        import horovod.tensorflow as hvd  # a group of one must not load it
+        with a_layer_for_horovod(tf):
+            import horovod.tensorflow as hvd  # a group of one must not load it
 
         hvd.init()
         self._hvd = hvd

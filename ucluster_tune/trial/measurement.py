@@ -1,7 +1,6 @@
 """A trial's checkpoint measured on jets that the search never used, in a Ray task of its own."""
 
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,6 +11,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import TrialError, UClusterTuneError
+from ucluster_tune.model.start import prepare_start
 from ucluster_tune.trial.processes.nodes import most_cpus_of_a_node
 
 _ROOM_TIMEOUT_S = 30.0  # longer than the end of the last trial takes to free its CPUs
@@ -100,7 +100,7 @@ def room_on_a_node(
 def _measure(
     config: TrialConfig, checkpoint: str, split: str, n_threads: int, keeps_jets: bool
 ) -> dict[str, Any]:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_start()
     from ucluster_tune.training.device import use_devices  # TensorFlow
     from ucluster_tune.trial.training_run import measure
 

@@ -5,7 +5,6 @@ or Horovod before they are needed.
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Protocol
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.config.trial import TrialConfig
+from ucluster_tune.model.start import prepare_start
 from ucluster_tune.training.record import EpochRecord
 
 OnStep = Callable[[int, int], None]
@@ -72,7 +72,7 @@ def training_processes(
         log_folder: path or URI of the folder where workers write what they have to say.
         on_step: told of steps, by this process alone.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    prepare_start()
     if resources.n_workers == 1:
         from ucluster_tune.trial.processes.training_process import this_process  # TensorFlow
 

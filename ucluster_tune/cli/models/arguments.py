@@ -1,6 +1,5 @@
 """What `predict`, `evaluate` and `weights` share: a model, and the processes to predict with."""
 
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from ucluster_tune.cli.data.jet_options import progress_bar
 from ucluster_tune.cli.data.wrong_data import explained_data
 from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.errors import MachineError
+from ucluster_tune.model.start import prepare_start
 
 if TYPE_CHECKING:
     from ucluster_tune.data.hls4ml.stream import Hls4mlJets
@@ -37,14 +37,9 @@ workers_option = click.option(
 )
 
 
-def quiet_tensorflow() -> None:
-    """Keep TensorFlow's news off this terminal; called before it is imported."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
 def load_model(path: str) -> "SavedModel":
     """Return the model at a path or URI, in whichever form; see `open_model`."""
-    quiet_tensorflow()
+    prepare_start()
     from ucluster_tune.models.opening import open_model
     from ucluster_tune.study.status import model_folder
 

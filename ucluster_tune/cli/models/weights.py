@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from ucluster_tune.cli.data.jet_options import ClassList, LocalPath
-from ucluster_tune.cli.models.arguments import model_argument, quiet_tensorflow
+from ucluster_tune.cli.models.arguments import model_argument
+from ucluster_tune.model.start import prepare_start
 
 
 @click.group(
@@ -59,7 +60,7 @@ def import_(
     CKPT is a TensorFlow 1 checkpoint: the name before .index and .data-00000-of-00001. Every
     variable is taken, Adam's state included, so that an export gives back the same checkpoint.
     """
-    quiet_tensorflow()
+    prepare_start()
     from ucluster_tune.data.reading.selection import Selection
     from ucluster_tune.models.published import read_published
     from ucluster_tune.models.saved import refuse_existing, write_model
@@ -97,7 +98,7 @@ def export(model_dir: str, target: Path) -> None:
     MODEL_DIR is a model folder, a study (of which the best trial is taken) or a trial, by name
     or folder, or a checkpoint file.
     """
-    quiet_tensorflow()
+    prepare_start()
     from ucluster_tune.models.opening import open_model
     from ucluster_tune.models.published import write_published
     from ucluster_tune.study.status import model_folder

@@ -63,7 +63,8 @@ class Probe:
 
         In a process of its own: TensorFlow takes a GPU's memory, and a broken one may crash.
         """
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        # Horovod as it is asks for Keras, which a process of ours may have had left out.
+        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "TF_USE_LEGACY_KERAS": "0"}
         if not environment.get("CUDA_VISIBLE_DEVICES", "0"):
             del environment["CUDA_VISIBLE_DEVICES"]  # Ray's, for a process without a GPU
         try:

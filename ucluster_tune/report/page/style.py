@@ -73,7 +73,9 @@ class Picture:
 
     def save(self, folder: Path, also: Sequence[str] = ()) -> str:
         """Write it as SVG and in other formats, and return it as an element of an HTML page."""
-        self.figure.draw_without_rendering()
+        layout = self.figure.get_layout_engine()
+        if layout is not None:
+            layout.execute(self.figure)
         self.figure.set_layout_engine("none")  # found once, not anew for each format
         for ending in also:
             with whole(folder / f"{self.name}.{ending}") as temporary:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from optuna.samplers import BaseSampler
-from scipy.stats.qmc import Sobol
 
 from ucluster_tune.config.search_space import Value, value_at
 from ucluster_tune.config.study import StudyConfig
@@ -17,6 +16,8 @@ class QuasiMonteCarloSampler(PlannedSampler):
 
     def plan(self) -> Iterator[dict[str, Value]]:
         """Yield the points of the sequence."""
+        from scipy.stats.qmc import Sobol  # a third of what `run` loads, whatever its sampler
+
         space = self.study.search_space
         if not space:
             return

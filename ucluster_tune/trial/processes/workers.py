@@ -17,6 +17,7 @@ import ray
 
 from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import MachineError, UClusterTuneError
+from ucluster_tune.model.start import START_VARIABLES
 from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
@@ -189,7 +190,7 @@ class HorovodWorkers:
         self._executor = executor
         environment = {
             "HOROVOD_GLOO_TIMEOUT_SECONDS": str(int(limit_s)),
-            "TF_CPP_MIN_LOG_LEVEL": "2",
+            **START_VARIABLES,
             "OMP_NUM_THREADS": str(n_threads(resources)),
         }
         self._wait_for_start(lambda: executor.start(extra_env_vars=environment), limit_s)
