@@ -27,7 +27,9 @@ from ucluster_tune.data.hls4ml.jets import (
     JetBlock,
     check_file,
     constituent_lists,
+    is_absurd,
     read_blocks,
+    value_fault,
 )
 from ucluster_tune.data.hls4ml.layout import (
     FEATURE_COLUMNS,
@@ -42,7 +44,6 @@ from ucluster_tune.data.hls4ml.sources import (
     find_source_files,
     hdf5_files,
 )
-from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
 from ucluster_tune.data.making.mixing import JetMixer, Keys
 from ucluster_tune.data.making.writer import DatasetWriter
 from ucluster_tune.data.reading.selection import Selection

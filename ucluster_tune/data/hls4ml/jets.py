@@ -9,11 +9,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from ucluster_tune.data.format.bounds import FEATURE_BOUNDS, MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES, MAX_CONSTITUENTS
 from ucluster_tune.data.hls4ml.layout import (
     CONSTITUENTS,
     FEATURE_COLUMNS,
     JETS,
+    MASS_COLUMN,
     PT_COLUMN,
     Layout,
     find_layout,
@@ -31,6 +33,8 @@ _PT: Final = FEATURE_COLUMNS.index(PT_COLUMN)
 _LOGARITHMS: Final = tuple(
     index for index, name in enumerate(FEATURE_NAMES) if name.startswith("ln_")
 )
+_LOW: Final = np.array([FEATURE_BOUNDS[name].low for name in FEATURE_NAMES], np.float32)
+_HIGH: Final = np.array([FEATURE_BOUNDS[name].high for name in FEATURE_NAMES], np.float32)
 
 
 @dataclass(frozen=True)
@@ -183,3 +187,30 @@ def _class_index(start: int, truth: Numbers, label: str) -> npt.NDArray[np.int8]
             f" {', '.join(CLASS_NAMES)}; one may be 1, the others 0"
         )
     return np.where(truth.any(axis=1), truth.argmax(axis=1), NO_CLASS).astype(np.int8)
+
+
+def is_absurd(features: Numbers) -> npt.NDArray[np.bool_]:
+    """Return bool [constituent, feature]: not finite, or out of bounds."""
+    absurd: npt.NDArray[np.bool_] = ~((features >= _LOW) & (features <= _HIGH))
+    return absurd
+
+
+def value_fault(features: Numbers, mass_gev: float = 0.0) -> str:
+    """Return what is wrong with one jet, for the end of `jet 7 has ...`.
+
+    Args:
+        features: float32 [constituent, feature].
+        mass_gev: of the jet.
+    """
+    not_finite = ~np.isfinite(features).all(axis=0)
+    columns = [name for name, bad in zip(FEATURE_COLUMNS, not_finite, strict=True) if bad]
+    columns += [] if np.isfinite(mass_gev) else [MASS_COLUMN]
+    if columns:
+        return f"values in {', '.join(columns)} that are NaN, infinite or without a logarithm"
+    if MASS_BOUNDS_GEV.outside(np.array(mass_gev)):
+        return f"a mass ({MASS_COLUMN}) {mass_fault(mass_gev)}"
+    constituent, index = np.argwhere(is_absurd(features))[0].tolist()
+    name = FEATURE_NAMES[index]
+    column = f"{'ln ' * name.startswith('ln_')}{FEATURE_COLUMNS[index]}"
+    value = features[constituent, index]
+    return f"a constituent with {column} = {value:g}, outside of {FEATURE_BOUNDS[name]}"

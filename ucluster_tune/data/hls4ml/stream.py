@@ -8,10 +8,16 @@ import numpy as np
 
 from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, mass_fault
 from ucluster_tune.data.format.packed import FloatArray, IntArray, PackedJets, pack_lists
-from ucluster_tune.data.hls4ml.jets import check_file, constituent_lists, read_rows, read_truth
+from ucluster_tune.data.hls4ml.jets import (
+    check_file,
+    constituent_lists,
+    is_absurd,
+    read_rows,
+    read_truth,
+    value_fault,
+)
 from ucluster_tune.data.hls4ml.layout import refuse_unlabelled
 from ucluster_tune.data.hls4ml.sources import Hdf5File, OnBytes, find_source_files, side_by_side
-from ucluster_tune.data.hls4ml.values import is_absurd, value_fault
 from ucluster_tune.data.reading.jet_source import Chunk, Origin, place_in_file
 from ucluster_tune.errors import DataError
 
