@@ -118,10 +118,12 @@ def test_resume_of_all_carries_confirmations_on_too(study, monkeypatch):
         for event in confirmation(is_ended=False):
             journal.append(event)
     began = []
-    monkeypatch.setattr(
-        "ucluster_tune.cli.studies.resume.carry_confirmation_on",
-        lambda name, request, *_: began.append((name, request)) or 0,
-    )
+
+    def go_on(name, request, *_where):
+        began.append((name, request))
+        return 0
+
+    monkeypatch.setattr("ucluster_tune.cli.studies.resume.carry_confirmation_on", go_on)
     result = invoke("resume", "--all")
     assert result.exit_code == 0, result.stderr
     assert began == [("jets", ConfirmationRequest())]

@@ -199,12 +199,12 @@ def test_hyperparameters_are_shown_where_there_is_room(width: int, n_shown: int)
     config = study_config()
     record = StudyRecord(started(config))
     record.apply(trial_started("0001", **dict(zip(names, values, strict=True))))
-    out = Console(width=width, height=24, file=io.StringIO())
-    live = LiveTable(out)
+    out = io.StringIO()
+    console = Console(width=width, height=24, file=out)
+    live = LiveTable(console)
     live.on_study_start(config, record)
-    out.print(live._view(record))
-    row = next(
-        line for line in out.file.getvalue().splitlines() if line.strip().startswith("0001")
-    )
+    console.print(live._view(record))
+    lines = out.getvalue().splitlines()
+    row = next(line for line in lines if line.strip().startswith("0001"))
     assert [str(value) in row for value in values] == [n < n_shown for n in range(3)]
     assert len(row) <= width

@@ -53,7 +53,9 @@ def test_a_class_and_its_cluster_have_one_colour_in_every_picture() -> None:
     first, other, last = cluster_colors(confusion, ("w", "t"))
     assert (first, last) == (top, w)
     assert other not in {w, top}
-    assert len(set(cluster_colors(np.eye(12, 3), ("w", "z", "t")))) == 4  # the others alike
+    assert (
+        len(set(cluster_colors(np.eye(12, 3, dtype=int), ("w", "z", "t")))) == 4
+    )  # the others alike
 
 
 def test_matched_clusters_stand_on_the_diagonal_with_percentages_and_counts(

@@ -24,8 +24,9 @@ PACKAGE = Path(__file__).parents[2] / "ucluster_tune"
 def write_prediction(path):
     origins = [Origin("test", "a.parquet", 0, 4)]
     with PredictionWriter(path, prediction_schema(3, 2, {}), origins) as writer:
-        of_jets = (np.zeros((4, n), "f4") for n in (2, 3))
-        writer.write(np.zeros(4, int), *of_jets, np.zeros(4, "f4"), np.zeros(4, int))
+        embedding, distances = (np.zeros((4, n), "f4") for n in (2, 3))
+        numbers = np.zeros(4, int)
+        writer.write(numbers, embedding, distances, np.zeros(4, "f4"), numbers)
 
 
 def write_a_model(path):
