@@ -1,7 +1,7 @@
 import pytest
 
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import (
     FloatParameter,
     IntParameter,
@@ -329,7 +329,7 @@ def in_space(entries):
         ),
         (
             "model.first_widths: {type: categorical, choices: [1]}",
-            "model.first_widths: cannot be searched: it is a list, not a single value",
+            "model.first_widths.choices[0]: model.first_widths must be a list, got 1",
         ),
         (
             "data.path: {type: categorical, choices: [a, b]}",

@@ -17,11 +17,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from tests.study_events import study_config
 from tests.told_study import ToldStudy
 from ucluster_tune.config.automatic import chosen_sampler
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point, trial_config
 from ucluster_tune.config.study import SamplerConfig, StudyConfig
 from ucluster_tune.search import samplers
 from ucluster_tune.study.budget import is_left
 from ucluster_tune.study.events import StudyEnded, StudyResumed, TrialStarted, parse_event
+from ucluster_tune.study.knowledge import warm_start_from
 from ucluster_tune.tracking.dashboards import stores as dashboard_stores
 from ucluster_tune.tracking.dashboards.optuna_trials import build_distributions
 from ucluster_tune.tracking.dashboards.stores import DashboardFile
@@ -124,6 +125,133 @@ def test_point_that_breaks_a_constraint_is_never_suggested_and_leaves_no_trace()
         before = ToldStudy(study)
         run(before, 11)
         assert ToldStudy(study, before.record).ask("0012") == whole[11]
+
+
+DEPENDENT: dict[str, Any] = {
+    "training.learning_rate": FINITE["training.learning_rate"],
+    "model.n_attention_heads": {"type": "int", "low": 1, "high": 3},
+    "model.dropout": {
+        "type": "float",
+        "low": 0.1,
+        "high": 0.5,
+        "step": 0.1,
+        "when": "model.n_attention_heads > 1",
+    },
+    "model.first_widths": {"type": "categorical", "choices": [[64, 128], [32, 64]]},
+    "share": {"type": "categorical", "choices": [0.25, 0.5]},
+}
+
+
+@pytest.mark.parametrize("name", list(samplers.SAMPLERS))
+def test_conditions_and_derived_values_hold_with_every_sampler_and_after_a_restart(
+    name: str,
+) -> None:
+    study = study_config(
+        search_space=DEPENDENT,
+        derived={"training.global_batch_size": "round(512 * share)"},
+        constraints=["training.global_batch_size < 200 or model.dropout < 0.4"],
+        sampler={"name": name},
+        budget={"n_trials": 60},
+    )
+    whole = run(ToldStudy(study), 30)
+    for point in whole:
+        assert ("model.dropout" in point) == (point["model.n_attention_heads"] > 1)
+        assert point["share"] == 0.25 or point.get("model.dropout", 0) < 0.4
+        assert trial_config(study, point).training.global_batch_size == 512 * point["share"]
+    assert {len(point) for point in whole} == {4, 5}
+    assert {point["model.first_widths"] for point in whole} == {"[64, 128]", "[32, 64]"}
+    before = ToldStudy(study)
+    run(before, 25)
+    assert ToldStudy(study, before.record).ask("0026") == whole[25]
+
+
+AROUND = {
+    "training.learning_rate": SPACE["training.learning_rate"] | {"prior": {"confidence": "high"}},
+    "training.global_batch_size": SPACE["training.global_batch_size"]
+    | {"prior": {"center": 128, "confidence": "high"}},
+}
+
+
+def told_with_prior(name: str, n_trials: int, accuracy: Any, **prior: Any) -> ToldStudy:
+    """Of a budget of 60 trials, whose accuracy is a function of their point."""
+    space = {path: range_ | {"prior": range_["prior"] | prior} for path, range_ in AROUND.items()}
+    study = ToldStudy(
+        study_config(search_space=space, sampler={"name": name}, budget={"n_trials": 60})
+    )
+    for number in range(1, n_trials + 1):
+        point = study.ask(f"{number:04d}")
+        study.report(f"{number:04d}", 1, accuracy(point))
+        study.tell(f"{number:04d}", "complete" if number % 2 else "stopped_early")
+    return study
+
+
+def near(point: dict[str, Any]) -> float:
+    return -abs(float(np.log10(point["training.learning_rate"]) + 3))
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "qmc"])
+def test_first_fifth_of_the_budget_lies_around_the_prior(name: str) -> None:
+    study = told_with_prior(name, 16, near)
+    trials = list(study.record.trials.values())
+    marks = [trial.sampler_attributes.get("prior") for trial in trials]
+    assert marks == [None, *[True, True, False] * 4, None, None, None]
+    inside = [trial.hyperparameters for trial, mark in zip(trials, marks, strict=True) if mark]
+    rates = [float(point["training.learning_rate"]) for point in inside]
+    assert all(10**-3.4 < rate < 10**-2.6 for rate in rates)  # four standard deviations
+    assert len(set(rates)) == 8
+    assert sum(point["training.global_batch_size"] == 128 for point in inside) >= 5
+
+
+def test_prior_that_trials_speak_against_is_dropped() -> None:
+    study = told_with_prior("random", 13, lambda point: -near(point))
+    marks = [t.sampler_attributes.get("prior") for t in study.record.trials.values()]
+    assert marks == [None, *[True, True, False] * 3, False, False, False]
+
+
+def test_prior_of_low_confidence_is_wider() -> None:
+    def spread(confidence: str) -> float:
+        study = told_with_prior("random", 13, near, confidence=confidence)
+        drawn = [t for t in study.record.trials.values() if t.sampler_attributes.get("prior")]
+        logs = [np.log10(float(t.hyperparameters["training.learning_rate"])) for t in drawn]
+        return float(np.std(logs))
+
+    assert spread("low") > 2 * spread("high")
+
+
+def test_prior_is_the_same_after_a_restart_and_none_of_a_grid() -> None:
+    whole = told_with_prior("tpe", 9, near)
+    before = told_with_prior("tpe", 8, near)
+    config = StudyConfig.model_validate(before.record.config)
+    assert (
+        ToldStudy(config, before.record).ask("0009") == whole.record.trials["0009"].hyperparameters
+    )
+    grid = config.model_copy(
+        update={
+            "search_space": {
+                "training.global_batch_size": config.search_space["training.global_batch_size"]
+            },
+            "sampler": SamplerConfig(name="grid"),
+        }
+    )
+    told = ToldStudy(grid)
+    sizes = [told.ask(f"{number:04d}")["training.global_batch_size"] for number in (1, 2)]
+    assert sorted(sizes) == [64, 128]
+
+
+def test_warm_start_teaches_a_space_with_conditions_what_has_a_part_in_it() -> None:
+    old = study_config(search_space={"training.learning_rate": SPACE["training.learning_rate"]})
+    told = ToldStudy(old)
+    run(told, 3)
+    heads = DEPENDENT | {"model.n_attention_heads": {"type": "int", "low": 1, "high": 3}}
+    new = study_config(
+        search_space={k: v for k, v in heads.items() if k != "share"}, sampler={"name": "tpe"}
+    )
+    (first, *_) = warm_start_from(told.record, new).trials
+    assert set(first.hyperparameters) == {
+        "training.learning_rate",
+        "model.n_attention_heads",
+        "model.first_widths",
+    }
 
 
 def test_grid_has_the_points_that_its_constraints_leave() -> None:

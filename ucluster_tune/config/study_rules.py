@@ -5,6 +5,7 @@ from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.constraints import constraint_warnings
 from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
+from ucluster_tune.config.points import condition_warnings
 from ucluster_tune.config.search_space import corners, n_values
 from ucluster_tune.config.section import Rule
 from ucluster_tune.config.study import (
@@ -91,6 +92,7 @@ def warnings_for(study: StudyConfig) -> list[str]:
         *_size_warnings(study),
         *_step_warnings(study),
         *constraint_warnings(study),
+        *condition_warnings(study),
     ]
 
 

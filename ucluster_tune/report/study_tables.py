@@ -22,6 +22,7 @@ from ucluster_tune.report.yardstick_words import (
     verdict,
 )
 from ucluster_tune.study.budget import elapsed_s
+from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
@@ -85,7 +86,7 @@ def final_summary(
     """
     parts: list[RenderableType] = [*_heading(record), Text()]
     if record.best is not None:
-        parts += [_best_configuration(record.best), Text()]
+        parts += [_best_configuration(record, record.best), Text()]
         parts += [_accuracies(record), *verdict(record), *_protocols(record, study_config), Text()]
     parts += [_trials_table(record)]
     if paths is not None:
@@ -216,9 +217,9 @@ def best_line(record: StudyRecord) -> Text:
     return line
 
 
-def _best_configuration(best: TrialState) -> RenderableType:
+def _best_configuration(record: StudyRecord, best: TrialState) -> RenderableType:
     table = Table.grid(padding=(0, 3))
-    for name, value in best.hyperparameters.items():
+    for name, value in settings(record, best).items():
         table.add_row(Text(name), Text(cells.setting(value), style="bold"))
     if not best.hyperparameters:
         table.add_row("the study's configuration as it stands: nothing was searched")

@@ -13,7 +13,7 @@ from typing import Any
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
-from ucluster_tune.config.search_space import least_and_most, trial_config
+from ucluster_tune.config.points import least_and_most, trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError

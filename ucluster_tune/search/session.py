@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
-from ucluster_tune.config.search_space import published_point, trial_config
+from ucluster_tune.config.points import published_point, trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say

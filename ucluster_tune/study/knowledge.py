@@ -1,6 +1,8 @@
 """What a study's record teaches the sampler; knows nothing of Optuna or Ray."""
 
 from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.points import SearchSpace, derived_values
+from ucluster_tune.config.search_space import as_hyperparameter
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import KnownTrial, WarmStart
@@ -25,6 +27,14 @@ def known_trial(trial: TrialState, objective: ObjectiveConfig) -> KnownTrial:
     )
 
 
+def settings(record: StudyRecord, trial: TrialState) -> dict[str, Value]:
+    """Return a trial's hyperparameters, and the values that the study's formulas make of them."""
+    if not record.config.get("derived"):
+        return trial.hyperparameters
+    config = StudyConfig.model_validate(record.config)
+    return {**trial.hyperparameters, **derived_values(config, trial.hyperparameters)}
+
+
 def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
     """Return what another study teaches a new one: its complete trials and those stopped early.
 
@@ -45,10 +55,7 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
     trials = [
         known_trial(trial, config.objective).model_copy(
             update={
-                "hyperparameters": {
-                    path: trial.hyperparameters.get(path, value_at(other, path))
-                    for path in config.search_space
-                },
+                "hyperparameters": _in_space(config, other, trial),
                 "sampler_attributes": {},  # of another study's sampler
             }
         )
@@ -63,9 +70,16 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
     return WarmStart(study=record.name, trials=trials)
 
 
+def _in_space(config: StudyConfig, other: StudyConfig, trial: TrialState) -> dict[str, Value]:
+    """Return a trial of another study as a point of this one's space."""
+    _, values = SearchSpace(other, trial.hyperparameters).completed(trial.hyperparameters)
+    point, _ = SearchSpace(config).completed(values)
+    return {path: value for path, value in point.items() if path in values}
+
+
 def differences(config: StudyConfig, other: StudyConfig) -> list[str]:
     """Return the dotted paths, searched ones left out, at which trials of two studies differ."""
-    searched = {*config.search_space, *other.search_space}
+    searched = {*config.search_space, *other.search_space, *config.derived, *other.derived}
     paths = [
         f"{name}.{key}"
         for name in ("data", "model", "loss", "training")
@@ -85,5 +99,4 @@ def value_at(config: StudyConfig, path: str) -> Value:
         AttributeError: there is none.
     """
     section, _, name = path.partition(".")
-    value: Value = getattr(getattr(config, section), name)
-    return value
+    return as_hyperparameter(getattr(getattr(config, section), name))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole

@@ -6,6 +6,7 @@ built anew from it where an epoch was run again with another result.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
@@ -13,9 +14,10 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from ucluster_tune.config.automatic import chosen_sampler
-from ucluster_tune.config.constraints import are_met
+from ucluster_tune.config.points import SearchSpace
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers import build_sampler
+from ucluster_tune.search.samplers.prior import PRIOR, Prior
 from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
 from ucluster_tune.study.knowledge import known_trials
 from ucluster_tune.study.record import StudyRecord
@@ -68,9 +70,15 @@ class StudySampler:
         self._config = study
         taught = record.warm_start.trials if record.warm_start else ()
         self._chosen = chosen_sampler(study, len(taught))
+        self._space = SearchSpace(study)
+        self._prior = Prior(study)
         self._distributions = build_distributions(study.search_space)
         self._first_points = [dict(point) for point in study.sampler.try_first]
-        if published_point is not None and _comes_first(study, published_point):
+        if (
+            published_point is not None
+            and study.sampler.published_first
+            and self._space.allows(published_point)
+        ):
             self._first_points.insert(0, dict(published_point))
         self._learn_anew(record)
 
@@ -109,18 +117,40 @@ class StudySampler:
         """
         number, self._n_asked = self._n_asked, self._n_asked + 1
         for attempt in range(_MOST_DRAWN):
-            if number < len(self._first_points):
-                self._study.enqueue_trial(self._first_points[number])
+            is_prior = self._suggest_beforehand(number, attempt)
             self._study.sampler = build_sampler(self._chosen.name, self._config, number, attempt)
-            trial = self._study.ask(self._distributions)
-            if are_met(self._config, trial.params) or attempt == _MOST_DRAWN - 1:
+            trial = self._study.ask()
+            point, values = self._space.draw(partial(self._value, trial))
+            if self._space.broken(values) is None or attempt == _MOST_DRAWN - 1:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
         trial.set_user_attr(TRIAL, trial_id)
+        if is_prior is not None:
+            self._memory.set_trial_system_attr(trial._trial_id, PRIOR, is_prior)
         self._trials[trial_id] = trial
         kept = self._memory.get_trial(trial._trial_id).system_attrs
         attributes = {name: value for name, value in kept.items() if name != _FIXED}
-        return Suggestion(dict(trial.params), attributes)
+        return Suggestion(point, attributes)
+
+    def _suggest_beforehand(self, number: int, attempt: int) -> bool | None:
+        """Give Optuna what is not for the sampler to choose: first points, what a prior draws.
+
+        Returns:
+            Whether a prior draws; None where it has no say.
+        """
+        place = number - len(self._first_points)
+        if place < 0:
+            self._study.enqueue_trial(self._first_points[number])
+        if place < 0 or self._chosen.name == "grid" or not self._prior.counts(place):
+            return None
+        drawn = self._prior.draw(place, attempt, self._study.get_trials(deepcopy=False))
+        if drawn:
+            self._study.enqueue_trial(drawn)
+        return bool(drawn)
+
+    def _value(self, trial: optuna.Trial, path: str) -> Value:
+        value: Value = trial._suggest(path, self._distributions[path])
+        return value
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Learn from what happened to a trial; only its trainings of the search teach."""
@@ -157,7 +187,3 @@ class StudySampler:
     def what_it_knows(self) -> list[optuna.trial.FrozenTrial]:
         """Return the trials as Optuna has them."""
         return self._study.get_trials(deepcopy=False)
-
-
-def _comes_first(study: StudyConfig, published_point: Mapping[str, Value]) -> bool:
-    return study.sampler.published_first and are_met(study, published_point)
