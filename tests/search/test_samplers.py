@@ -14,9 +14,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.study_events import study_config
+from tests.study_events import epoch, study_config
 from tests.told_study import ToldStudy
 from ucluster_tune.config.automatic import chosen_sampler
+from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.points import published_point, trial_config
 from ucluster_tune.config.study import SamplerConfig, StudyConfig
 from ucluster_tune.search import samplers
@@ -49,8 +51,8 @@ def run(study: ToldStudy, n_trials: int) -> list[dict[str, Any]]:
     for number in range(1, n_trials + 1):
         trial = f"{number:04d}"
         point = study.ask(trial)
-        for epoch in (1, 2):
-            study.report(trial, epoch, float(point["training.learning_rate"]) * epoch)
+        for number_ in (1, 2):
+            study.report(trial, number_, float(point["training.learning_rate"]) * number_)
         study.tell(trial, "complete" if number % 3 else "stopped_early")
         asked.append(point)
     return asked
@@ -165,6 +167,88 @@ def test_conditions_and_derived_values_hold_with_every_sampler_and_after_a_resta
     assert ToldStudy(study, before.record).ask("0026") == whole[25]
 
 
+def near(point: dict[str, Any]) -> float:
+    return -abs(float(np.log10(point["training.learning_rate"]) + 3))
+
+
+def told_of_two(config: StudyConfig, n_trials: int, record: Any = None) -> ToldStudy:
+    """Accuracy has its optimum at a rate of 1e-3, seconds fall with the rate."""
+    study = ToldStudy(config, record)
+    for number in range(len(study.record.trials) + 1, n_trials + 1):
+        trial = f"{number:04d}"
+        point = study.ask(trial)
+        told = {"seconds": 1 / float(point["training.learning_rate"])}
+        study.note(epoch(trial, 3, 1 + near(point), **told))
+        study.tell(trial, "complete" if number % 5 else "stopped_early")
+    return study
+
+
+@pytest.mark.parametrize("name", list(samplers.SAMPLERS))
+def test_several_objectives_are_told_to_every_sampler_and_survive_a_restart(name: str) -> None:
+    config = searched(name, n_startup_trials=3).model_copy(
+        update={
+            "objective": ObjectiveConfig(others=("seconds",)),
+            "budget": BudgetConfig(n_trials=40),
+        }
+    )
+    whole = told_of_two(config, 30)
+    known = whole.sampler.what_it_knows()
+    assert {trial.state.name for trial in known} == {"COMPLETE", "PRUNED"}
+    assert all(len(t.values) == 2 for t in known if t.state == TrialState.COMPLETE)
+    before = told_of_two(config, 29)
+    again = told_of_two(config, 30, before.record)
+    assert (
+        again.record.trials["0030"].hyperparameters == whole.record.trials["0030"].hyperparameters
+    )
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "nsga3"])
+def test_what_is_for_several_objectives_comes_to_a_better_front_than_random(name: str) -> None:
+    space = {
+        "training.learning_rate": SPACE["training.learning_rate"],
+        **{
+            path: {"type": "float", "low": 0.1, "high": 1.0}
+            for path in ("loss.clustering_weight", "loss.focal_weight")
+        },
+    }
+
+    def waste_of_last_30(name: str) -> float:
+        config = study_config(
+            search_space=space,
+            sampler={"name": name, "published_first": False},
+            objective={"others": ["focal_loss"]},
+            budget={"n_trials": 100},
+        )
+        study = ToldStudy(config)
+        wastes = []
+        for number in range(1, 101):
+            trial = f"{number:04d}"
+            point = {k: float(v) for k, v in study.ask(trial).items()}
+            waste = point["loss.clustering_weight"] + point["loss.focal_weight"]
+            share = np.log10(point["training.learning_rate"]) / 2 + 2  # 0 to 1: the trade-off
+            study.note(epoch(trial, 3, share - waste, focal_loss=share + waste))
+            study.tell(trial, "complete")
+            wastes.append(waste)
+        return float(np.mean(wastes[-30:]))
+
+    assert waste_of_last_30(name) < 0.75 * waste_of_last_30("random")
+
+
+def test_dashboard_file_shows_all_objectives(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    config = searched("random").model_copy(
+        update={"objective": ObjectiveConfig(others=("seconds",))}
+    )
+    study = ToldStudy(config, None, DashboardFile(path, "jets"))
+    study.ask("0001")
+    study.note(epoch("0001", 3, 0.5, seconds=7.0))
+    study.tell("0001", "complete")
+    study.close()
+    shown = optuna.load_study(study_name="jets", storage=f"sqlite:///{path}")
+    assert [direction.name for direction in shown.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert shown.trials[0].values == [0.5, 7.0]
+
+
 AROUND = {
     "training.learning_rate": SPACE["training.learning_rate"] | {"prior": {"confidence": "high"}},
     "training.global_batch_size": SPACE["training.global_batch_size"]
@@ -183,10 +267,6 @@ def told_with_prior(name: str, n_trials: int, accuracy: Any, **prior: Any) -> To
         study.report(f"{number:04d}", 1, accuracy(point))
         study.tell(f"{number:04d}", "complete" if number % 2 else "stopped_early")
     return study
-
-
-def near(point: dict[str, Any]) -> float:
-    return -abs(float(np.log10(point["training.learning_rate"]) + 3))
 
 
 @pytest.mark.parametrize("name", ["tpe", "random", "qmc"])

@@ -5,6 +5,7 @@ study's `best.yaml` are written in that form, so that they can be trained again.
 """
 
 from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.notify import NotifyConfig
 from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import (
     SamplerConfig,
@@ -37,5 +38,6 @@ def study_of_one(study: StudyConfig, config: TrialConfig) -> StudyConfig:
             "scheduler": SchedulerConfig(name="none"),
             "budget": BudgetConfig(),
             "tracking": TrackingConfig(),
+            "notify": NotifyConfig(),
         }
     )

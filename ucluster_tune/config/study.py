@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 
 from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.names import study_name_fault
+from ucluster_tune.config.notify import NotifyConfig
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.section import Rule, Section
 from ucluster_tune.config.trial import (
@@ -130,7 +131,7 @@ Parameter = Annotated[
 class SamplerConfig(Section):
     """How Optuna suggests hyperparameters."""
 
-    name: Literal["auto", "tpe", "random", "qmc", "grid"] = Field(
+    name: Literal["auto", "tpe", "random", "qmc", "grid", "nsga2", "nsga3"] = Field(
         "auto", description="auto: grid, qmc or tpe, by space and budget; `check` says why"
     )
     seed: int = Field(1, ge=0, le=2**31 - 1)
@@ -294,6 +295,7 @@ class StudyConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     failures: FailuresConfig = FailuresConfig()
     tracking: TrackingConfig = TrackingConfig()
+    notify: NotifyConfig = NotifyConfig()
     reference: ReferenceConfig = ReferenceConfig()
 
     def reading(self, path: str) -> "StudyConfig":

@@ -18,12 +18,14 @@ from rich.text import Text
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import line_of
+from ucluster_tune.report.front_words import front_line
 from ucluster_tune.report.study_tables import (
     best_line,
     failure_line,
     n_waiting,
     outcome_counts,
     plain_table,
+    spent_words,
     warning_lines,
 )
 from ucluster_tune.report.yardstick_words import beside_mass, mass_accuracy
@@ -143,6 +145,7 @@ class LiveTable:
         parts = [
             _Heading(record, self._study),
             best_line(record),
+            *([front_line(record)] if record.objective.others else []),
             Text(),
             self._table(record),
             *(failure_line(trial) for trial in self._failed),
@@ -196,6 +199,7 @@ class _Heading:
     def __init__(self, record: StudyRecord, study: StudyConfig) -> None:
         self._record_elapsed_s = elapsed_s(record)
         self._remaining_s = remaining_s(record)
+        self._spent = spent_words(record)
         self._made = time.monotonic()
         self._is_running = record.state == "running"
         self._title = Text.assemble((f"{record.name}  ", "bold"))
@@ -218,6 +222,7 @@ class _Heading:
         if self._remaining_s is not None:
             line += f", {cells.about(max(0.0, self._remaining_s - passed))} left"
         yield Text(line + self._baseline)
+        yield Text(self._spent)
 
 
 def _placement(study: StudyConfig) -> str:

@@ -15,13 +15,14 @@ from rich.text import Text
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
+from ucluster_tune.report.front_words import MOST_SHOWN, front_rows, objectives_in_words
 from ucluster_tune.report.yardstick_words import (
     beside_mass,
     lines_of,
     reference_words,
     verdict,
 )
-from ucluster_tune.study.budget import elapsed_s
+from ucluster_tune.study.budget import elapsed_s, spent
 from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
@@ -30,6 +31,7 @@ from ucluster_tune.study.trainings import Outcome, TrialState
 from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
+_IN_ALL_COLUMNS = ("clustering_accuracy", "clustering_accuracy_batched")
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
 
 
@@ -69,6 +71,7 @@ def status_view(record: StudyRecord) -> RenderableType:
         *_heading(record),
         *lines_of(record),
         *confirmation_lines(record),
+        *_front(record),
         Text(),
         _trials_table(record),
     )
@@ -88,6 +91,7 @@ def final_summary(
     if record.best is not None:
         parts += [_best_configuration(record, record.best), Text()]
         parts += [_accuracies(record), *verdict(record), *_protocols(record, study_config), Text()]
+    parts += [*_front(record), Text()] if record.objective.others else []
     parts += [_trials_table(record)]
     if paths is not None:
         if paths.report_page.exists():
@@ -153,7 +157,22 @@ def _heading(record: StudyRecord) -> list[RenderableType]:
         second += f", {cells.about(left)} left"
     if counts:
         second += f": {counts}"
-    return [first, Text(second), *_history(record), *_best_so_far(record)]
+    return [
+        first,
+        Text(second),
+        Text(spent_words(record)),
+        *_history(record),
+        *_best_so_far(record),
+    ]
+
+
+def spent_words(record: StudyRecord) -> str:
+    """Return what was spent, and what is left where the budget has a limit of it."""
+    told = []
+    for one in spent(record):
+        limit = "" if one.limit is None else f" of {one.limit:g}"
+        told.append(one.in_words(cells.number(one.amount) + limit))
+    return f"Spent {', '.join(told)}"
 
 
 def _history(record: StudyRecord) -> list[RenderableType]:
@@ -299,7 +318,8 @@ class _TrialsTable:
 
     def _table(self, columns: Sequence[str], are_settings_columns: bool) -> Table:
         metric = self._record.objective.metric
-        extra = [] if metric.startswith("clustering_accuracy") else [metric]
+        extra: list[str] = [] if metric.startswith("clustering_accuracy") else [metric]
+        extra += [m for m in self._record.objective.others if m not in _IN_ALL_COLUMNS]
         short = [name.rpartition(".")[2] for name in self._names]
         settings = short if are_settings_columns else ["hyperparameters"]
         stacked = [name.replace("_", "\n") for name in (*extra, *settings)]
@@ -329,6 +349,22 @@ class _TrialsTable:
         return [
             Text("\n".join(f"{name} {value}" for name, value in zip(short, values, strict=True)))
         ]
+
+
+def _front(record: StudyRecord) -> list[RenderableType]:
+    """Return the Pareto front with its title; nothing where a study has one objective."""
+    rows = front_rows(record) if record.objective.others else []
+    if not rows:
+        return []
+    table = plain_table("trial", *(m.replace("_", "\n") for m in record.objective.metrics))
+    for row in rows[:MOST_SHOWN]:
+        table.add_row(*row)
+    title = f"Pareto front of {cells.plural(len(rows), 'trial')} that no other one beats"
+    parts: list[RenderableType] = [Text()]
+    parts += [Text(f"{title}: {objectives_in_words(record.objective)}"), table]
+    if len(rows) > MOST_SHOWN:
+        parts.append(Text(f"and {len(rows) - MOST_SHOWN} more; --json tells all", style="dim"))
+    return parts
 
 
 def _trials_table(record: StudyRecord) -> RenderableType:

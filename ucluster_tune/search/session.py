@@ -203,7 +203,7 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     if driver.stop_cause is not None:
         return "failed", driver.stop_cause
     if driver.is_interrupted and (record.is_open_ended or record.n_finished < record.n_trials):
-        return "interrupted", "stopped by a signal"
+        return "interrupted", driver.pause_cause or "stopped by a signal"
     if record.best is None:
         trials = record.trials.values()
         causes = [in_one_line(trial.kind, trial.cause) for trial in trials if trial.cause]

@@ -22,6 +22,7 @@ def known_trial(trial: TrialState, objective: ObjectiveConfig) -> KnownTrial:
         hyperparameters=trial.hyperparameters,
         outcome="running" if trial.outcome == "interrupted" else trial.outcome,
         score=trial.score(objective),
+        others=trial.scores(objective)[1:],
         values=trial.objective_by_epoch(objective),
         sampler_attributes=trial.sampler_attributes,
     )

@@ -15,7 +15,7 @@ from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
-from ucluster_tune.study.budget import is_left, used_up
+from ucluster_tune.study.budget import is_left, overspent, used_up
 from ucluster_tune.study.confirming import (
     ConfirmationRequest,
     known_trainings,
@@ -239,6 +239,11 @@ def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
 
 def refuse_finished(record: StudyRecord) -> None:
     """Raise StudyError where nothing of the study is left to do."""
+    if (reason := overspent(record)) is not None:
+        raise StudyError(
+            f"study {record.name} goes on with a larger budget: {reason}; raise it with"
+            f" `ucluster-tune extend {record.name} --set budget.{{gpu_hours,core_hours,cost}}=N`"
+        )
     is_unfinished = any(trial.outcome == "interrupted" for trial in record.trials.values())
     if is_unfinished or is_left(record):
         return

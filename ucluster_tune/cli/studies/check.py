@@ -20,6 +20,7 @@ from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
+from ucluster_tune.report.front_words import objectives_in_words
 from ucluster_tune.tracking.mlflow.store import URI_VARIABLE
 
 
@@ -83,7 +84,7 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
     objective, sampler = study.objective, study.sampler
     rows = {
         "Data set": f"{study.data.path}\n{jets}",
-        "Objective": f"{objective.direction} {objective.metric} of the validation jets",
+        "Objective": f"{objectives_in_words(objective)} of the validation jets",
         "Reference": f"{study.reference.accuracy:g} ({study.reference.source})",
         "Sampler": f"{plan.sampler}, seed {sampler.seed}"
         + (f", {sampler.n_startup_trials} random trials first" if plan.sampler == "tpe" else "")

@@ -18,8 +18,8 @@ from ucluster_tune.config.points import SearchSpace
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers import build_sampler
 from ucluster_tune.search.samplers.prior import PRIOR, Prior
-from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
-from ucluster_tune.study.knowledge import known_trials
+from ucluster_tune.study.events import EpochEnded, Event, KnownTrial, TrialEnded
+from ucluster_tune.study.knowledge import known_trial, known_trials
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import Value
 from ucluster_tune.tracking.dashboards.optuna_trials import (
@@ -27,6 +27,7 @@ from ucluster_tune.tracking.dashboards.optuna_trials import (
     TRIAL,
     build_distributions,
     optuna_trial,
+    told_outcome,
 )
 
 _TEACHING = ("complete", "stopped_early")
@@ -85,7 +86,7 @@ class StudySampler:
     def _learn_anew(self, record: StudyRecord) -> None:
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(
-            storage=self._memory, direction=self._config.objective.direction
+            storage=self._memory, directions=self._config.objective.directions
         )
         self._trials: dict[str, optuna.Trial] = {}
         self._n_asked = self._n_told = 0
@@ -159,8 +160,7 @@ class StudySampler:
         if isinstance(event, EpochEnded):
             self._learn_epoch(event, record)
         elif isinstance(event, TrialEnded) and event.trial in self._trials:
-            trial = record.trials[event.trial]
-            self._learn_end(event.trial, event.outcome, trial.score(record.objective))
+            self._learn_end(known_trial(record.trials[event.trial], record.objective), event)
 
     def _learn_epoch(self, event: EpochEnded, record: StudyRecord) -> None:
         trial = self._trials.get(event.trial)
@@ -171,18 +171,17 @@ class StudySampler:
             self._learn_anew(record)
             return
         value = event.record.value(record.objective.metric)
-        if value is not None:
+        if value is not None and not record.objective.others:  # Optuna has no such ones of several
             self._memory.set_trial_intermediate_value(trial._trial_id, event.record.epoch, value)
 
-    def _learn_end(self, trial_id: str, outcome: FinalOutcome, score: float | None) -> None:
-        trial = self._trials.pop(trial_id)
-        self._n_told += outcome in _TEACHING
-        if outcome == "complete" and score is not None:
-            self._study.tell(trial, score)
-        elif outcome == "stopped_early":
-            self._study.tell(trial, state=TrialState.PRUNED)
+    def _learn_end(self, known: KnownTrial, event: TrialEnded) -> None:
+        trial = self._trials.pop(known.id)
+        self._n_told += event.outcome in _TEACHING
+        state, values = told_outcome(known.model_copy(update={"outcome": event.outcome}))
+        if state == TrialState.COMPLETE:
+            self._study.tell(trial, values)
         else:
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.tell(trial, state=state)
 
     def what_it_knows(self) -> list[optuna.trial.FrozenTrial]:
         """Return the trials as Optuna has them."""

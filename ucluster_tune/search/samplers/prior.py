@@ -83,8 +83,8 @@ class Prior:
 
 
 def _worth(trial: FrozenTrial, objective: ObjectiveConfig) -> float | None:
-    values = [objective.worth(value) for value in trial.intermediate_values.values()]
-    return max(values, default=None)
+    values = list(trial.intermediate_values.values()) or (trial.values or [])[:1]
+    return max(map(objective.worth, values), default=None)
 
 
 def _around(path: str, parameter: Parameter, chance: float) -> Value:

@@ -2,7 +2,8 @@
 
 Optuna's, of all hyperparameters together, with trials that still run taken for bad ones, so that
 those side by side differ (arXiv:2304.11127). Where hyperparameters have conditions, those that
-trials have in common are modelled together, group by group.
+trials have in common are modelled together, group by group. With several objectives each one is
+modelled alone, as Optuna has it (MOTPE, doi:10.1613/jair.1.13188).
 """
 
 import warnings
@@ -21,6 +22,6 @@ def tpe_sampler(study: StudyConfig, seed: int) -> BaseSampler:
         return TPESampler(
             seed=seed,
             n_startup_trials=study.sampler.n_startup_trials,
-            multivariate=True,
+            multivariate=is_conditional or not study.objective.others,
             group=is_conditional,
         )
