@@ -9,7 +9,7 @@ from ray.tune.schedulers import TrialScheduler
 from ray.tune.search import Searcher
 
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import StudyConfig, TrackingConfig
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import TuneListener

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.config.search_space import published_point, trial_config
+from ucluster_tune.config.points import published_point, trial_config
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
 from ucluster_tune.config.yaml_text import read_yaml_mapping

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 from tests.study_events import epoch, started, trial_ended
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.study.events import FinalOutcome, StudyEnded, TrialResumed, TrialStarted

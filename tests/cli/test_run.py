@@ -15,7 +15,7 @@ from mlflow.tracking import MlflowClient
 
 from tests import small_study
 from ucluster_tune.config.loading import load_study_config
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.tracking.mlflow.tracker import TRACKED_METRICS

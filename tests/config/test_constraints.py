@@ -32,7 +32,7 @@ def faults_of(tmp_path, text):
         ("constraints: [3]", "constraints[0]: must be a condition, got 3"),
         ("constraints: [model.n_neighbours < 30]", "did you mean model.n_neighbors?"),
         ("constraints: [model.n_neighbors + 1]", "compares nothing; write a condition such as"),
-        ("constraints: ['open(\"x\") < 3']", "only min(a, b) and max(a, b) are known"),
+        ("constraints: ['open(\"x\") < 3']", "known are min(a, b), max(a, b), sqrt(a)"),
         ("constraints: [loss.focal_weight > 1]", "none of 2000 points drawn from search_space"),
         ("sampler: {try_first: [{model.n_neighbors: 7}]}", "no value of its range, whose nearest"),
         ("sampler: {try_first: [{model.n_clusters: 3}]}", "is not searched; leave it out"),

@@ -1,7 +1,7 @@
 import pytest
 
 from ucluster_tune.config.loading import dump_config, load_study_config
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import (
     FloatParameter,
     IntParameter,
@@ -148,8 +148,8 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         ("modle: {}", "modle: unknown key; did you mean model?"),
         (
             "budget: {zz: 3}",
-            "budget.zz: unknown key; legal here: n_trials, until, total_epochs, hours, target,"
-            " patience",
+            "budget.zz: unknown key; legal here: n_trials, until, total_epochs, hours, core_hours,"
+            " gpu_hours, cost, price_per_gpu_hour, price_per_core_hour, target, patience",
         ),
         ("model: {n_clusters: 1}", "model.n_clusters: must be >= 2, got 1"),
         ("model: {n_clusters: 65}", "model.n_clusters: must be <= 64, got 65"),
@@ -188,7 +188,7 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         ),
         (
             "sampler: {name: tp}",
-            "sampler.name: must be one of auto, tpe, random, qmc, grid, got 'tp';"
+            "sampler.name: must be one of auto, tpe, random, qmc, grid, nsga2, nsga3, got 'tp';"
             " did you mean tpe?",
         ),
         (
@@ -199,6 +199,26 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         (
             "objective: {metric: total_loss}",
             "objective.direction: must be minimize for total_loss, got maximize",
+        ),
+        (
+            "objective: {others: [ari, ari]}",
+            "objective.others: must repeat neither each other nor objective.metric,"
+            " clustering_accuracy, got ['ari', 'ari']",
+        ),
+        (
+            "objective: {metric: ari, others: [ari]}",
+            "objective.others: must repeat neither each other nor objective.metric, ari, got"
+            " ['ari']",
+        ),
+        (
+            "objective: {others: [accuracy]}",
+            "objective.others[0]: must be one of clustering_accuracy, clustering_accuracy_batched,"
+            " purity, nmi, ari, focal_loss, clustering_loss, total_loss, silhouette, seconds, got"
+            " 'accuracy'",
+        ),
+        (
+            "objective: {metric: silhouette, direction: minimize}",
+            "objective.direction: must be maximize for silhouette, got minimize",
         ),
         (
             "objective: {direction: minimize}",
@@ -329,7 +349,7 @@ def in_space(entries):
         ),
         (
             "model.first_widths: {type: categorical, choices: [1]}",
-            "model.first_widths: cannot be searched: it is a list, not a single value",
+            "model.first_widths.choices[0]: model.first_widths must be a list, got 1",
         ),
         (
             "data.path: {type: categorical, choices: [a, b]}",

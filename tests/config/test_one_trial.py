@@ -5,7 +5,7 @@ import pytest
 from tests.small_study import small_study
 from ucluster_tune.config.loading import dump_config, load_study_config
 from ucluster_tune.config.one_trial import study_of_one, trial_config_of
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import StudyConfig
 
 

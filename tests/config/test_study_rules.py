@@ -18,7 +18,7 @@ def test_accuracies_at_different_cluster_counts_are_warned_of(metric):
     (warning,) = warnings_of(search_space=CLUSTERS, objective={"metric": metric})
     assert warning == (
         f"objective.metric: {metric} at different model.n_clusters cannot be compared;"
-        " use nmi or ari"
+        " use ari or nmi"
     )
     assert warnings_of(search_space=CLUSTERS, objective={"metric": "nmi"}) == []
 

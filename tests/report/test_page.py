@@ -146,6 +146,29 @@ def test_tables_are_written_for_latex_and_in_words_for_mlflow(written: Path) -> 
     assert "k-means on the jet mass" in words
 
 
+def test_several_objectives_have_a_section_with_their_front(tmp_path: Path) -> None:
+    config = study_config(objective={"others": ["seconds", "ari"]})
+    front = study_events_of_two()
+    page = study_page(fold([started(config), *front]), StudyPaths(tmp_path / "jets"))
+    (section,) = [section for section in page.sections if section.title == "Pareto front"]
+    assert section.tables[0].rows == [
+        ("0001", "70.0 %", "5.000", "0.100"),
+        ("0002", "60.0 %", "2.000", "0.100"),
+    ]
+    assert "these 2 in all of them, of 3 trials" in section.sentences[0]
+    assert [picture.name for picture in section.pictures] == ["pareto_seconds", "pareto_ari"]
+    page.write(tmp_path)
+    assert (tmp_path / "figures" / "pareto_seconds.svg").exists()
+
+
+def study_events_of_two() -> list[Any]:
+    events: list[Any] = []
+    for trial, accuracy, seconds in (("0001", 0.7, 5.0), ("0002", 0.6, 2.0), ("0003", 0.6, 3.0)):
+        events += [trial_started(trial), epoch(trial, 3, accuracy, seconds=seconds)]
+        events.append(trial_ended(trial, "complete", 3))
+    return events
+
+
 def test_what_is_not_known_is_absent_with_the_reason(tmp_path: Path) -> None:
     record = study_of_four(StudyEnded(state="interrupted", cause="stopped by a signal"))
     page = study_page(record, StudyPaths(tmp_path / "jets"))

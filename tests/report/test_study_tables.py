@@ -83,6 +83,32 @@ def test_summary_tells_best_configuration_and_accuracies_beside_the_references()
     assert "each batch of 512 jets" in text
 
 
+def test_front_of_several_objectives_is_told_and_none_of_one() -> None:
+    config = study_config(objective={"others": ["seconds"]})
+    events: list[Any] = [started(config)]
+    for trial, accuracy, seconds in (("0001", 0.7, 5.0), ("0002", 0.6, 2.0), ("0003", 0.5, 3.0)):
+        events += [trial_started(trial), epoch(trial, 3, accuracy, seconds=seconds)]
+    for view in (status_view(fold(events)), found(fold(events))):
+        text = text_of(view)
+        assert (
+            "Pareto front of 2 trials that no other one beats: maximize clustering_accuracy"
+            in text.replace("\n", " ")
+        )
+        rows = {" ".join(line.split()) for line in text.splitlines()}
+        assert rows >= {"0001 70.0 % 5.000", "0002 60.0 % 2.000"}
+        assert "0003 50.0 % 3.000" not in rows
+        assert "0003 ● clustering 3/6 50.0 % 50.0 % 3.000" in rows  # in the table of all
+    assert "Pareto" not in text_of(status_view(finished()))
+
+
+def test_derived_values_stand_beside_the_best_configuration() -> None:
+    space = {"base": {"type": "float", "low": 0.001, "high": 0.1}}
+    config = study_config(search_space=space, derived={"training.learning_rate": "base / 2"})
+    record = fold([started(config), trial_started("0001", base=0.01), epoch("0001", 3, 0.7)])
+    text = text_of(found(record))
+    assert "training.learning_rate   0.005" in text
+
+
 def test_summary_tells_what_each_trial_reached() -> None:
     text = text_of(found(finished()))
     assert "4 of 4 trials done" in text

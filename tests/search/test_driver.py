@@ -12,6 +12,7 @@ from ucluster_tune.errors import StudyError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import TuneListener
 from ucluster_tune.search.samplers.asking import StudySampler, Suggestion
+from ucluster_tune.search.session import _final_state
 from ucluster_tune.search.suggestions import Suggestions
 from ucluster_tune.search.verdicts import Verdicts
 from ucluster_tune.study.journal import StudyJournal, read_events, read_record
@@ -414,3 +415,16 @@ def test_trials_that_get_no_place_within_the_limit_are_told_once_with_what_ray_h
         "No trial has a place after 180 s: each takes 1 CPUs and 0 GPUs,"
         " Ray has 2 CPUs (2 free), 0 GPUs (0 free)"
     ]
+
+
+def test_hours_used_up_end_running_trials_in_order_after_their_epoch(tmp_path):
+    search = Search(tmp_path, budget={"n_trials": 4, "core_hours": 1e-9})
+    assert not search.listener.stop_all()  # the trial is in its epoch, and finishes it
+    assert search.report(1) == "STOP"
+    (said,) = search.said
+    assert "core-hours reached, budget.core_hours is 1e-09: stopping after the running" in said
+    search.end()
+    assert search.record.trials["0001"].outcome == "interrupted"
+    assert search.listener.stop_all()
+    assert _final_state(search.driver) == ("interrupted", search.driver.pause_cause)
+    search.journal.close()

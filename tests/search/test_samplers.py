@@ -14,14 +14,17 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from tests.study_events import study_config
+from tests.study_events import epoch, study_config
 from tests.told_study import ToldStudy
 from ucluster_tune.config.automatic import chosen_sampler
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.points import published_point, trial_config
 from ucluster_tune.config.study import SamplerConfig, StudyConfig
 from ucluster_tune.search import samplers
 from ucluster_tune.study.budget import is_left
 from ucluster_tune.study.events import StudyEnded, StudyResumed, TrialStarted, parse_event
+from ucluster_tune.study.knowledge import warm_start_from
 from ucluster_tune.tracking.dashboards import stores as dashboard_stores
 from ucluster_tune.tracking.dashboards.optuna_trials import build_distributions
 from ucluster_tune.tracking.dashboards.stores import DashboardFile
@@ -48,8 +51,8 @@ def run(study: ToldStudy, n_trials: int) -> list[dict[str, Any]]:
     for number in range(1, n_trials + 1):
         trial = f"{number:04d}"
         point = study.ask(trial)
-        for epoch in (1, 2):
-            study.report(trial, epoch, float(point["training.learning_rate"]) * epoch)
+        for number_ in (1, 2):
+            study.report(trial, number_, float(point["training.learning_rate"]) * number_)
         study.tell(trial, "complete" if number % 3 else "stopped_early")
         asked.append(point)
     return asked
@@ -124,6 +127,211 @@ def test_point_that_breaks_a_constraint_is_never_suggested_and_leaves_no_trace()
         before = ToldStudy(study)
         run(before, 11)
         assert ToldStudy(study, before.record).ask("0012") == whole[11]
+
+
+DEPENDENT: dict[str, Any] = {
+    "training.learning_rate": FINITE["training.learning_rate"],
+    "model.n_attention_heads": {"type": "int", "low": 1, "high": 3},
+    "model.dropout": {
+        "type": "float",
+        "low": 0.1,
+        "high": 0.5,
+        "step": 0.1,
+        "when": "model.n_attention_heads > 1",
+    },
+    "model.first_widths": {"type": "categorical", "choices": [[64, 128], [32, 64]]},
+    "share": {"type": "categorical", "choices": [0.25, 0.5]},
+}
+
+
+@pytest.mark.parametrize("name", list(samplers.SAMPLERS))
+def test_conditions_and_derived_values_hold_with_every_sampler_and_after_a_restart(
+    name: str,
+) -> None:
+    study = study_config(
+        search_space=DEPENDENT,
+        derived={"training.global_batch_size": "round(512 * share)"},
+        constraints=["training.global_batch_size < 200 or model.dropout < 0.4"],
+        sampler={"name": name},
+        budget={"n_trials": 60},
+    )
+    whole = run(ToldStudy(study), 30)
+    for point in whole:
+        assert ("model.dropout" in point) == (point["model.n_attention_heads"] > 1)
+        assert point["share"] == 0.25 or point.get("model.dropout", 0) < 0.4
+        assert trial_config(study, point).training.global_batch_size == 512 * point["share"]
+    assert {len(point) for point in whole} == {4, 5}
+    assert {point["model.first_widths"] for point in whole} == {"[64, 128]", "[32, 64]"}
+    before = ToldStudy(study)
+    run(before, 25)
+    assert ToldStudy(study, before.record).ask("0026") == whole[25]
+
+
+def near(point: dict[str, Any]) -> float:
+    return -abs(float(np.log10(point["training.learning_rate"]) + 3))
+
+
+def told_of_two(config: StudyConfig, n_trials: int, record: Any = None) -> ToldStudy:
+    """Accuracy has its optimum at a rate of 1e-3, seconds fall with the rate."""
+    study = ToldStudy(config, record)
+    for number in range(len(study.record.trials) + 1, n_trials + 1):
+        trial = f"{number:04d}"
+        point = study.ask(trial)
+        told = {"seconds": 1 / float(point["training.learning_rate"])}
+        study.note(epoch(trial, 3, 1 + near(point), **told))
+        study.tell(trial, "complete" if number % 5 else "stopped_early")
+    return study
+
+
+@pytest.mark.parametrize("name", list(samplers.SAMPLERS))
+def test_several_objectives_are_told_to_every_sampler_and_survive_a_restart(name: str) -> None:
+    config = searched(name, n_startup_trials=3).model_copy(
+        update={
+            "objective": ObjectiveConfig(others=("seconds",)),
+            "budget": BudgetConfig(n_trials=40),
+        }
+    )
+    whole = told_of_two(config, 30)
+    known = whole.sampler.what_it_knows()
+    assert {trial.state.name for trial in known} == {"COMPLETE", "PRUNED"}
+    assert all(len(t.values) == 2 for t in known if t.state == TrialState.COMPLETE)
+    before = told_of_two(config, 29)
+    again = told_of_two(config, 30, before.record)
+    assert (
+        again.record.trials["0030"].hyperparameters == whole.record.trials["0030"].hyperparameters
+    )
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2", "nsga3"])
+def test_what_is_for_several_objectives_comes_to_a_better_front_than_random(name: str) -> None:
+    space = {
+        "training.learning_rate": SPACE["training.learning_rate"],
+        **{
+            path: {"type": "float", "low": 0.1, "high": 1.0}
+            for path in ("loss.clustering_weight", "loss.focal_weight")
+        },
+    }
+
+    def waste_of_last_30(name: str) -> float:
+        config = study_config(
+            search_space=space,
+            sampler={"name": name, "published_first": False},
+            objective={"others": ["focal_loss"]},
+            budget={"n_trials": 100},
+        )
+        study = ToldStudy(config)
+        wastes = []
+        for number in range(1, 101):
+            trial = f"{number:04d}"
+            point = {k: float(v) for k, v in study.ask(trial).items()}
+            waste = point["loss.clustering_weight"] + point["loss.focal_weight"]
+            share = np.log10(point["training.learning_rate"]) / 2 + 2  # 0 to 1: the trade-off
+            study.note(epoch(trial, 3, share - waste, focal_loss=share + waste))
+            study.tell(trial, "complete")
+            wastes.append(waste)
+        return float(np.mean(wastes[-30:]))
+
+    assert waste_of_last_30(name) < 0.75 * waste_of_last_30("random")
+
+
+def test_dashboard_file_shows_all_objectives(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    config = searched("random").model_copy(
+        update={"objective": ObjectiveConfig(others=("seconds",))}
+    )
+    study = ToldStudy(config, None, DashboardFile(path, "jets"))
+    study.ask("0001")
+    study.note(epoch("0001", 3, 0.5, seconds=7.0))
+    study.tell("0001", "complete")
+    study.close()
+    shown = optuna.load_study(study_name="jets", storage=f"sqlite:///{path}")
+    assert [direction.name for direction in shown.directions] == ["MAXIMIZE", "MINIMIZE"]
+    assert shown.trials[0].values == [0.5, 7.0]
+
+
+AROUND = {
+    "training.learning_rate": SPACE["training.learning_rate"] | {"prior": {"confidence": "high"}},
+    "training.global_batch_size": SPACE["training.global_batch_size"]
+    | {"prior": {"center": 128, "confidence": "high"}},
+}
+
+
+def told_with_prior(name: str, n_trials: int, accuracy: Any, **prior: Any) -> ToldStudy:
+    """Of a budget of 60 trials, whose accuracy is a function of their point."""
+    space = {path: range_ | {"prior": range_["prior"] | prior} for path, range_ in AROUND.items()}
+    study = ToldStudy(
+        study_config(search_space=space, sampler={"name": name}, budget={"n_trials": 60})
+    )
+    for number in range(1, n_trials + 1):
+        point = study.ask(f"{number:04d}")
+        study.report(f"{number:04d}", 1, accuracy(point))
+        study.tell(f"{number:04d}", "complete" if number % 2 else "stopped_early")
+    return study
+
+
+@pytest.mark.parametrize("name", ["tpe", "random", "qmc"])
+def test_first_fifth_of_the_budget_lies_around_the_prior(name: str) -> None:
+    study = told_with_prior(name, 16, near)
+    trials = list(study.record.trials.values())
+    marks = [trial.sampler_attributes.get("prior") for trial in trials]
+    assert marks == [None, *[True, True, False] * 4, None, None, None]
+    inside = [trial.hyperparameters for trial, mark in zip(trials, marks, strict=True) if mark]
+    rates = [float(point["training.learning_rate"]) for point in inside]
+    assert all(10**-3.4 < rate < 10**-2.6 for rate in rates)  # four standard deviations
+    assert len(set(rates)) == 8
+    assert sum(point["training.global_batch_size"] == 128 for point in inside) >= 5
+
+
+def test_prior_that_trials_speak_against_is_dropped() -> None:
+    study = told_with_prior("random", 13, lambda point: -near(point))
+    marks = [t.sampler_attributes.get("prior") for t in study.record.trials.values()]
+    assert marks == [None, *[True, True, False] * 3, False, False, False]
+
+
+def test_prior_of_low_confidence_is_wider() -> None:
+    def spread(confidence: str) -> float:
+        study = told_with_prior("random", 13, near, confidence=confidence)
+        drawn = [t for t in study.record.trials.values() if t.sampler_attributes.get("prior")]
+        logs = [np.log10(float(t.hyperparameters["training.learning_rate"])) for t in drawn]
+        return float(np.std(logs))
+
+    assert spread("low") > 2 * spread("high")
+
+
+def test_prior_is_the_same_after_a_restart_and_none_of_a_grid() -> None:
+    whole = told_with_prior("tpe", 9, near)
+    before = told_with_prior("tpe", 8, near)
+    config = StudyConfig.model_validate(before.record.config)
+    assert (
+        ToldStudy(config, before.record).ask("0009") == whole.record.trials["0009"].hyperparameters
+    )
+    grid = config.model_copy(
+        update={
+            "search_space": {
+                "training.global_batch_size": config.search_space["training.global_batch_size"]
+            },
+            "sampler": SamplerConfig(name="grid"),
+        }
+    )
+    told = ToldStudy(grid)
+    sizes = [told.ask(f"{number:04d}")["training.global_batch_size"] for number in (1, 2)]
+    assert sorted(sizes) == [64, 128]
+
+
+def test_warm_start_teaches_a_space_with_conditions_what_has_a_part_in_it() -> None:
+    old = study_config(search_space={"training.learning_rate": SPACE["training.learning_rate"]})
+    told = ToldStudy(old)
+    run(told, 3)
+    heads = DEPENDENT | {"model.n_attention_heads": {"type": "int", "low": 1, "high": 3}}
+    new = study_config(
+        search_space={k: v for k, v in heads.items() if k != "share"}, sampler={"name": "tpe"}
+    )
+    (first, *_) = warm_start_from(told.record, new).trials
+    assert set(first.hyperparameters) == {
+        "training.learning_rate",
+        "model.n_attention_heads",
+        "model.first_widths",
+    }
 
 
 def test_grid_has_the_points_that_its_constraints_leave() -> None:

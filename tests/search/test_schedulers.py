@@ -9,7 +9,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
-from ucluster_tune.config.search_space import least_and_most
+from ucluster_tune.config.points import least_and_most
 from ucluster_tune.config.study import SchedulerConfig, StudyConfig
 from ucluster_tune.search.schedulers import JUDGES, build_judge
 from ucluster_tune.search.schedulers.asha import Asha, percentile

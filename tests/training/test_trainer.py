@@ -124,6 +124,8 @@ def test_a_restored_trainer_evaluates_alike(uninterrupted, jets_folder):
     assert evaluation.confusion.tolist() == records[-1].confusion
     distances = np.linalg.norm(evaluation.embedding[:, None] - evaluation.centroids, axis=-1)
     assert np.array_equal(evaluation.cluster, distances.argmin(axis=1))
+    nearest, second = np.sort(distances, axis=1)[:, :2].T  # all jets are kept here
+    assert records[-1].silhouette == pytest.approx(np.mean(1 - nearest / second), rel=1e-4)
 
 
 def test_another_seed_gives_other_weights(uninterrupted, jets_folder):

@@ -4,8 +4,8 @@ from itertools import product
 from math import prod
 from typing import Final, NamedTuple
 
-from ucluster_tune.config.constraints import are_met
-from ucluster_tune.config.search_space import Value, all_values, n_values
+from ucluster_tune.config.points import Point, SearchSpace
+from ucluster_tune.config.search_space import all_values, n_values
 from ucluster_tune.config.study import StudyConfig
 
 _LEARNING: Final = 2  # times its random trials: below, TPE has hardly learnt
@@ -20,19 +20,23 @@ class Choice(NamedTuple):
 
 
 def n_points(study: StudyConfig) -> int | None:
-    """Return how many points the ranges of a search space make, None for a continuous one."""
+    """Return how many points the ranges of a search space make, None for a continuous one.
+
+    Where conditions take hyperparameters out of some, there are fewer.
+    """
     counts = [n_values(parameter) for parameter in study.search_space.values()]
     return None if None in counts else prod(count for count in counts if count)
 
 
-def grid(study: StudyConfig) -> list[dict[str, Value]]:
-    """Return all points of a finite search space that fulfil its constraints."""
-    space = study.search_space
-    points = (
-        dict(zip(space, values, strict=True))
-        for values in product(*map(all_values, space.values()))
-    )
-    return [point for point in points if are_met(study, point)]
+def grid(study: StudyConfig) -> list[Point]:
+    """Return all points of a finite search space that fulfil its constraints, each once."""
+    ranges, space = study.search_space, SearchSpace(study)
+    found: dict[tuple[object, ...], Point] = {}
+    for chosen in product(*map(all_values, ranges.values())):
+        point, values = space.completed(dict(zip(ranges, chosen, strict=True)))
+        if space.broken(values) is None:
+            found[tuple((path, point.get(path)) for path in ranges)] = point
+    return list(found.values())
 
 
 def grid_fault(study: StudyConfig) -> str | None:

@@ -1,71 +1,54 @@
 """Which points of a search space a study's constraints allow."""
 
-import random
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from ucluster_tune.config.expressions import Condition
-from ucluster_tune.config.search_space import (
-    TUNABLE_SECTIONS,
-    Value,
-    published_point,
-    published_values,
-    value_at,
-)
+from ucluster_tune.config.points import N_WORKERS, SearchSpace, formula_fault, published_point
+from ucluster_tune.config.search_space import Value, published_values
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.wording import show
 
 N_DRAWN: Final = 2000
 _FEW: Final = 0.01  # of the points drawn: a sampler hardly finds them
 
-_condition = lru_cache(256)(Condition)
-
 
 def are_met(study: StudyConfig, point: Mapping[str, Value]) -> bool:
     """Return whether a point of the search space fulfils all constraints."""
-    return broken_by(study, point) is None
+    return SearchSpace(study).allows(point)
 
 
 def broken_by(study: StudyConfig, point: Mapping[str, Value]) -> str | None:
     """Return the first constraint that a point breaks, with its place in the file, or None."""
-    if not study.constraints:
-        return None
-    values = {path: _fixed(study, path) for path in published_values()} | dict(point)
-    for place, text in enumerate(study.constraints):
-        if not _condition(text).holds(values):
-            return f"constraints[{place}], {text}"
-    return None
+    space = SearchSpace(study)
+    return space.broken(space.completed(point)[1])
 
 
 def share_met(study: StudyConfig) -> float:
     """Return the share of the search space in which all constraints hold, by drawn points."""
     if not study.constraints:
         return 1.0
-    draw = random.Random(1)
-    points = (
-        {path: value_at(range_, draw.random()) for path, range_ in study.search_space.items()}
-        for _ in range(N_DRAWN)
-    )
-    return sum(are_met(study, point) for point in points) / N_DRAWN
+    space = SearchSpace(study)
+    return sum(space.broken(values) is None for _, values in space.drawn(N_DRAWN)) / N_DRAWN
 
 
-def constraint_text_faults(raw: Any) -> list[str]:
-    """Return what is wrong with the constraints of a file, taken alone."""
+def constraint_text_faults(raw: Any, own_names: Mapping[str, Any]) -> list[str]:
+    """Return what is wrong with the constraints of a file, taken alone.
+
+    Args:
+        raw: the constraints.
+        own_names: that a constraint may name beside paths.
+    """
     if not isinstance(raw, list):
         return [f"constraints: must be a list of conditions, got {show(raw)}"]
+    known = {**own_names, **published_values(), N_WORKERS: 1}
     found = []
     for place, text in enumerate(raw):
         where = f"constraints[{place}]"
         if not isinstance(text, str):
             found.append(f"{where}: must be a condition, got {show(text)}")
-            continue
-        try:
-            fault = Condition(text).unknown_path_fault(published_values())
-        except ValueError as error:
-            fault = str(error)
-        if fault is not None:
-            found.append(f"{where}: {show(text)}: {fault}")
+        elif (fault := formula_fault(Condition, text, known)) is not None:
+            found.append(f"{where}: {fault}")
     return found
 
 
@@ -78,8 +61,9 @@ def constraint_faults(study: StudyConfig) -> list[str]:
             " widen the ranges or loosen a constraint"
         )
     for place, given in enumerate(study.sampler.try_first):
-        broken = broken_by(study, published_point(study) | given)
-        if broken and set(given) == set(study.search_space):
+        point, values = SearchSpace(study).completed(given)
+        broken = SearchSpace(study).broken(values)
+        if broken and set(given) >= set(point):
             found.append(f"sampler.try_first[{place}]: breaks {broken}")
     return found
 
@@ -97,9 +81,3 @@ def constraint_warnings(study: StudyConfig) -> list[str]:
     if study.sampler.published_first and broken:
         found.append(f"sampler.published_first: the published recipe breaks {broken}; left out")
     return found
-
-
-def _fixed(study: StudyConfig, path: str) -> Any:
-    section, _, key = path.partition(".")
-    assert section in TUNABLE_SECTIONS
-    return getattr(getattr(study, section), key)

@@ -1,6 +1,7 @@
-"""Conditions on hyperparameters as a search-space file has them; parsed, never run as Python."""
+"""Formulas of hyperparameters as a search-space file has them; parsed, never run as Python."""
 
 import ast
+import math
 import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
@@ -11,7 +12,7 @@ _MAX_LENGTH: Final = 1000
 _OPERATIONS: Final[dict[type[ast.AST], Callable[..., Any]]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
+    ast.Mult: lambda left, right: left * right if _are_numbers(left, right) else None,
     ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv,
     ast.Mod: operator.mod,
@@ -27,23 +28,41 @@ _OPERATIONS: Final[dict[type[ast.AST], Callable[..., Any]]] = {
     ast.And: lambda *values: all(values),
     ast.Or: lambda *values: any(values),
 }
-_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {"min": min, "max": max}
-_EXAMPLE: Final = "model.n_neighbors * training.global_batch_size <= 8192"
+_FUNCTIONS: Final[dict[str, Callable[..., Any]]] = {
+    "min": min,
+    "max": max,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "round": round,
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+_OF_SEVERAL: Final = ("min", "max")
+_KNOWN: Final = ", ".join(
+    f"{name}(a, b)" if name in _OF_SEVERAL else f"{name}(a)" for name in _FUNCTIONS
+)
 
 
-class Condition:
-    """A condition on values by dotted path.
+def _are_numbers(*values: object) -> bool:  # a text times a number fills the memory
+    return all(isinstance(value, int | float) for value in values)
+
+
+class Formula:
+    """Arithmetic on values by dotted path.
 
     Args:
-        text: comparisons of arithmetic, joined by `and`, `or`, `not`.
+        text: numbers, paths, `+ - * / // % **`, `min`, `max`, `sqrt`, `exp`, `log`, `round`,
+            `floor`, `ceil`.
 
     Raises:
         ValueError: it is not that; the message says what is wrong, without the text.
 
-    >>> condition = Condition("model.n_neighbors * 2 < max(loss.focal_weight, 7)")
-    >>> condition.holds({"model.n_neighbors": 3, "loss.focal_weight": 1.0})
-    True
+    >>> Formula("training.learning_rate * sqrt(4)").value({"training.learning_rate": 0.5})
+    1.0
     """
+
+    kind, example = "formula", "1e-3 * sqrt(n_workers)"
 
     def __init__(self, text: str) -> None:
         if len(text) > _MAX_LENGTH:
@@ -51,22 +70,20 @@ class Condition:
         try:
             self._root = ast.parse(text.strip(), mode="eval").body
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            raise ValueError(f"is no condition such as {_EXAMPLE}") from error
-        if not isinstance(self._root, ast.Compare | ast.BoolOp | ast.UnaryOp):
-            raise ValueError(f"compares nothing; write a condition such as {_EXAMPLE}")
+            raise ValueError(f"is no {self.kind} such as {self.example}") from error
         self.text = text
         self.paths = frozenset(_paths(self._root))
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
-        """Return whether it does; not where it cannot be computed, as in a division by zero.
+    def value(self, values: Mapping[str, Any]) -> Any:
+        """Return what it comes to; None where it cannot be computed, as in a division by zero.
 
         Args:
             values: of all its paths at least.
         """
         try:
-            return bool(_value(self._root, values))
-        except (ArithmeticError, TypeError):
-            return False
+            return _value(self._root, values)
+        except (ArithmeticError, TypeError, ValueError):
+            return None
 
     def unknown_path_fault(self, known: Mapping[str, Any]) -> str | None:
         """Return what is wrong with the first path that is not known, or None."""
@@ -74,6 +91,26 @@ class Condition:
         return (
             f"unknown value {unknown[0]}; {did_you_mean(unknown[0], known)}" if unknown else None
         )
+
+
+class Condition(Formula):
+    """Comparisons of formulas, joined by `and`, `or`, `not`; arguments and errors as of those.
+
+    >>> condition = Condition("model.n_neighbors * 2 < max(loss.focal_weight, 7)")
+    >>> condition.holds({"model.n_neighbors": 3, "loss.focal_weight": 1.0})
+    True
+    """
+
+    kind, example = "condition", "model.n_neighbors * training.global_batch_size <= 8192"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        if not isinstance(self._root, ast.Compare | ast.BoolOp | ast.UnaryOp):
+            raise ValueError(f"compares nothing; write a condition such as {self.example}")
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Return whether it does; not where it cannot be computed."""
+        return bool(self.value(values))
 
 
 def _dotted(node: ast.AST) -> str | None:
@@ -108,8 +145,10 @@ def _paths(node: ast.AST) -> set[str]:
     if path is not None:
         return {path}
     if isinstance(node, ast.Call):
-        if _dotted(node.func) not in _FUNCTIONS or node.keywords or len(node.args) < 2:
-            raise ValueError(f"holds {ast.unparse(node)}; only min(a, b) and max(a, b) are known")
+        name, n_arguments = _dotted(node.func), len(node.args)
+        fits = n_arguments > 1 if name in _OF_SEVERAL else n_arguments == 1
+        if name not in _FUNCTIONS or node.keywords or not fits:
+            raise ValueError(f"holds {ast.unparse(node)}; known are {_KNOWN}")
         return set().union(*map(_paths, node.args))
     operations, operands = _parts(node)
     if any(operation not in _OPERATIONS for operation in operations):

@@ -12,10 +12,19 @@ from ucluster_tune.config.automatic import grid_fault
 from ucluster_tune.config.constraints import constraint_faults, constraint_text_faults
 from ucluster_tune.config.names import did_you_mean, nearest
 from ucluster_tune.config.overrides import RANGE_KEYS, absolute_path, apply_overrides, sections
+from ucluster_tune.config.points import (
+    dependency_faults,
+    drawn_point_faults,
+    is_own_name,
+    names_in,
+)
 from ucluster_tune.config.search_space import (
+    as_field,
+    as_hyperparameter,
     corners,
     fit,
     outside_fault,
+    prior_fault,
     published_values,
     range_faults,
     unknown_path_fault,
@@ -26,6 +35,7 @@ from ucluster_tune.config.study import (
     FloatParameter,
     IntParameter,
     Parameter,
+    PriorConfig,
     StudyConfig,
 )
 from ucluster_tune.config.study_rules import STUDY_RULES
@@ -80,7 +90,11 @@ def _checked(source: str, raw: Mapping[str, Any], faults: Sequence[str]) -> Stud
         raise ConfigurationError(source, [*faults, *check.faults])
     study = StudyConfig.model_validate(check.cleaned)
     unfit = grid_fault(study)
-    if found := [*([unfit] if unfit else []), *constraint_faults(study)]:
+    if found := [
+        *([unfit] if unfit else []),
+        *constraint_faults(study),
+        *drawn_point_faults(study),
+    ]:
         raise ConfigurationError(source, found)
     return study
 
@@ -92,9 +106,9 @@ def dump_config(config: StudyConfig | TrialConfig) -> str:
 
 def _as_raw(config: StudyConfig | TrialConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
-    for path in getattr(config, "search_space", ()):
+    for path in (*getattr(config, "search_space", ()), *getattr(config, "derived", ())):
         name, _, key = path.partition(".")
-        del values[name][key]  # a searched value has no fixed one beside it
+        values.get(name, {}).pop(key, None)  # a searched value has no fixed one beside it
     return values
 
 
@@ -118,6 +132,7 @@ class _Check:
         self.faults: list[str] = []
         self.possible: dict[str, tuple[Any, ...]] = {}
         self.ranges: dict[str, Parameter] = {}
+        self.derived: dict[str, str] = {}
         self.rules: list[Rule] = list(STUDY_RULES)
         self.cleaned: dict[str, Any] = {}
         self.elsewhere = {
@@ -132,7 +147,9 @@ class _Check:
         self._name()
         for name, section in sections().items():
             self._section(name, section)
+        self._derived()
         self._search_space()
+        self._dependencies()
         self._try_first()
         self._constraints()
         self._grace_period()
@@ -180,18 +197,43 @@ class _Check:
             self.faults.append(f"search_space: must be a mapping of ranges, got {show(raw)}")
             return
         self.cleaned["search_space"] = dict(raw or {})
+        used = names_in(self.derived)
         for path, entry in (raw or {}).items():
-            unknown = unknown_path_fault(path)
+            is_own = path in used and is_own_name(path)
+            unknown = None if is_own else unknown_path_fault(path)
             if unknown is not None:
                 self.faults.append(f"search_space.{path}: {unknown}")
             parameter = self._range(f"search_space.{path}", entry)
-            if unknown is None:
+            if is_own and parameter is not None:
+                self.ranges[path] = parameter
+                self.faults += self._prior_outside(path, parameter)
+            elif unknown is None and not is_own:
                 self._searched(path, parameter)
+
+    def _derived(self) -> None:
+        raw = self.raw.get("derived")
+        if raw is None:
+            return
+        if not isinstance(raw, dict):
+            self.faults.append(f"derived: must be a mapping of formulas, got {show(raw)}")
+            return
+        self.cleaned["derived"] = dict(raw)
+        for path, text in raw.items():
+            if not isinstance(text, str):
+                self.faults.append(f"derived.{path}: must be a formula, got {show(text)}")
+                continue
+            self.derived[str(path)] = text
+            self._refuse_fixed(str(path), "is derived")
+            self.possible.pop(path, None)
+
+    def _dependencies(self) -> None:
+        """Gather the faults of conditions and formulas; without any, points can be made."""
+        self.faults += dependency_faults(self.ranges, self.derived)
 
     def _constraints(self) -> None:
         raw = self.raw.get("constraints")
         if raw is not None:
-            self.faults += constraint_text_faults(raw)
+            self.faults += constraint_text_faults(raw, self.ranges)
             self.cleaned["constraints"] = raw
 
     def _try_first(self) -> None:
@@ -201,7 +243,7 @@ class _Check:
                 if path not in self.ranges:
                     self.faults.append(f"{where}: is not searched; leave it out")
                     continue
-                fault = outside_fault(value, self.ranges[path])
+                fault = outside_fault(as_hyperparameter(value), self.ranges[path])
                 self.faults += [f"{where}: {fault}"] if fault else []
 
     def _range(self, where: str, raw: Any) -> Parameter | None:
@@ -223,12 +265,12 @@ class _Check:
             ]
             return None
         section = _RANGES[kind]
-        faults: dict[str, list[str]] = {}
+        faults = self._prior_faults(f"{where}.prior", raw.get("prior"))
         parameter = None
         try:
-            parameter = section.model_validate(raw)
+            parameter = section.model_validate({**raw, "prior": None} if faults else raw)
         except ValidationError as error:
-            faults = section_faults(section, error, where)
+            faults |= section_faults(section, error, where)
         self.faults += [fault for found in faults.values() for fault in found]
         self.rules += [rule.under(where) for rule in section.rules]
         for key, field in section.model_fields.items():
@@ -236,24 +278,47 @@ class _Check:
                 self.possible[f"{where}.{key}"] = (raw.get(key, field.default),)
         return parameter
 
+    @staticmethod
+    def _prior_faults(where: str, raw: Any) -> dict[str, list[str]]:
+        try:
+            if raw is not None:
+                PriorConfig.model_validate(raw)
+        except ValidationError as error:
+            found = section_faults(PriorConfig, error, where)
+            return {"prior": [fault for faults in found.values() for fault in faults]}
+        return {}
+
     def _searched(self, path: str, parameter: Parameter | None) -> None:
         """Put a searched range in the place of its field's fixed value."""
-        name, _, key = path.partition(".")
-        fixed = self.raw.get(name)
-        if isinstance(fixed, dict) and key in fixed:
-            self.faults.append(
-                f"{path}: has a fixed value, {show(fixed[key])}, and is searched; leave one out"
-                f" (--set search_space.{path}=null ends the search of it)"
-            )
+        self._refuse_fixed(
+            path, "is searched", f" (--set search_space.{path}=null ends the search of it)"
+        )
         self.possible.pop(path, None)
         if parameter is None:
             return
         faults = range_faults(path, parameter)
-        self.faults += faults
+        self.faults += faults or self._prior_outside(path, parameter)
         if not faults:
             self.ranges[path] = parameter
-            self.possible[path] = corners(parameter)
-            self.cleaned.get(name, {})[key] = fit(published_values()[path], parameter)
+            name, _, key = path.partition(".")
+            published = published_values()[path]
+            outside = () if parameter.when is None else (published,)
+            self.possible[path] = (*corners(parameter), *outside)
+            value = published if parameter.when else fit(published, parameter)
+            self.cleaned.get(name, {})[key] = as_field(path, value)
+
+    @staticmethod
+    def _prior_outside(path: str, parameter: Parameter) -> list[str]:
+        fault = prior_fault(path, parameter)
+        return [] if fault is None else [fault]
+
+    def _refuse_fixed(self, path: str, other: str, hint: str = "") -> None:
+        name, _, key = path.partition(".")
+        fixed = self.raw.get(name)
+        if isinstance(fixed, dict) and key in fixed:
+            self.faults.append(
+                f"{path}: has a fixed value, {show(fixed[key])}, and {other}; leave one out{hint}"
+            )
 
     def _grace_period(self) -> None:
         """Fill in a grace period that nobody wrote: the longest pretraining and an epoch more.

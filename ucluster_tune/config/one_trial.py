@@ -5,6 +5,8 @@ study's `best.yaml` are written in that form, so that they can be trained again.
 """
 
 from ucluster_tune.config.budget import BudgetConfig
+from ucluster_tune.config.notify import NotifyConfig
+from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import (
     SamplerConfig,
     SchedulerConfig,
@@ -16,9 +18,7 @@ from ucluster_tune.config.trial import TrialConfig
 
 def trial_config_of(study: StudyConfig) -> TrialConfig:
     """Return the one configuration of a study that searches nothing."""
-    return TrialConfig(
-        data=study.data, model=study.model, loss=study.loss, training=study.training
-    )
+    return trial_config(study, {})
 
 
 def study_of_one(study: StudyConfig, config: TrialConfig) -> StudyConfig:
@@ -32,9 +32,12 @@ def study_of_one(study: StudyConfig, config: TrialConfig) -> StudyConfig:
             **dict(config),
             "name": None,
             "search_space": {},
+            "derived": {},
+            "constraints": (),
             "sampler": SamplerConfig(),
             "scheduler": SchedulerConfig(name="none"),
             "budget": BudgetConfig(),
             "tracking": TrackingConfig(),
+            "notify": NotifyConfig(),
         }
     )

@@ -41,6 +41,7 @@ def _legal_paths() -> dict[str, tuple[str, ...]]:
     for name, section in sections().items():
         legal.update({f"{name}.{key}": (name, key) for key in section.model_fields})
     for path in published_values():
+        legal[f"derived.{path}"] = ("derived", path)
         full = f"search_space.{path}"
         legal[full] = ("search_space", path)
         legal.update({f"{full}.{key}": ("search_space", path, key) for key in RANGE_KEYS})
@@ -90,7 +91,7 @@ def _put(mapping: dict[str, Any], keys: tuple[str, ...], value: Any) -> None:
             return  # a fault of the file, found when the section is checked
         mapping[key] = dict(inner or {})
         mapping = mapping[key]
-    if keys[0] == "search_space" and len(keys) == 2 and value is None:
+    if keys[0] in ("search_space", "derived") and len(keys) == 2 and value is None:
         mapping.pop(keys[-1], None)
     else:
         mapping[keys[-1]] = value

@@ -6,7 +6,8 @@ from typing import Any
 
 from ucluster_tune.config.automatic import chosen_sampler, most_trials
 from ucluster_tune.config.capacity import ClusterCapacity, NodeCapacity, n_trials_at_a_time
-from ucluster_tune.config.search_space import Value, least_and_most, published_point
+from ucluster_tune.config.points import least_and_most, published_point
+from ucluster_tune.config.search_space import Value
 from ucluster_tune.config.study import (
     AUTO,
     CategoricalParameter,
@@ -273,11 +274,12 @@ def plan_document(study: StudyConfig, plan: Plan) -> dict[str, Any]:
         "data": study.data.model_dump(mode="json"),
         "objective": study.objective.model_dump(mode="json"),
         "reference": study.reference.model_dump(mode="json"),
+        "derived": dict(study.derived),
         "constraints": list(study.constraints),
         "sampler": study.sampler.model_dump(mode="json"),
         "scheduler": study.scheduler.model_dump(mode="json"),
         "search_space": {
-            path: {**parameter.model_dump(mode="json"), "published": point[path]}
+            path: {**parameter.model_dump(mode="json"), "published": point.get(path)}
             for path, parameter in study.search_space.items()
         },
         "plan": {**asdict(plan), "fits": plan.fits},
@@ -287,9 +289,13 @@ def plan_document(study: StudyConfig, plan: Plan) -> dict[str, Any]:
 
 def describe_range(parameter: Parameter) -> str:
     """Return a range in words."""
+    when = f", when {parameter.when}" if parameter.when else ""
+    if parameter.prior is not None:
+        center = "published value" if (given := parameter.prior.center) is None else given
+        when += f", prior around {center} ({parameter.prior.confidence} confidence)"
     if isinstance(parameter, CategoricalParameter):
-        return "one of " + ", ".join(map(str, parameter.choices))
+        return "one of " + ", ".join(map(str, parameter.choices)) + when
     kind = "whole numbers " if parameter.type == "int" else ""
     step = f" in steps of {parameter.step:g}" if parameter.step else ""
     log = ", logarithmic" if parameter.log else ""
-    return f"{kind}{parameter.low:g} to {parameter.high:g}{step}{log}"
+    return f"{kind}{parameter.low:g} to {parameter.high:g}{step}{log}{when}"

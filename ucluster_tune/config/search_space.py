@@ -1,8 +1,9 @@
-"""What may be searched, whether a range fits its field, and from a suggestion to a trial.
+"""What may be searched, whether a range fits its field, and which values it holds.
 
-Knows nothing of Optuna: a suggestion is a mapping of dotted paths to values.
+A list, as of widths, is one value: its text, such as `[64, 128]`.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from functools import cache
@@ -17,11 +18,9 @@ from ucluster_tune.config.study import (
     FloatParameter,
     IntParameter,
     Parameter,
-    StudyConfig,
 )
-from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig, TrialConfig
+from ucluster_tune.config.trial import LossConfig, ModelConfig, TrainingConfig
 from ucluster_tune.config.wording import section_faults, show
-from ucluster_tune.errors import ConfigurationError
 
 Value = bool | int | float | str
 
@@ -37,11 +36,34 @@ _NOT_TUNABLE = {"training.seed": "a better seed is luck, not a better model"}
 def published_values() -> Mapping[str, Value]:
     """Return each tunable dotted path with its published value."""
     return {
-        f"{name}.{key}": field.default
+        f"{name}.{key}": as_hyperparameter(field.default)
         for name, section in TUNABLE_SECTIONS.items()
         for key, field in section.model_fields.items()
-        if get_origin(field.annotation) is not tuple and f"{name}.{key}" not in _NOT_TUNABLE
+        if f"{name}.{key}" not in _NOT_TUNABLE
     }
+
+
+def as_hyperparameter(value: Any) -> Value:
+    """Return a field's value as a hyperparameter: a list becomes its text.
+
+    >>> as_hyperparameter((64, 128))
+    '[64, 128]'
+    """
+    known: Value = json.dumps(value) if isinstance(value, tuple | list) else value
+    return known
+
+
+def as_field(path: str, value: object) -> object:
+    """Return a hyperparameter as the field at its path takes it: a list's text becomes a list."""
+    name, _, key = path.partition(".")
+    is_list = get_origin(TUNABLE_SECTIONS[name].model_fields[key].annotation) is tuple
+    if not is_list or not isinstance(value, str):
+        return value
+    try:
+        parsed: object = json.loads(value)
+        return parsed
+    except (ValueError, RecursionError):
+        return value
 
 
 def unknown_path_fault(path: str) -> str | None:
@@ -53,9 +75,7 @@ def unknown_path_fault(path: str) -> str | None:
     if path in TUNABLE_SECTIONS:
         example = next(legal for legal in published_values() if legal.startswith(f"{path}."))
         return f"names a whole section; write the dotted path of one value, such as {example}"
-    section, _, key = path.rpartition(".")
-    if section in TUNABLE_SECTIONS and key in TUNABLE_SECTIONS[section].model_fields:
-        return "cannot be searched: it is a list, not a single value"
+    key = path.rpartition(".")[2]
     by_key = {legal.rpartition(".")[2]: legal for legal in published_values()}
     if key in by_key:
         return f"unknown value; did you mean {by_key[key]}?"
@@ -67,10 +87,14 @@ def value_fault(path: str, value: object) -> str | None:
     name, _, key = path.partition(".")
     section = TUNABLE_SECTIONS[name]
     try:
-        section.model_validate({key: value})
+        section.model_validate({key: as_field(path, value)})
     except ValidationError as error:
         found = section_faults(section, error, name).get(key)
-        return found[0].partition(": ")[2] if found else None
+        if not found:
+            return None
+        where, _, fault = found[0].partition(": ")
+        item = where.removeprefix(path)  # such as [1] of a list
+        return f"{fault} in item {item}" if item else fault
     return None
 
 
@@ -79,6 +103,10 @@ def range_faults(path: str, parameter: Parameter) -> list[str]:
     where = f"search_space.{path}"
     if isinstance(parameter, FloatParameter) and type(published_values()[path]) is int:
         return [f"{where}.type: must be int, {path} takes whole numbers only, got float"]
+    is_text = isinstance(published_values()[path], str)
+    if is_text and not isinstance(parameter, CategoricalParameter):
+        published = published_values()[path]
+        return [f"{where}.type: must be categorical, with choices such as {published}"]
     if isinstance(parameter, CategoricalParameter):
         named = {f"choices[{i}]": choice for i, choice in enumerate(parameter.choices)}
     else:
@@ -99,14 +127,6 @@ def corners(parameter: Parameter) -> tuple[Value, ...]:
     if len(numbers) == len(parameter.choices):
         return (min(numbers), max(numbers))
     return parameter.choices
-
-
-def least_and_most(study: StudyConfig, path: str) -> tuple[int, int]:
-    """Return the ends of a whole number's range where it is searched, else the number twice."""
-    searched = study.search_space.get(path)
-    section, _, name = path.partition(".")
-    possible = corners(searched) if searched else (getattr(getattr(study, section), name),)
-    return int(min(possible)), int(max(possible))
 
 
 def n_values(parameter: Parameter) -> int | None:
@@ -157,6 +177,45 @@ def value_at(parameter: Parameter, share: float) -> Value:
     return values[int(share * len(values))]
 
 
+def share_below(parameter: Parameter, value: Value) -> float:
+    """Return the share of a range that lies below a value of it, the opposite of `value_at`.
+
+    >>> share_below(FloatParameter(type="float", low=1.0, high=100.0, log=True), 10.0)
+    0.5
+    >>> share_below(CategoricalParameter(type="categorical", choices=("a", "b")), "b")
+    0.75
+    """
+    is_continuous = isinstance(parameter, FloatParameter) and parameter.step is None
+    if isinstance(parameter, CategoricalParameter) or not (is_continuous or parameter.log):
+        values = all_values(parameter)
+        return (values.index(value) + 0.5) / len(values)
+    margin = 0.5 if isinstance(parameter, IntParameter) else 0.0
+    low, high, own = parameter.low - margin, parameter.high + margin, float(value)
+    if parameter.log:
+        low, high, own = math.log(low), math.log(high), math.log(own)
+    return (own - low) / (high - low) if high > low else 0.5
+
+
+def prior_center(path: str, parameter: Parameter) -> Value | None:
+    """Return what a range's prior lies around: by default the published value, if there is one."""
+    center = parameter.prior.center if parameter.prior else None
+    return published_values().get(path) if center is None else center
+
+
+def prior_fault(path: str, parameter: Parameter) -> str | None:
+    """Return what is wrong with a range's prior, or None."""
+    if parameter.prior is None:
+        return None
+    where, center = f"search_space.{path}.prior.center", prior_center(path, parameter)
+    if center is None:
+        return f"{where}: required, since nothing is published for {path}"
+    fault = outside_fault(center, parameter)
+    if fault is None:
+        return None
+    told = "" if parameter.prior.center is not None else "not given, and the published value "
+    return f"{where}: {told}{fault}"
+
+
 def fit(value: Value, parameter: Parameter) -> Value:
     """Return the value of a range that is nearest to the one given.
 
@@ -196,41 +255,6 @@ def outside_fault(value: object, parameter: Parameter) -> str | None:
     if nearest_value == value:
         return None
     return f"is no value of its range, whose nearest is {nearest_value}, got {value}"
-
-
-def published_point(study: StudyConfig) -> dict[str, Value]:
-    """Return the published recipe, fitted into the space: clipped, stepped, nearest choice."""
-    return {path: fit(published_values()[path], p) for path, p in study.search_space.items()}
-
-
-def trial_config(study: StudyConfig, hyperparameters: Mapping[str, Any]) -> TrialConfig:
-    """Return the full, validated configuration of one trial.
-
-    Args:
-        study: gives all values that the hyperparameters do not.
-        hyperparameters: dotted paths and values. A searched path that is not among them takes
-            the published value, fitted into its range.
-
-    Raises ConfigurationError naming each hyperparameter that is unknown or not allowed.
-    """
-    faults = []
-    values = {name: dict(getattr(study, name)) for name in TUNABLE_SECTIONS}
-    for path, value in {**published_point(study), **hyperparameters}.items():
-        fault = unknown_path_fault(path) or value_fault(path, value)
-        if fault:
-            faults.append(f"{path}: {fault}")
-            continue
-        name, _, key = path.partition(".")
-        values[name][key] = value
-    if not faults:
-        try:
-            return TrialConfig.model_validate({"data": study.data, **values})
-        except ValidationError as error:
-            faults = [
-                f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()
-            ]
-    given = ", ".join(f"{path}={show(value)}" for path, value in hyperparameters.items())
-    raise ConfigurationError(f"hyperparameters {given}", faults)
 
 
 def _is_number(value: object) -> bool:

@@ -3,13 +3,15 @@
 Knows nothing of files, TensorFlow, Ray or Optuna.
 """
 
+import json
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Final, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.names import study_name_fault
+from ucluster_tune.config.notify import NotifyConfig
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.section import Rule, Section
 from ucluster_tune.config.trial import (
@@ -45,8 +47,13 @@ def _countable_steps(step: float | None, low: float, high: float) -> str | None:
     return f"makes more than {_MAX_STEPS} values, leave it out, got {step}"
 
 
+def _as_text(value: object) -> object:
+    """Return a list as its text, as which it is one value everywhere; others as they are."""
+    return json.dumps(list(value)) if isinstance(value, list | tuple) else value
+
+
 def _choices_differ(choices: Sequence[object]) -> str | None:
-    if len({(isinstance(choice, bool), choice) for choice in choices}) == len(choices):
+    if len({(isinstance(choice, bool), _as_text(choice)) for choice in choices}) == len(choices):
         return None
     return f"must not repeat, got {list(choices)}"
 
@@ -59,7 +66,31 @@ _INTERVAL_RULES = (
 )
 
 
-class FloatParameter(Section):
+Choice = Annotated[bool | int | float | str, BeforeValidator(_as_text)]
+
+
+class PriorConfig(Section):
+    """Where good values are believed to lie."""
+
+    center: Choice | None = Field(None, description="null: the published value")
+    confidence: Literal["low", "medium", "high"] = "medium"
+
+
+class _Range(Section):
+    """What every kind of range may have."""
+
+    prior: PriorConfig | None = Field(
+        None, description="what the first part of the budget is spent around"
+    )
+
+    when: str | None = Field(
+        None,
+        min_length=1,
+        description="where this condition does not hold, the published value is taken",
+    )
+
+
+class FloatParameter(_Range):
     """A real hyperparameter in the closed interval [low, high]."""
 
     rules: ClassVar[tuple[Rule, ...]] = _INTERVAL_RULES
@@ -71,7 +102,7 @@ class FloatParameter(Section):
     step: PositiveFloat | None = Field(None, description="distance of the allowed values")
 
 
-class IntParameter(Section):
+class IntParameter(_Range):
     """A whole-number hyperparameter in the closed interval [low, high]."""
 
     rules: ClassVar[tuple[Rule, ...]] = _INTERVAL_RULES
@@ -83,13 +114,13 @@ class IntParameter(Section):
     step: int | None = Field(None, ge=1, description="distance of the allowed values")
 
 
-class CategoricalParameter(Section):
+class CategoricalParameter(_Range):
     """A hyperparameter that takes one of the listed values."""
 
     rules: ClassVar[tuple[Rule, ...]] = (Rule("choices", ("choices",), _choices_differ),)
 
     type: Literal["categorical"]
-    choices: tuple[bool | int | float | str, ...] = Field(min_length=1, strict=False)
+    choices: tuple[Choice, ...] = Field(min_length=1, strict=False)
 
 
 Parameter = Annotated[
@@ -100,7 +131,7 @@ Parameter = Annotated[
 class SamplerConfig(Section):
     """How Optuna suggests hyperparameters."""
 
-    name: Literal["auto", "tpe", "random", "qmc", "grid"] = Field(
+    name: Literal["auto", "tpe", "random", "qmc", "grid", "nsga2", "nsga3"] = Field(
         "auto", description="auto: grid, qmc or tpe, by space and budget; `check` says why"
     )
     seed: int = Field(1, ge=0, le=2**31 - 1)
@@ -110,7 +141,7 @@ class SamplerConfig(Section):
     published_first: bool = Field(
         True, description="the published recipe, fitted into the space, is the first trial"
     )
-    try_first: tuple[dict[str, bool | int | float | str], ...] = Field(
+    try_first: tuple[dict[str, Choice], ...] = Field(
         (),
         strict=False,
         description="points that come next, by dotted path; what they leave out is sampled",
@@ -251,6 +282,9 @@ class StudyConfig(Section):
     search_space: dict[str, Parameter] = Field(
         default_factory=dict, description="dotted path of the tuned value: its range"
     )
+    derived: dict[str, str] = Field(
+        default_factory=dict, description="dotted path of a value: the formula that gives it"
+    )
     constraints: tuple[str, ...] = Field(
         (), strict=False, description="conditions on hyperparameters that each point fulfils"
     )
@@ -261,6 +295,7 @@ class StudyConfig(Section):
     resources: ResourcesConfig = ResourcesConfig()
     failures: FailuresConfig = FailuresConfig()
     tracking: TrackingConfig = TrackingConfig()
+    notify: NotifyConfig = NotifyConfig()
     reference: ReferenceConfig = ReferenceConfig()
 
     def reading(self, path: str) -> "StudyConfig":

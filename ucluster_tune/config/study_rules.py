@@ -3,8 +3,10 @@
 from ucluster_tune.config.automatic import chosen_sampler, n_points
 from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.constraints import constraint_warnings
+from ucluster_tune.config.notify import NotifyConfig
 from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
+from ucluster_tune.config.points import condition_warnings
 from ucluster_tune.config.search_space import corners, n_values
 from ucluster_tune.config.section import Rule
 from ucluster_tune.config.study import (
@@ -50,6 +52,15 @@ def _no_password(uri: str | None) -> str | None:
     )
 
 
+def _no_secret_in_webhook(webhook: str | None) -> str | None:
+    if webhook is None or not holds_password(webhook):
+        return None
+    return (
+        "must hold no password, since the file is kept with the study and in MLflow: put the"
+        " address into a variable and write its name, such as $CHAT_HOOK"
+    )
+
+
 def _database_server(url: str | None) -> str | None:
     if url is None or ("://" in url and not url.startswith("sqlite")):
         return None
@@ -67,8 +78,10 @@ STUDY_RULES = (
     *(rule.under("training") for rule in TrainingConfig.rules),
     *(rule.under("objective") for rule in ObjectiveConfig.rules),
     *(rule.under("budget") for rule in BudgetConfig.rules),
+    *(rule.under("notify") for rule in NotifyConfig.rules),
     *(rule.under("resources") for rule in ResourcesConfig.rules),
     Rule("tracking.uri", ("tracking.uri",), _no_password),
+    Rule("notify.webhook", ("notify.webhook",), _no_secret_in_webhook),
     Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _no_password),
     Rule("tracking.optuna_storage", ("tracking.optuna_storage",), _database_server),
     Rule(
@@ -91,16 +104,27 @@ def warnings_for(study: StudyConfig) -> list[str]:
         *_size_warnings(study),
         *_step_warnings(study),
         *constraint_warnings(study),
+        *condition_warnings(study),
     ]
 
 
+_OF_ANY_NUMBER = ("nmi", "ari", "silhouette", "seconds")  # of clusters
+
+
 def _metric_warnings(study: StudyConfig) -> list[str]:
-    metric = study.objective.metric
+    metric, others = study.objective.metric, study.objective.others
     found = []
-    if "model.n_clusters" in study.search_space and metric not in ("nmi", "ari"):
+    for name in study.objective.metrics:
+        if "model.n_clusters" in study.search_space and name not in _OF_ANY_NUMBER:
+            where = "metric" if name == metric else "others"
+            found.append(
+                f"objective.{where}: {name} at different model.n_clusters cannot be compared;"
+                " use ari or nmi"
+            )
+    if others and study.scheduler.name != "none":
         found.append(
-            f"objective.metric: {metric} at different model.n_clusters cannot be compared;"
-            " use nmi or ari"
+            f"scheduler.name: {study.scheduler.name} stops trials by {metric} alone; with others"
+            " beside it, none teaches the sampler more"
         )
     reweighted = [path for path in study.search_space if path.startswith("loss.")]
     if metric in LOSSES and reweighted:

@@ -18,7 +18,8 @@ from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.event_lines import begin_line, lines_of_event, placement
 from ucluster_tune.report.following import Screen
-from ucluster_tune.report.study_tables import best_line
+from ucluster_tune.report.front_words import front_line
+from ucluster_tune.report.study_tables import best_line, spent_words
 from ucluster_tune.report.trials_table import BEST, failure_line, n_waiting, outcome_counts
 from ucluster_tune.report.yardstick_words import mass_accuracy
 from ucluster_tune.study.budget import elapsed_s
@@ -119,6 +120,7 @@ class LiveTable:
         parts = [
             _Heading(record),
             best_line(record),
+            *([front_line(record)] if record.objective.others else []),
             Text(),
             self._table(record),
             *(failure_line(trial) for trial in self._failed),
@@ -153,6 +155,7 @@ class _Heading:
     def __init__(self, record: StudyRecord) -> None:
         self._record_elapsed_s = elapsed_s(record)
         self._remaining_s = remaining_s(record)
+        self._spent = spent_words(record)
         self._made = time.monotonic()
         self._is_running = record.state == "running"
         self._title = Text.assemble((f"{record.name}  ", "bold"))
@@ -175,6 +178,7 @@ class _Heading:
         if self._remaining_s is not None:
             line += f", {cells.about(max(0.0, self._remaining_s - passed))} left"
         yield Text(line + self._baseline)
+        yield Text(self._spent)
 
 
 class _LiveTrials:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
+from ucluster_tune.report.front_words import MOST_SHOWN, front_rows, objectives_in_words
 from ucluster_tune.report.trials_table import outcome_counts, trials_table
 from ucluster_tune.report.yardstick_words import (
     beside_mass,
@@ -20,7 +21,8 @@ from ucluster_tune.report.yardstick_words import (
     reference_words,
     verdict,
 )
-from ucluster_tune.study.budget import elapsed_s, may_go_on
+from ucluster_tune.study.budget import elapsed_s, may_go_on, spent
+from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
@@ -59,6 +61,7 @@ def status_view(record: StudyRecord, paths: StudyPaths | None = None) -> Rendera
         *_heading(record),
         *lines_of(record),
         *confirmation_lines(record),
+        *_front(record),
         Text(),
         trials_table(record),
     )
@@ -78,9 +81,10 @@ def found(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableTyp
     """
     parts: list[RenderableType] = [*_heading(record), *confirmation_lines(record), Text()]
     if record.best is not None:
-        parts += [_best_configuration(record.best), Text()]
+        parts += [_best_configuration(record, record.best), Text()]
         parts += [_accuracies(record), *verdict(record), *_better_elsewhere(record)]
         parts += [*_protocols(record), Text()]
+    parts += [*_front(record), Text()] if record.objective.others else []
     parts += [trials_table(record, is_ranked=True)]
     if paths is not None and paths.report_page.exists():
         page = cells.shown_path(paths.report_page)
@@ -131,7 +135,22 @@ def _heading(record: StudyRecord) -> list[RenderableType]:
         second += f", {cells.about(left)} left"
     if counts:
         second += f": {counts}"
-    return [first, Text(second), *_history(record), *_best_so_far(record)]
+    return [
+        first,
+        Text(second),
+        Text(spent_words(record)),
+        *_history(record),
+        *_best_so_far(record),
+    ]
+
+
+def spent_words(record: StudyRecord) -> str:
+    """Return what was spent, and what is left where the budget has a limit of it."""
+    told = []
+    for one in spent(record):
+        limit = "" if one.limit is None else f" of {one.limit:g}"
+        told.append(one.in_words(cells.number(one.amount) + limit))
+    return f"Spent {', '.join(told)}"
 
 
 def _history(record: StudyRecord) -> list[RenderableType]:
@@ -195,9 +214,9 @@ def best_line(record: StudyRecord) -> Text:
     return line
 
 
-def _best_configuration(best: TrialState) -> RenderableType:
+def _best_configuration(record: StudyRecord, best: TrialState) -> RenderableType:
     table = Table.grid(padding=(0, 3))
-    for name, value in best.hyperparameters.items():
+    for name, value in settings(record, best).items():
         table.add_row(Text(name), Text(cells.setting(value), style="bold"))
     if not best.hyperparameters:
         table.add_row("the study's configuration as it stands: nothing was searched")
@@ -267,6 +286,22 @@ def _protocols(record: StudyRecord) -> list[RenderableType]:
             style="dim",
         ),
     ]
+
+
+def _front(record: StudyRecord) -> list[RenderableType]:
+    """Return the Pareto front with its title; nothing where a study has one objective."""
+    rows = front_rows(record) if record.objective.others else []
+    if not rows:
+        return []
+    table = cells.plain_table("trial", *(m.replace("_", "\n") for m in record.objective.metrics))
+    for row in rows[:MOST_SHOWN]:
+        table.add_row(*row)
+    title = f"Pareto front of {cells.plural(len(rows), 'trial')} that no other one beats"
+    parts: list[RenderableType] = [Text()]
+    parts += [Text(f"{title}: {objectives_in_words(record.objective)}"), table]
+    if len(rows) > MOST_SHOWN:
+        parts.append(Text(f"and {len(rows) - MOST_SHOWN} more; --json tells all", style="dim"))
+    return parts
 
 
 def _first_line(text: str) -> str:

@@ -16,6 +16,7 @@ from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
 BEST = "*"
+_IN_ALL_COLUMNS = ("clustering_accuracy", "clustering_accuracy_batched")
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
 
 
@@ -38,7 +39,8 @@ class _TrialsTable:
 
     def _table(self, columns: Sequence[str], are_settings_columns: bool) -> Table:
         metric = self._record.objective.metric
-        extra = [] if metric.startswith("clustering_accuracy") else [metric]
+        extra: list[str] = [] if metric.startswith("clustering_accuracy") else [metric]
+        extra += [m for m in self._record.objective.others if m not in _IN_ALL_COLUMNS]
         short = [name.rpartition(".")[2] for name in self._names]
         settings = short if are_settings_columns else ["hyperparameters"]
         stacked = [name.replace("_", "\n") for name in (*extra, *settings)]

@@ -13,7 +13,7 @@ from typing import Any
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
-from ucluster_tune.config.search_space import least_and_most, trial_config
+from ucluster_tune.config.points import least_and_most, trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
@@ -86,6 +86,7 @@ class StudyDriver:
         record: of the study.
         is_interrupted: set by whoever wants the search to end in order.
         stop_cause: why the search ends by itself before its budget; None where it does not.
+        pause_cause: why it is interrupted, where that is no signal.
     """
 
     def __init__(self, config: StudyConfig, paths: StudyPaths, keeper: RecordKeeper) -> None:
@@ -93,6 +94,7 @@ class StudyDriver:
         self.record = keeper.record
         self.is_interrupted = False
         self.stop_cause: str | None = None
+        self.pause_cause: str | None = None
         self._judge = build_judge(config)
         _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
         self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
@@ -104,6 +106,11 @@ class StudyDriver:
     def is_in_epoch(self) -> bool:
         """Whether a trial runs whose process has started."""
         return bool(self._in_epoch)
+
+    def pause_for(self, cause: str | None) -> None:
+        """Have the search end in order, for a cause if there is one: its trials can go on."""
+        if cause is not None and not self.is_interrupted:
+            self.pause_cause, self.is_interrupted = cause, True
 
     def begin_trial(self, trial_id: str, suggestion: Suggestion) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""

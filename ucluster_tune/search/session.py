@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.points import trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say
@@ -204,7 +204,7 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     if driver.stop_cause is not None:
         return "failed", driver.stop_cause
     if driver.is_interrupted and (record.is_open_ended or record.n_finished < record.n_trials):
-        return "interrupted", "stopped by a signal"
+        return "interrupted", driver.pause_cause or "stopped by a signal"
     if record.best is None:
         trials = record.trials.values()
         causes = [in_one_line(trial.kind, trial.cause) for trial in trials if trial.cause]

@@ -9,7 +9,7 @@ from typing import Any
 
 from ray.tune.search import Searcher
 
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.search.driver import StudyDriver, key_of
 from ucluster_tune.search.samplers.asking import StudySampler
 from ucluster_tune.study.budget import is_left

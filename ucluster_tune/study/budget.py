@@ -4,6 +4,7 @@ A limit is asked of the study's record, which knows all that was spent.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,8 @@ def is_left(record: "StudyRecord") -> bool:
 
 def may_go_on(record: "StudyRecord") -> bool:
     """Return whether anything of a search that stands still is left to do."""
+    if overspent(record) is not None:
+        return False
     if any(trial.outcome == "interrupted" for trial in record.trials.values()):
         return True
     if record.state != "complete" and record.best is not None and record.best_test is None:
@@ -65,7 +68,56 @@ def used_up(record: "StudyRecord") -> str | None:
         )
     if budget.hours is not None and elapsed_s(record) >= 3600 * budget.hours:
         return f"{budget.hours:g} hours, budget.hours, are over"
-    return _good_enough(budget, record) if record.best else None
+    return overspent(record) or (_good_enough(budget, record) if record.best else None)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """One thing that a search uses up.
+
+    Attributes:
+        name: core_hours, gpu_hours or cost.
+        amount: so far.
+        limit: of the budget; None where there is none.
+    """
+
+    name: str
+    amount: float
+    limit: float | None
+
+    def in_words(self, amount: str) -> str:
+        """Return an amount of it.
+
+        >>> Spent("gpu_hours", 2.0, None).in_words("2"), Spent("cost", 2.0, None).in_words("2")
+        ('2 GPU-hours', 'a cost of 2')
+        """
+        if self.name == "cost":
+            return f"a cost of {amount}"
+        return f"{amount} {'core-hours' if self.name == 'core_hours' else 'GPU-hours'}"
+
+
+def spent(record: "StudyRecord") -> list[Spent]:
+    """Return what trials of the search have held so far, and what that costs if prices are known.
+
+    GPU-hours are told where there are any, or a limit of them.
+    """
+    budget = record.budget
+    core_hours, gpu_hours = record.spending.hours(utc_now())
+    cost = budget.cost_of(core_hours, gpu_hours)
+    found = [Spent("core_hours", core_hours, budget.core_hours)]
+    if gpu_hours or budget.gpu_hours is not None:
+        found.append(Spent("gpu_hours", gpu_hours, budget.gpu_hours))
+    return found if cost is None else [*found, Spent("cost", cost, budget.cost)]
+
+
+def overspent(record: "StudyRecord") -> str | None:
+    """Return, in words, the limit of hours or money that is reached; running trials end for it."""
+    for one in spent(record):
+        if one.limit is not None and one.amount >= one.limit:
+            return (
+                f"{one.in_words(f'{one.amount:.3g}')} reached, budget.{one.name} is {one.limit:g}"
+            )
+    return None
 
 
 def _good_enough(budget: BudgetConfig, record: "StudyRecord") -> str | None:

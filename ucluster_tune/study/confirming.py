@@ -4,7 +4,7 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.finalists import PUBLISHED, ConfirmationPlan

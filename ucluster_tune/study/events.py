@@ -56,6 +56,7 @@ class KnownTrial(BaseModel):
     Attributes:
         outcome: running for one that is to go on.
         score: the objective at its best epoch, None where there is none.
+        others: of several objectives the others, at that epoch.
         values: the objective by epoch.
         sampler_attributes: what Optuna's sampler keeps with it.
     """
@@ -66,6 +67,7 @@ class KnownTrial(BaseModel):
     hyperparameters: dict[str, Value]
     outcome: Outcome
     score: float | None = None
+    others: list[float | None] = []
     values: dict[int, float] = {}
     sampler_attributes: dict[str, Any] = {}
 

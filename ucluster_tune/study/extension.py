@@ -16,7 +16,7 @@ from ucluster_tune.study.knowledge import value_at
 from ucluster_tune.study.record import StudyRecord
 
 # How the search goes on may change, what a trial is may not.
-_FREE_SECTIONS = ("sampler", "scheduler", "resources", "failures", "tracking")
+_FREE_SECTIONS = ("sampler", "scheduler", "resources", "failures", "tracking", "notify")
 _REASONS = {
     "resources.workers_per_trial": "each worker normalises its batches alone",
     "data": "other jets give other accuracies",

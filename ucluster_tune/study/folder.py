@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ucluster_tune.config.loading import dump_config
 from ucluster_tune.config.one_trial import study_of_one
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import explained, write_whole

@@ -1,7 +1,8 @@
 """What a study's record teaches the sampler; knows nothing of Optuna or Ray."""
 
 from ucluster_tune.config.objective import ObjectiveConfig
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import SearchSpace, derived_values, published_point
+from ucluster_tune.config.search_space import as_hyperparameter
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import KnownTrial, WarmStart
@@ -21,9 +22,18 @@ def known_trial(trial: TrialState, objective: ObjectiveConfig) -> KnownTrial:
         hyperparameters=trial.hyperparameters,
         outcome="running" if trial.outcome == "interrupted" else trial.outcome,
         score=trial.score(objective),
+        others=trial.scores(objective)[1:],
         values=trial.objective_by_epoch(objective),
         sampler_attributes=trial.sampler_attributes,
     )
+
+
+def settings(record: StudyRecord, trial: TrialState) -> dict[str, Value]:
+    """Return a trial's hyperparameters, and the values that the study's formulas make of them."""
+    if not record.config.get("derived"):
+        return trial.hyperparameters
+    config = StudyConfig.model_validate(record.config)
+    return {**trial.hyperparameters, **derived_values(config, trial.hyperparameters)}
 
 
 def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
@@ -46,10 +56,7 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
     trials = [
         known_trial(trial, config.objective).model_copy(
             update={
-                "hyperparameters": {
-                    path: trial.hyperparameters.get(path, value_at(other, path))
-                    for path in config.search_space
-                },
+                "hyperparameters": _in_space(config, other, trial),
                 "sampler_attributes": {},  # of another study's sampler
             }
         )
@@ -77,9 +84,16 @@ def first_point(config: StudyConfig, record: StudyRecord) -> dict[str, Value] | 
     return None if taught and taught.published else published_point(config)
 
 
+def _in_space(config: StudyConfig, other: StudyConfig, trial: TrialState) -> dict[str, Value]:
+    """Return a trial of another study as a point of this one's space."""
+    _, values = SearchSpace(other, trial.hyperparameters).completed(trial.hyperparameters)
+    point, _ = SearchSpace(config).completed(values)
+    return {path: value for path, value in point.items() if path in values}
+
+
 def differences(config: StudyConfig, other: StudyConfig) -> list[str]:
     """Return the dotted paths, searched ones left out, at which trials of two studies differ."""
-    searched = {*config.search_space, *other.search_space}
+    searched = {*config.search_space, *other.search_space, *config.derived, *other.derived}
     paths = [
         f"{name}.{key}"
         for name in ("data", "model", "loss", "training")
@@ -99,5 +113,4 @@ def value_at(config: StudyConfig, path: str) -> Value:
         AttributeError: there is none.
     """
     section, _, name = path.partition(".")
-    value: Value = getattr(getattr(config, section), name)
-    return value
+    return as_hyperparameter(getattr(getattr(config, section), name))

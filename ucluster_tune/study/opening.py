@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from ucluster_tune.config.loading import dump_config
-from ucluster_tune.config.search_space import trial_config
+from ucluster_tune.config.points import trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
-from ucluster_tune.study.budget import may_go_on, used_up
+from ucluster_tune.study.budget import may_go_on, overspent, used_up
 from ucluster_tune.study.confirming import (
     ConfirmationRequest,
     known_trainings,
@@ -243,6 +243,11 @@ def study_config_of(record: StudyRecord, paths: StudyPaths) -> StudyConfig:
 
 def refuse_finished(record: StudyRecord) -> None:
     """Raise StudyError where nothing of the study is left to do."""
+    if (reason := overspent(record)) is not None:
+        raise StudyError(
+            f"study {record.name} goes on with a larger budget: {reason}; raise it with"
+            f" `ucluster-tune extend {record.name} --set budget.{{gpu_hours,core_hours,cost}}=N`"
+        )
     if may_go_on(record):
         return
     if record.open_confirmation is not None:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ucluster_tune.config.objective import ObjectiveConfig
+from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.budget import budget_of, n_asked, with_time_limit
 from ucluster_tune.study.events import (
@@ -41,6 +42,7 @@ from ucluster_tune.study.events import (
 )
 from ucluster_tune.study.finalists import Confirmation
 from ucluster_tune.study.ranking import ValuesAtEpoch
+from ucluster_tune.study.spending import Spending
 from ucluster_tune.study.trainings import (
     FIRST,
     Outcome,
@@ -73,6 +75,18 @@ def as_trial_id(text: str) -> str:
     return trial_number_to_id(int(text)) if text.isascii() and text.isdecimal() else text
 
 
+def _key(event: TrialPlaced | TrialRestored | EpochEnded | TrialResumed | TrialEnded) -> str:
+    return f"{event.trial}.{event.training}"
+
+
+def _fitted_resources(fitted: Mapping[str, Value]) -> dict[str, Value]:
+    return {
+        path.removeprefix("resources."): value
+        for path, value in fitted.items()
+        if path.startswith("resources.")
+    }
+
+
 class StudyRecord:
     """A study as its journal tells it.
 
@@ -87,6 +101,7 @@ class StudyRecord:
         running: trials of the search that run.
         running_trainings: all that run, by the ids of trial and training.
         values_at: the objective of the search's trials after each epoch.
+        spending: hours of cores and GPUs that trainings of the search held.
         yardsticks: what simple ways to cluster reach on the same jets, once measured.
         confirmations: of finalists, by id, in order.
         is_confirming: whether the driver at work confirms finalists; the search stands still.
@@ -128,6 +143,7 @@ class StudyRecord:
         self.tests: dict[str, dict[str, Any]] = {}
         self.yardsticks: Yardsticks | None = None
         self.confirmations: dict[str, Confirmation] = {}
+        self.spending = Spending()
         self._search_ended: tuple[StudyState, str | None, str | None] | None = None
 
     @property
@@ -191,10 +207,13 @@ class StudyRecord:
             case TrialRestored():
                 training = self._training(event)
                 training.waiting_since = None
+                self._hold(event, training)
                 training.restored_epochs.append(event.epoch)
                 training.n_epochs_again += max(0, training.epochs - event.epoch)
             case TrialPlaced():
-                self._training(event).waiting_since = None
+                training = self._training(event)
+                training.waiting_since = None
+                self._hold(event, training)
             case TrialTracked():
                 self._training(event).run_id = event.run_id
             case TrialEnded():
@@ -326,6 +345,8 @@ class StudyRecord:
         self._count(trial, before, training)
         has_lost_place = event.kind is not None or not event.is_retry
         training.waiting_since = event.time if has_lost_place else None
+        if has_lost_place:
+            self.spending.release(_key(event), event.time)
         training.n_lost_nodes += event.kind == _NODE_LOST
         if event.is_retry:
             training.retry_causes.append(event.cause)
@@ -334,6 +355,7 @@ class StudyRecord:
         trial, training = self._trial(event.trial), self._training(event)
         number = event.record.epoch
         training.waiting_since = None
+        self._hold(event, training)
         training.times[number] = event.time
         is_run_again = bool(training.records) and number <= training.epochs
         last = training.epochs
@@ -357,6 +379,7 @@ class StudyRecord:
         before = trial.outcome
         training.outcome, training.cause, training.ended = event.outcome, event.cause, event.time
         training.kind, training.waiting_since = event.kind, None
+        self.spending.release(_key(event), event.time)
         self._count(trial, before, training)
         if training.plan.role != "search":
             return
@@ -364,6 +387,20 @@ class StudyRecord:
             self.epochs_of_finished += training.epochs
         if trial is self.best and trial.outcome == "failed":
             self._choose_best()
+
+    def _hold(
+        self, event: TrialPlaced | TrialRestored | EpochEnded, training: TrainingState
+    ) -> None:
+        """Take in that a training of the search has its cores and GPUs, as an event tells."""
+        if training.plan.role != "search":
+            return
+        given = {**self.config.get("resources", {}), **_fitted_resources(self.fitted)}
+        resources = ResourcesConfig.model_validate(given)
+        n_workers = training.plan.world_size or resources.n_workers
+        n_cores, n_gpus = (
+            n_workers * each for each in (resources.cpus_per_worker, resources.gpus_per_worker)
+        )
+        self.spending.hold(_key(event), event.time, n_cores, n_gpus)
 
     def is_searched(self, event: Event) -> bool:
         """Return whether an event that was applied is about a training of the search."""

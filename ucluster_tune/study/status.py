@@ -12,11 +12,12 @@ from typing import Any
 from ucluster_tune.config.names import nearest, study_name_fault
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.bucket.copy import has_record, refresh
-from ucluster_tune.study.budget import elapsed_s, n_epochs_run
+from ucluster_tune.study.budget import elapsed_s, n_epochs_run, spent
 from ucluster_tune.study.confirming import is_lost
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, seconds_between, utc_now
 from ucluster_tune.study.journal import read_record
 from ucluster_tune.study.lock import is_driven
+from ucluster_tune.study.pareto import pareto_front
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.study.record import StudyRecord, as_trial_id
 from ucluster_tune.study.trainings import TrainingState, TrialState
@@ -217,11 +218,13 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "other_trials": [_trial_status(trial) for trial in record.other_trials.values()],
         "cause": record.cause,
         "objective": record.objective.model_dump(),
+        "pareto_front": _front_status(record),
         "n_trials": record.n_trials,
         "n_finished": record.n_finished,
         "until": record.until,
         "budget": record.budget.model_dump(),
         "n_epochs_run": n_epochs_run(record),
+        "spent": {one.name: round(one.amount, 4) for one in spent(record)},
         "n_sessions": record.n_sessions,
         "warm_start": record.warm_start.model_dump() if record.warm_start else None,
         "baselines": record.baselines,
@@ -280,6 +283,16 @@ def _best_status(record: StudyRecord) -> dict[str, Any] | None:
             for name in (*_QUOTED, "clustering_accuracy_interval")
         },
     }
+
+
+def _front_status(record: StudyRecord) -> list[dict[str, Any]]:
+    """Return the trials of the Pareto front with their objectives; none of a single objective."""
+    objective = record.objective
+    front = pareto_front(record) if objective.others else []
+    return [
+        {"trial_id": t.id, **dict(zip(objective.metrics, t.scores(objective), strict=True))}
+        for t in front
+    ]
 
 
 def _trial_status(trial: TrialState) -> dict[str, Any]:

@@ -257,6 +257,10 @@ class TrialState:
         """Return the objective at the best epoch."""
         return self.best.value(objective.metric) if self.best else None
 
+    def scores(self, objective: ObjectiveConfig) -> list[float | None]:
+        """Return all objectives at the best epoch."""
+        return [self.best.value(name) if self.best else None for name in objective.metrics]
+
     def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
         """Return the finite values of the objective, by epoch."""
         values = {epoch.epoch: epoch.value(objective.metric) for epoch in self.records}

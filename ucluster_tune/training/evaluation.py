@@ -18,6 +18,7 @@ from ucluster_tune.training.metrics import (
     ClusterQuality,
     Confusion,
     cluster_quality,
+    silhouettes,
 )
 
 MAX_KEPT_JETS = 3000
@@ -39,6 +40,7 @@ class Evaluation:
         centroids: float32 [cluster, dim].
         class_names: of the columns of `confusion`.
         n_not_finite: jets over all ranks whose distance to a centroid is NaN or infinite.
+        silhouette: mean over the jets of all ranks, see `training.metrics.silhouettes`.
     """
 
     quality: ClusterQuality
@@ -51,6 +53,7 @@ class Evaluation:
     centroids: npt.NDArray[np.float32]
     class_names: tuple[str, ...]
     n_not_finite: int
+    silhouette: float
 
     def contents(self) -> bytes:
         """Return the file of what a picture of the clusters needs."""
@@ -92,10 +95,12 @@ def evaluate(
     counts = ClusterCounts(len(centroids), len(class_names), evaluation_batch_size)
     kept: list[tuple[npt.NDArray[np.generic], ...]] = []
     n_kept = n_not_finite = 0
+    silhouette = 0.0
     for jets in batches:
         embedding, squared = infer(jets.batch)
         distances = squared.numpy()
         n_not_finite += int((~np.isfinite(distances)).any(axis=1).sum())
+        silhouette += float(silhouettes(distances).sum())
         cluster = np.argmin(distances, axis=1).astype(np.int64)
         counts.add(cluster, jets.jet_class)
         if n_kept < most_kept:
@@ -104,7 +109,9 @@ def evaluate(
             arrays = (embedding.numpy(), cluster, jets.jet_class, jets.mass_gev, pt_gev)
             kept.append(tuple(array[few] for array in arrays))
             n_kept += len(kept[-1][0])
-    confusion, accuracy_batched, n_not_finite = _summed(counts, n_not_finite, group)
+    confusion, accuracy_batched, n_not_finite, silhouette = _summed(
+        counts, n_not_finite, silhouette, group
+    )
     embedding, cluster, jet_class, mass_gev, pt_gev = map(np.concatenate, zip(*kept, strict=True))
     return Evaluation(
         quality=cluster_quality(confusion, accuracy_batched),
@@ -117,6 +124,7 @@ def evaluate(
         centroids=centroids,
         class_names=tuple(class_names),
         n_not_finite=n_not_finite,
+        silhouette=silhouette,
     )
 
 
@@ -130,11 +138,15 @@ def jet_pt_gev(batch: PackedBatch) -> npt.NDArray[np.float32]:
 
 
 def _summed(
-    counts: ClusterCounts, n_not_finite: int, group: Group
-) -> tuple[Confusion, float, int]:
-    """Return confusion matrix, mean accuracy in batches and jets not finite, over all ranks."""
+    counts: ClusterCounts, n_not_finite: int, silhouette: float, group: Group
+) -> tuple[Confusion, float, int, float]:
+    """Return confusion matrix, mean accuracy in batches, jets not finite and mean silhouette.
+
+    All are over all ranks; what is given is this rank's, the silhouettes as a sum.
+    """
     local = counts.confusion
-    numbers = np.concatenate([local.reshape(-1), counts.batched(), [n_not_finite]])
+    numbers = np.concatenate([local.reshape(-1), counts.batched(), [n_not_finite, silhouette]])
     numbers = group.sum_tensor(tf.constant(numbers, tf.float64), name="evaluation").numpy()
-    confusion = numbers[:-3].round().astype(np.int64).reshape(local.shape)
-    return confusion, float(numbers[-3] / numbers[-2]), round(float(numbers[-1]))
+    confusion = numbers[:-4].round().astype(np.int64).reshape(local.shape)
+    accuracy_batched, n_not_finite = float(numbers[-4] / numbers[-3]), round(float(numbers[-2]))
+    return confusion, accuracy_batched, n_not_finite, float(numbers[-1] / max(confusion.sum(), 1))

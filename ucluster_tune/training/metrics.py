@@ -4,6 +4,7 @@ Every matrix here may be the sum of those of several ranks.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,6 +67,24 @@ def batched_accuracies(
             slice(index * batch_size, (index + 1) * batch_size) for index in range(n_batches)
         )
     ]
+
+
+def silhouettes(squared_distances: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the simplified silhouette of each jet: float64 [jet], 0 to 1; it needs no labels.
+
+    (b - a) / b with the distances a to the nearest centroid and b to the second one, as Hruschka
+    and others have it (doi:10.1109/TEVC.2006.877150); 0 where they are equal or not finite.
+
+    Args:
+        squared_distances: [jet, cluster].
+
+    >>> silhouettes(np.array([[1.0, 9.0, 16.0], [4.0, 4.0, 9.0]])).round(3).tolist()
+    [0.667, 0.0]
+    """
+    nearest = np.sqrt(np.partition(np.asarray(squared_distances, np.float64), 1, axis=1)[:, :2])
+    own, next_one = nearest[:, 0], nearest[:, 1]
+    is_told = np.isfinite(nearest).all(axis=1) & (next_one > 0)
+    return np.where(is_told, 1 - own / np.where(is_told, next_one, 1.0), 0.0)
 
 
 def cluster_quality(confusion: Confusion, accuracy_batched: float) -> ClusterQuality:

@@ -37,6 +37,8 @@ class EpochRecord:
         purity: share of jets whose class is the most frequent one of their cluster.
         nmi: normalised mutual information of clusters and classes.
         ari: adjusted Rand index.
+        silhouette: how far apart clusters are in the network's own embedding, mean over the
+            validation jets; knows no labels: see `training.metrics.silhouettes`.
         confusion: jets by [cluster][class].
         class_names: of the columns of `confusion`.
         warnings: what is wrong with the embedding or the clusters at the epoch's end, one line
@@ -57,6 +59,7 @@ class EpochRecord:
     purity: float = math.nan
     nmi: float = math.nan
     ari: float = math.nan
+    silhouette: float = math.nan
     confusion: list[list[int]] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -16,10 +16,11 @@ from ucluster_tune.config.constraints import share_met
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
-from ucluster_tune.config.search_space import published_point
+from ucluster_tune.config.points import published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
+from ucluster_tune.report.front_words import objectives_in_words
 from ucluster_tune.tracking.mlflow.store import URI_VARIABLE
 
 
@@ -83,7 +84,7 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
     objective, sampler = study.objective, study.sampler
     rows = {
         "Data set": f"{study.data.path}\n{jets}",
-        "Objective": f"{objective.direction} {objective.metric} of the validation jets",
+        "Objective": f"{objectives_in_words(objective)} of the validation jets",
         "Reference": f"{study.reference.accuracy:g} ({study.reference.source})",
         "Sampler": f"{plan.sampler}, seed {sampler.seed}"
         + (f", {sampler.n_startup_trials} random trials first" if plan.sampler == "tpe" else "")
@@ -97,6 +98,8 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         "This machine": _machine(plan),
         "Tracking": _tracking(study),
     }
+    if study.derived:
+        rows["Derived"] = "\n".join(f"{path} = {text}" for path, text in study.derived.items())
     if study.constraints:
         met = f"{share_met(study):.0%} of the search space fulfils them"
         rows["Constraints"] = "\n".join([*study.constraints, met])
@@ -166,6 +169,6 @@ def _space_table(study: StudyConfig) -> Table | str:
         table.add_column(heading, overflow="fold")
     point = published_point(study)
     for path, parameter in study.search_space.items():
-        cells = (path, describe_range(parameter), str(point[path]))
+        cells = (path, describe_range(parameter), str(point.get(path, "not searched there")))
         table.add_row(*map(Text, cells))
     return table

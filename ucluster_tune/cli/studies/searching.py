@@ -98,6 +98,7 @@ def show_search(
     from rich.console import Console
 
     from ucluster_tune.report.live import LiveTable
+    from ucluster_tune.report.notice import Notice
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.report.study_tables import final_summary
     from ucluster_tune.search.room import SearchSetting
@@ -110,7 +111,7 @@ def show_search(
                 folder=folder,
                 place=place,
                 machine=this_machine(),
-                observers=[table],
+                observers=[table, Notice(table.say)],
                 draw_pictures=draw_trial_pictures,
                 write_report=_write_report,
                 say=table.say,

@@ -7,6 +7,7 @@ from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.yardsticks import best_on_test, mass_sentence, own_words
 from ucluster_tune.report.trials_table import outcome_counts
 from ucluster_tune.study.budget import elapsed_s
+from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.status import remaining_s
 
 
@@ -78,7 +79,7 @@ def best_section(contents: StudyContents) -> Section:
         return absent(title, "no trial has finished an epoch")
     space, published = contents.config.search_space, published_values()
     rows = []
-    for name, value in best.hyperparameters.items():
+    for name, value in settings(contents.record, best).items():
         parameter = space.get(name)
         rows.append(
             (

@@ -88,7 +88,7 @@ def _importance_picture(contents: StudyContents, known: Importances) -> Picture:
 def parallel_section(contents: StudyContents) -> Section:
     """Return all trials as lines through the searched values, and each value by itself."""
     title, space = "Values tried", contents.config.search_space
-    trials = [t for t in contents.scored if all(name in t.hyperparameters for name in space)]
+    trials = contents.scored
     if not space:
         return absent(title, "nothing was searched")
     if not trials:
@@ -98,7 +98,9 @@ def parallel_section(contents: StudyContents) -> Section:
     notes = []
     if len(trials) > _N_LINES:
         notes = [f"Lines of the best {_N_LINES} of {len(trials)} trials."]
-    slices = [_slice(contents, trials, name) for name in space]
+    slices = [
+        _slice(contents, [t for t in trials if name in t.hyperparameters], name) for name in space
+    ]
     return Section(title, pictures=[_parallel(contents, trials[-_N_LINES:]), *slices], notes=notes)
 
 
@@ -115,7 +117,10 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     colors = mpl.colormaps[_COLORS]
     for trial, score in zip(trials, scores, strict=True):  # the best one last, on top
         is_best = trial is contents.record.best
-        heights = [_height(trial.hyperparameters[name], p) for name, p in space.items()]
+        heights = [
+            _height(trial.hyperparameters[name], p) if name in trial.hyperparameters else math.nan
+            for name, p in space.items()
+        ]  # the line is broken where a trial has no such hyperparameter
         axes.plot(
             range(n_axes), [*heights, float(scale(score))], zorder=3 if is_best else 2,
             color=color_of(5) if is_best else colors(0.3 + 0.6 * float(scale(score))),
@@ -188,7 +193,7 @@ def _slice(contents: StudyContents, trials: list[TrialState], name: str) -> Pict
             values = [_height(value, parameter) * (len(parameter.choices) - 1) for value in values]
         scores = [contents.score(trial) for trial in some]
         axes.scatter(values, scores, marker=mark, color=color_of(color), s=20, alpha=0.8)
-    best = contents.record.best
+    best = next((trial for trial in trials if trial is contents.record.best), None)
     if best is not None and not isinstance(parameter, CategoricalParameter):
         axes.axvline(float(best.hyperparameters[name]), color=GREY, linewidth=0.9, linestyle=":")
     if isinstance(parameter, CategoricalParameter):

@@ -68,9 +68,7 @@ def importances(contents: StudyContents) -> Importances:
     Costs a second or two for a hundred trials.
     """
     epoch, points, values = _comparable(contents)
-    names = [
-        name for name in contents.config.search_space if len({str(p[name]) for p in points}) > 1
-    ]
+    names = [name for name in _unconditional(contents) if len({str(p[name]) for p in points}) > 1]
     if len(points) < LEAST_TRIALS:
         needed = f"{len(points)} can be compared, {LEAST_TRIALS} are the least"
         return Importances(epoch, len(points), [], f"too few trials to tell: {needed}")
@@ -96,6 +94,11 @@ def importances(contents: StudyContents) -> Importances:
     return Importances(epoch, len(points), found)
 
 
+def _unconditional(contents: StudyContents) -> list[str]:
+    """Return the hyperparameters that every trial has."""
+    return [name for name, range_ in contents.config.search_space.items() if range_.when is None]
+
+
 def _comparable(
     contents: StudyContents,
 ) -> tuple[int, list[dict[str, Value]], "np.ndarray[Any, np.dtype[np.float64]]"]:
@@ -105,7 +108,7 @@ def _comparable(
         trial
         for trial in record.trials.values()
         if trial.outcome in ("complete", "stopped_early") and trial.best is not None
-        and all(name in trial.hyperparameters for name in contents.config.search_space)
+        and all(name in trial.hyperparameters for name in _unconditional(contents))
     ]  # fmt: skip
     if not ended:
         return 0, [], np.array([])

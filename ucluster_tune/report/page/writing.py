@@ -21,6 +21,7 @@ from ucluster_tune.report.page.course import (
     outcomes_section,
     time_section,
 )
+from ucluster_tune.report.page.front import front_section
 from ucluster_tune.report.page.hyperparameters import importance_section, parallel_section
 from ucluster_tune.report.page.jets import (
     confusion_section,
@@ -41,10 +42,11 @@ _LOGGER = logging.getLogger(__name__)
 _FIGURES, _TABLES = "figures", "tables"
 PICTURE_FORMATS: Final = ("png", "pdf")
 
-SectionMaker = Callable[[StudyContents], Section]
+SectionMaker = Callable[[StudyContents], Section | None]  # None: nothing to say
 SECTIONS: Final[tuple[tuple[str, SectionMaker], ...]] = (
     ("The answer", answer_section),
     ("Best configuration", best_section),
+    ("Pareto front", front_section),
     ("Yardsticks", yardsticks_section),
     ("History", history_section),
     ("Learning curves", curves_section),
@@ -120,7 +122,8 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
     """
     contents = read_contents(record, paths)
     with physics_style():
-        sections = [_made(title, make, contents) for title, make in SECTIONS]
+        made = (_made(title, make, contents) for title, make in SECTIONS)
+        sections = [section for section in made if section is not None]
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     jets = uri_without_password(contents.config.data.path).rstrip("/").rpartition("/")[2]
     about = (
@@ -156,7 +159,7 @@ def _with_code(text: str) -> Markup:
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
-def _made(title: str, make: SectionMaker, contents: StudyContents) -> Section:
+def _made(title: str, make: SectionMaker, contents: StudyContents) -> Section | None:
     try:
         return make(contents)
     except Exception as error:  # one section's fault takes no other one away

@@ -13,6 +13,7 @@ from optuna.samplers import BaseSampler
 
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers.grid import grid_sampler
+from ucluster_tune.search.samplers.nsga import nsga2_sampler, nsga3_sampler
 from ucluster_tune.search.samplers.qmc import quasi_monte_carlo_sampler
 from ucluster_tune.search.samplers.random import random_sampler
 from ucluster_tune.search.samplers.tpe import tpe_sampler
@@ -22,6 +23,8 @@ SAMPLERS: Final[dict[str, Callable[[StudyConfig, int], BaseSampler]]] = {
     "random": random_sampler,
     "qmc": quasi_monte_carlo_sampler,
     "grid": grid_sampler,
+    "nsga2": nsga2_sampler,
+    "nsga3": nsga3_sampler,
 }
 
 

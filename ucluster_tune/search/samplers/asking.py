@@ -6,6 +6,7 @@ built anew from it where an epoch was run again with another result.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import optuna
@@ -13,11 +14,12 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
 from ucluster_tune.config.automatic import chosen_sampler
-from ucluster_tune.config.constraints import are_met
+from ucluster_tune.config.points import SearchSpace
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers import build_sampler
-from ucluster_tune.study.events import EpochEnded, Event, FinalOutcome, TrialEnded
-from ucluster_tune.study.knowledge import known_trials
+from ucluster_tune.search.samplers.prior import PRIOR, Prior
+from ucluster_tune.study.events import EpochEnded, Event, KnownTrial, TrialEnded
+from ucluster_tune.study.knowledge import known_trial, known_trials
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import Value
 from ucluster_tune.tracking.dashboards.optuna_trials import (
@@ -25,6 +27,7 @@ from ucluster_tune.tracking.dashboards.optuna_trials import (
     TRIAL,
     build_distributions,
     optuna_trial,
+    told_outcome,
 )
 
 _TEACHING = ("complete", "stopped_early")
@@ -68,16 +71,22 @@ class StudySampler:
         self._config = study
         taught = record.warm_start.trials if record.warm_start else ()
         self._chosen = chosen_sampler(study, len(taught))
+        self._space = SearchSpace(study)
+        self._prior = Prior(study)
         self._distributions = build_distributions(study.search_space)
         self._first_points = [dict(point) for point in study.sampler.try_first]
-        if published_point is not None and _comes_first(study, published_point):
+        if (
+            published_point is not None
+            and study.sampler.published_first
+            and self._space.allows(published_point)
+        ):
             self._first_points.insert(0, dict(published_point))
         self._learn_anew(record)
 
     def _learn_anew(self, record: StudyRecord) -> None:
         self._memory = InMemoryStorage()
         self._study = optuna.create_study(
-            storage=self._memory, direction=self._config.objective.direction
+            storage=self._memory, directions=self._config.objective.directions
         )
         self._trials: dict[str, optuna.Trial] = {}
         self._n_asked = self._n_told = 0
@@ -109,18 +118,40 @@ class StudySampler:
         """
         number, self._n_asked = self._n_asked, self._n_asked + 1
         for attempt in range(_MOST_DRAWN):
-            if number < len(self._first_points):
-                self._study.enqueue_trial(self._first_points[number])
+            is_prior = self._suggest_beforehand(number, attempt)
             self._study.sampler = build_sampler(self._chosen.name, self._config, number, attempt)
-            trial = self._study.ask(self._distributions)
-            if are_met(self._config, trial.params) or attempt == _MOST_DRAWN - 1:
+            trial = self._study.ask()
+            point, values = self._space.draw(partial(self._value, trial))
+            if self._space.broken(values) is None or attempt == _MOST_DRAWN - 1:
                 break
             self._study.tell(trial, state=TrialState.FAIL)
         trial.set_user_attr(TRIAL, trial_id)
+        if is_prior is not None:
+            self._memory.set_trial_system_attr(trial._trial_id, PRIOR, is_prior)
         self._trials[trial_id] = trial
         kept = self._memory.get_trial(trial._trial_id).system_attrs
         attributes = {name: value for name, value in kept.items() if name != _FIXED}
-        return Suggestion(dict(trial.params), attributes)
+        return Suggestion(point, attributes)
+
+    def _suggest_beforehand(self, number: int, attempt: int) -> bool | None:
+        """Give Optuna what is not for the sampler to choose: first points, what a prior draws.
+
+        Returns:
+            Whether a prior draws; None where it has no say.
+        """
+        place = number - len(self._first_points)
+        if place < 0:
+            self._study.enqueue_trial(self._first_points[number])
+        if place < 0 or self._chosen.name == "grid" or not self._prior.counts(place):
+            return None
+        drawn = self._prior.draw(place, attempt, self._study.get_trials(deepcopy=False))
+        if drawn:
+            self._study.enqueue_trial(drawn)
+        return bool(drawn)
+
+    def _value(self, trial: optuna.Trial, path: str) -> Value:
+        value: Value = trial._suggest(path, self._distributions[path])
+        return value
 
     def on_event(self, event: Event, record: StudyRecord) -> None:
         """Learn from what happened to a trial; only its trainings of the search teach."""
@@ -129,8 +160,7 @@ class StudySampler:
         if isinstance(event, EpochEnded):
             self._learn_epoch(event, record)
         elif isinstance(event, TrialEnded) and event.trial in self._trials:
-            trial = record.trials[event.trial]
-            self._learn_end(event.trial, event.outcome, trial.score(record.objective))
+            self._learn_end(known_trial(record.trials[event.trial], record.objective), event)
 
     def _learn_epoch(self, event: EpochEnded, record: StudyRecord) -> None:
         trial = self._trials.get(event.trial)
@@ -141,23 +171,18 @@ class StudySampler:
             self._learn_anew(record)
             return
         value = event.record.value(record.objective.metric)
-        if value is not None:
+        if value is not None and not record.objective.others:  # Optuna has no such ones of several
             self._memory.set_trial_intermediate_value(trial._trial_id, event.record.epoch, value)
 
-    def _learn_end(self, trial_id: str, outcome: FinalOutcome, score: float | None) -> None:
-        trial = self._trials.pop(trial_id)
-        self._n_told += outcome in _TEACHING
-        if outcome == "complete" and score is not None:
-            self._study.tell(trial, score)
-        elif outcome == "stopped_early":
-            self._study.tell(trial, state=TrialState.PRUNED)
+    def _learn_end(self, known: KnownTrial, event: TrialEnded) -> None:
+        trial = self._trials.pop(known.id)
+        self._n_told += event.outcome in _TEACHING
+        state, values = told_outcome(known.model_copy(update={"outcome": event.outcome}))
+        if state == TrialState.COMPLETE:
+            self._study.tell(trial, values)
         else:
-            self._study.tell(trial, state=TrialState.FAIL)
+            self._study.tell(trial, state=state)
 
     def what_it_knows(self) -> list[optuna.trial.FrozenTrial]:
         """Return the trials as Optuna has them."""
         return self._study.get_trials(deepcopy=False)
-
-
-def _comes_first(study: StudyConfig, published_point: Mapping[str, Value]) -> bool:
-    return study.sampler.published_first and are_met(study, published_point)

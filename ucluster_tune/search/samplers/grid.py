@@ -6,7 +6,7 @@ import numpy as np
 from optuna.samplers import BaseSampler
 
 from ucluster_tune.config.automatic import grid
-from ucluster_tune.config.search_space import Value
+from ucluster_tune.config.points import Point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers.planned import PlannedSampler
 
@@ -14,7 +14,7 @@ from ucluster_tune.search.samplers.planned import PlannedSampler
 class GridSampler(PlannedSampler):
     """Gives one suggestion of a space of finite ranges alone."""
 
-    def plan(self) -> Iterator[dict[str, Value]]:
+    def plan(self) -> Iterator[Point]:
         """Yield all points in random order."""
         points = grid(self.study)
         for place in np.random.default_rng(self.study.sampler.seed).permutation(len(points)):

@@ -10,8 +10,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from ucluster_tune.config.constraints import are_met
-from ucluster_tune.config.search_space import Value
+from ucluster_tune.config.points import Point, SearchSpace
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.tracking.dashboards.optuna_trials import (
     OF_ANOTHER_STUDY,
@@ -33,7 +32,7 @@ class PlannedSampler(BaseSampler):
         self.study = study
 
     @abstractmethod
-    def plan(self) -> Iterator[dict[str, Value]]:
+    def plan(self) -> Iterator[Point]:
         """Yield the points in their order."""
 
     def infer_relative_search_space(
@@ -51,8 +50,11 @@ class PlannedSampler(BaseSampler):
             for other in study.get_trials(deepcopy=False)
             if TRIAL in other.user_attrs and OF_ANOTHER_STUDY not in other.user_attrs
         }
-        for point in islice(self.plan(), _MOST_LOOKED_AT):
-            if tuple(point.values()) not in tried and are_met(self.study, point):
+        space = SearchSpace(self.study)
+        for planned in islice(self.plan(), _MOST_LOOKED_AT):
+            point, values = space.completed(planned)
+            is_new = tuple(point.get(path) for path in search_space) not in tried
+            if is_new and space.broken(values) is None:
                 return dict(point)
         return {}
 

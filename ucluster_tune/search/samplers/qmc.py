@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from optuna.samplers import BaseSampler
 
-from ucluster_tune.config.search_space import Value, value_at
+from ucluster_tune.config.points import Point
+from ucluster_tune.config.search_space import value_at
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.samplers.planned import PlannedSampler
 
@@ -14,7 +15,7 @@ _DRAWN_AT_ONCE = 128  # a power of two, as Sobol's sequences want it
 class QuasiMonteCarloSampler(PlannedSampler):
     """Gives one suggestion: the next point of the sequence."""
 
-    def plan(self) -> Iterator[dict[str, Value]]:
+    def plan(self) -> Iterator[Point]:
         """Yield the points of the sequence."""
         from scipy.stats.qmc import Sobol  # a third of what `run` loads, whatever its sampler
 

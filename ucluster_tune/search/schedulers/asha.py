@@ -9,7 +9,7 @@ and neither is an epoch whose objective is no number.
 import math
 from collections.abc import Callable
 
-from ucluster_tune.config.search_space import least_and_most
+from ucluster_tune.config.points import least_and_most
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.search.schedulers.decision import Decision
 from ucluster_tune.study.record import StudyRecord

@@ -136,8 +136,9 @@ class DashboardCopy:
     def _open(self) -> RDBStorage:
         storage = self._reuse()
         if storage is None:
-            direction = StudyDirection[self._config.objective.direction.upper()]
-            storage, self._study_id = self._store.create(direction)
+            names = self._config.objective.directions
+            directions = [StudyDirection[name.upper()] for name in names]
+            storage, self._study_id = self._store.create(directions)
         self._storage = storage
         return storage
 

@@ -39,19 +39,17 @@ def optuna_trial(
 ) -> FrozenTrial:
     """Return a trial as Optuna has it.
 
-    A complete trial counts with its score; one stopped early as pruned, with the values that it
-    reported; failed and interrupted ones as failed, which teaches nothing. A value that is outside
-    of the search space, which an extension may have narrowed, is kept as an attribute: what a
-    sampler learns from are the trial's other values.
+    A complete trial counts with its scores; one stopped early as pruned, with the values that it
+    reported, which Optuna takes of a single objective only; failed and interrupted ones as failed,
+    which teaches nothing. A value that is outside of the search space, which an extension may have
+    narrowed, is kept as an attribute: what a sampler learns from are the trial's other values.
 
     Args:
         known: the trial.
         distributions: of the search space, by dotted name.
         attributes: further ones, to be shown.
     """
-    state = _STATES[known.outcome]
-    if known.outcome == "complete" and known.score is None:
-        state = TrialState.FAIL
+    state, values = told_outcome(known)
     inside: dict[str, Value] = {}
     outside: dict[str, Value] = {}
     for name, value in known.hyperparameters.items():
@@ -60,7 +58,7 @@ def optuna_trial(
         (inside if is_inside else outside)[name] = value
     return create_trial(
         state=state,
-        value=_value(known, state),
+        values=values,
         params=inside,
         distributions={name: distributions[name] for name in inside},
         user_attrs={
@@ -69,17 +67,23 @@ def optuna_trial(
             **(attributes or {}),
         },
         system_attrs=known.sampler_attributes,
-        intermediate_values=known.values,
+        intermediate_values={} if known.others else known.values,
     )
 
 
-def _value(known: KnownTrial, state: TrialState) -> float | None:
-    """Return a trial's value: where it was pruned, that of its last report."""
+def told_outcome(known: KnownTrial) -> tuple[TrialState, list[float] | None]:
+    """Return a trial's state and values: where it was pruned, the value of its last report.
+
+    A complete trial that has no number for an objective counts as failed.
+    """
+    state, scores = _STATES[known.outcome], [known.score, *known.others]
+    values = [score for score in scores if score is not None]
     if state == TrialState.COMPLETE:
-        return known.score
-    if state == TrialState.PRUNED and known.values:
-        return known.values[max(known.values)]
-    return None
+        is_whole = len(values) == len(scores)
+        return (state, values) if is_whole else (TrialState.FAIL, None)
+    if state == TrialState.PRUNED and known.values and not known.others:
+        return state, [known.values[max(known.values)]]
+    return state, None
 
 
 def contains(distribution: BaseDistribution, value: Value) -> bool:

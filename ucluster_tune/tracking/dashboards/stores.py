@@ -52,7 +52,7 @@ class DashboardStore(Protocol):
             Exception: it is held or away; it may be there later.
         """
 
-    def create(self, direction: StudyDirection) -> Opened:
+    def create(self, directions: list[StudyDirection]) -> Opened:
         """Return a new and empty study, in the place of one that is there."""
 
 
@@ -83,12 +83,12 @@ class DashboardFile:
             return None
         return (storage, study._study_id, trials) if study.study_name == self._name else None
 
-    def create(self, direction: StudyDirection) -> Opened:
+    def create(self, directions: list[StudyDirection]) -> Opened:
         """Make a file whose tables are there as soon as it is."""
         temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.new")
         try:
             made = self._connect(temporary)
-            made.create_new_study([direction], self._name)
+            made.create_new_study(directions, self._name)
             made.remove_session()
             made.engine.dispose()
             for rest in ("-journal", "-wal", "-shm"):
@@ -127,14 +127,14 @@ class DashboardDatabase:
             return None
         return storage, study_id, storage.get_all_trials(study_id, deepcopy=False)
 
-    def create(self, direction: StudyDirection) -> Opened:
+    def create(self, directions: list[StudyDirection]) -> Opened:
         """Make the study anew."""
         storage = self._connect()
         study_id = self._id_in(storage)
         if study_id is not None:
             storage.delete_study(study_id)
         try:
-            return storage, storage.create_new_study([direction], self.name)
+            return storage, storage.create_new_study(directions, self.name)
         except DuplicatedStudyError as error:
             raise OSError("another process makes it now") from error
 

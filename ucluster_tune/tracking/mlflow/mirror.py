@@ -26,6 +26,7 @@ from ucluster_tune.study.events import (
     TrialTracked,
 )
 from ucluster_tune.study.keeper import RecordKeeper
+from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState, Value
@@ -175,7 +176,7 @@ class MlflowMirror:
         run = self._runs.get(trial.id)
         if run is None or run.run_id != trial.run_id:
             return False
-        return run.says(trial.outcome, trial.epochs) and not _lacking(run, trial)
+        return run.says(trial.outcome, trial.epochs) and not self._lacking(run, trial)
 
     def _one_run_a_trial(self, tracker: Tracker, study_run_id: str) -> dict[str, TrialRun]:
         """Return the run of each trial; further ones are deleted."""
@@ -250,7 +251,7 @@ class MlflowMirror:
             )
         elif n_lacking > 0:
             self._change(f"trial {trial.id}: {n_lacking} epochs sent that MLflow lacked")
-        lacking = _lacking(run, trial)
+        lacking = self._lacking(run, trial)
         if lacking:  # what an extension searches, and these trials had at its fixed value
             tracker.add_params(run.run_id, lacking)
             self._change(f"trial {trial.id}: {', '.join(lacking)} told, which MLflow lacked")
@@ -264,7 +265,7 @@ class MlflowMirror:
     def _new_run(self, tracker: Tracker, trial: TrialState) -> str:
         study_run_id = self._keeper.record.run_id
         assert study_run_id is not None, "told when the store was opened"
-        run_id = tracker.start_trial(study_run_id, trial.id, trial.hyperparameters)
+        run_id = tracker.start_trial(study_run_id, trial.id, settings(self._keeper.record, trial))
         try:
             config = self._paths.trial(trial.id).fetched_config()
         except CheckpointError as error:
@@ -274,6 +275,11 @@ class MlflowMirror:
         self._keeper.note(TrialTracked(trial=trial.id, run_id=run_id))
         self._sent[trial.id] = {}
         return run_id
+
+    def _lacking(self, run: TrialRun, trial: TrialState) -> dict[str, Value]:
+        """Return what a trial was trained with and its run does not tell."""
+        told = settings(self._keeper.record, trial)
+        return {name: value for name, value in told.items() if name not in run.params}
 
     def _change(self, line: str) -> None:
         self.changes.append(line)
@@ -292,11 +298,6 @@ def best_by_epoch(trial: TrialState, objective: ObjectiveConfig) -> dict[int, di
             known = {name: value for name, value in values.items() if value is not None}
             found[record.epoch] = {**known, "best_epoch": float(best.epoch)}
     return found
-
-
-def _lacking(run: TrialRun, trial: TrialState) -> dict[str, Value]:
-    """Return the hyperparameters that a trial's run does not tell."""
-    return {name: value for name, value in trial.hyperparameters.items() if name not in run.params}
 
 
 def _by_epoch(logged: list[tuple[int, int]]) -> dict[int, int]:

@@ -41,6 +41,7 @@ TRACKED_METRICS = (
     "purity",
     "nmi",
     "ari",
+    "silhouette",
     "focal_loss",
     "clustering_loss",
     "total_loss",
