@@ -4,6 +4,7 @@ import pytest
 
 from tests.study_events import epoch, study_config
 from ucluster_tune.report.progress import TrainingProgress, training_summary
+from ucluster_tune.training.yardsticks import with_interval
 
 TEST = {
     "clustering_accuracy": 0.5,
@@ -41,7 +42,7 @@ def test_training_may_begin_anywhere(done, capsys):
 
 def test_summary_names_jets_interval_reference_and_checkpoint():
     best = epoch("0001", 5, 0.625).record
-    summary = training_summary(best, TEST, study_config(), "out/epoch-0005.ckpt")
+    summary = training_summary(best, with_interval(TEST), study_config(), "out/epoch-0005.ckpt")
     assert summary.splitlines() == [
         "best epoch 5, chosen on validation jets: accuracy 62.5 %",
         "on 100 test jets: accuracy 50.0 % (95 % interval 40.4 to 59.6 %), in batches 55.0 %",
