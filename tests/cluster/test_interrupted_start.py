@@ -52,3 +52,12 @@ def test_a_start_that_fails_is_told(calls, ray_that_starts):
     with refusal, embedded_ray(1):
         pytest.fail("nothing is to run on it")
     assert calls.all == ["shut down"]
+
+
+def test_a_start_that_fails_on_a_busy_machine_is_told_as_that(ray_that_starts, monkeypatch):
+    ray_that_starts("raise RuntimeError('The current node timed out')")
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    for load, told in ((1.0, r"in \S+$"), (18.2, r"18 processes want this machine's 2 CPUs: try")):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        with pytest.raises(MachineError, match=told), embedded_ray(1):
+            pytest.fail("nothing is to run on it")

@@ -159,12 +159,20 @@ def embedded_ray(n_cpus: int, n_gpus: int = 0) -> Iterator[EmbeddedRay]:
                 ray.init(address=address, **_QUIET)
         except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
-                f"Ray did not start on this machine: {error}; its files are in {folder}"
+                f"Ray did not start on this machine: {error}; its files are in {folder}{_if_busy()}"
             ) from error
         yield EmbeddedRay(owner, folder)
     finally:
         ray.shutdown()
         owner.end()
+
+
+def _if_busy() -> str:
+    """Return what to do where other work takes the CPUs: Ray waits 30 s for its own processes."""
+    load, n_cpus = os.getloadavg()[0], os.cpu_count() or 1
+    if load < 2 * n_cpus:
+        return ""
+    return f". {load:.0f} processes want this machine's {n_cpus} CPUs: try again when fewer do"
 
 
 @contextmanager
