@@ -159,7 +159,8 @@ def embedded_ray(n_cpus: int, n_gpus: int = 0) -> Iterator[EmbeddedRay]:
                 ray.init(address=address, **_QUIET)
         except (RuntimeError, OSError, ValueError, ray.exceptions.RayError) as error:
             raise MachineError(
-                f"Ray did not start on this machine: {error}; its files are in {folder}{_if_busy()}"
+                f"Ray did not start on this machine: {error}; its files are in {folder}"
+                + _if_busy()
             ) from error
         yield EmbeddedRay(owner, folder)
     finally:
