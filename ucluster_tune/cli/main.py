@@ -54,6 +54,7 @@ _COMMANDS = {
     ),
     "weights": ("models.weights:weights", "Import published weights; export a model to them."),
     "ui": ("studies.ui:ui", "Open the MLflow UI on the studies."),
+    "dashboard": ("studies.dashboard:dashboard", "Open Optuna's dashboard on study NAME."),
 }
 COMMANDS = {name: (f"{__package__}.{place}", line) for name, (place, line) in _COMMANDS.items()}
 

@@ -264,12 +264,12 @@ def _show(pages: Pages, addresses: Mapping[str, str], open_browser: bool) -> Non
     }
     for name, address in addresses.items():
         click.echo(f"{told[name]}:\n  {address}")
-    if open_browser and _has_display():
+    if open_browser and has_display():
         webbrowser.open(next(iter(addresses.values())))
 
 
-def _has_display() -> bool:
-    """Without one, Python would start a browser in this terminal."""
+def has_display() -> bool:
+    """Return whether a browser has where to open: Python would start one in this terminal."""
     return sys.platform == "darwin" or any(
         os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
     )
