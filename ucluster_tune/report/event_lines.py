@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import line_of
 from ucluster_tune.report.trials_table import failure_line, outcome_counts, warning_lines
@@ -86,9 +85,10 @@ def begin_line(record: StudyRecord) -> str:
 def placement(record: StudyRecord) -> str:
     """Return on what each trial runs, with the driver at work."""
     fitted = {path.partition(".")[2]: value for path, value in record.fitted.items()}
-    resources = ResourcesConfig(**record.config["resources"]).model_copy(update=fitted)
-    text = f"each on {cells.plural(resources.n_workers, 'worker')}"
-    return text + (" with GPU" if resources.gpus_per_worker else "")
+    resources = {**record.config["resources"], **fitted}
+    n_workers = resources["workers_per_trial"]
+    text = f"each on {cells.plural(n_workers if isinstance(n_workers, int) else 1, 'worker')}"
+    return text + (" with GPU" if resources["gpus_per_worker"] else "")
 
 
 def _started_line(trial: TrialState) -> str:
