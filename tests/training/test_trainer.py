@@ -236,6 +236,14 @@ def test_checkpoint_of_other_jets_is_refused(uninterrupted, jets_folder):
         trainer.restore(other)
 
 
+def test_fewer_jets_are_trained_on_in_fewer_steps(jets_folder):
+    config = small_config(jets_folder, n_jets=48)
+    steps = []
+    trainer = make_trainer(config, OneWorker())
+    trainer.run_epoch(lambda step, n_steps: steps.append((step, n_steps)))
+    assert steps == [(1, 2), (2, 2)]
+
+
 def test_progress_is_told_step_by_step(jets_folder):
     told = []
     make_trainer(small_config(jets_folder), OneWorker()).run_epoch(

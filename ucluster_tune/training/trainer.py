@@ -55,6 +55,7 @@ class Trainer:
         self.config = config
         self.epoch = 0
         self.last_evaluation: Evaluation | None = None
+        dataset = dataset.training_on(config.training.n_jets)
         self._dataset, self._group = dataset, group
         self._network = build_abcnet(config.model)
         self._state = NetworkState(

@@ -1,6 +1,7 @@
 """`ucluster-tune resume`: a study, or all of them, carried on to its budget."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
@@ -8,7 +9,7 @@ import click
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, typed_words
 from ucluster_tune.cli.studies.searching import carry_on
-from ucluster_tune.cli.studies.study_options import one_study_if_any
+from ucluster_tune.cli.studies.study_options import one_study_if_any, until_option
 from ucluster_tune.config.yaml_text import quoted
 from ucluster_tune.report.cells import program
 
@@ -61,12 +62,14 @@ _NOTHING = "No study was interrupted: nothing to resume"
 @one_study_if_any
 @click.option("--all", "is_all", is_flag=True, help="Every study that was interrupted.")
 @click.option("--data", metavar="PATH", help="Where the jets are now, if they were moved.")
+@until_option
 @click.pass_context
 def resume(
     ctx: click.Context,
     name: str | None,
     is_all: bool,
     data: str | None,
+    until: datetime | None,
     studies_dir: str | None,
     place: "Place",
 ) -> None:
@@ -80,7 +83,7 @@ def resume(
 
     moved = Extension(overrides=(f"data.path={quoted(data)}",)) if data else None
     if name is not None:
-        ctx.exit(carry_on(name, moved, studies_dir, place))
+        ctx.exit(carry_on(name, moved, studies_dir, place, until))
     from ucluster_tune.study.paths import open_studies
     from ucluster_tune.study.status import list_studies
 
@@ -89,7 +92,7 @@ def resume(
         click.echo(_NOTHING, err=True)
     codes = []
     for interrupted in names:
-        codes.append(carry_on(interrupted, moved, studies_dir, place))
+        codes.append(carry_on(interrupted, moved, studies_dir, place, until))
         if codes[-1] == INTERRUPTED:
             break
     ctx.exit(max(codes, default=0))

@@ -1,7 +1,7 @@
 """A parquet data set: what it holds after the selection, and each rank's share of it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import numpy as np
@@ -32,7 +32,7 @@ from ucluster_tune.data.reading.row_groups import (
     read_labels,
 )
 from ucluster_tune.data.reading.selection import Selection
-from ucluster_tune.data.reading.sharding import Piece, share_row_groups
+from ucluster_tune.data.reading.sharding import Piece, part_of_each, share_row_groups
 from ucluster_tune.errors import DataError
 from ucluster_tune.storage.locations import Location, locate
 
@@ -47,6 +47,7 @@ class JetDataset:
         class_names: classes that are kept, in the order of their indices.
         row_groups: of each split that was opened.
         n_selected: jets of each such split that pass the selection, by class.
+        n_training_jets: of these are trained on, always the same ones; None for all.
     """
 
     config: DataConfig
@@ -54,10 +55,30 @@ class JetDataset:
     class_names: tuple[str, ...]
     row_groups: dict[str, tuple[RowGroup, ...]]
     n_selected: dict[str, dict[str, int]]
+    n_training_jets: int | None = None
+
+    def training_on(self, n_jets: int | None) -> "JetDataset":
+        """Return the same data set with so many training jets at most, None for all."""
+        return replace(self, n_training_jets=n_jets)
 
     def n_jets(self, split: str) -> int:
-        """Jets of `split` that pass the selection."""
-        return sum(group.n_jets for group in self.row_groups[split])
+        """Jets of `split` that pass the selection, of training jets those that are used."""
+        return sum(part.n_jets for part in self._parts(split))
+
+    def _parts(self, split: str) -> list[Piece]:
+        n_wanted = self.n_training_jets if split == "train" else None
+        return part_of_each([group.n_jets for group in self.row_groups[split]], n_wanted)
+
+    def _shares(self, split: str, world_size: int) -> list[list[Piece]]:
+        parts = self._parts(split)
+        starts = [part.start for part in parts]
+        return [
+            [
+                Piece(p.row_group, starts[p.row_group] + p.start, starts[p.row_group] + p.stop)
+                for p in share
+            ]
+            for share in share_row_groups([part.n_jets for part in parts], world_size)
+        ]
 
     def counts(self, split: str) -> dict[str, int]:
         """Jets of `split` that pass the selection, by class."""
@@ -65,11 +86,11 @@ class JetDataset:
 
     def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
         """Return the pieces of row groups that a rank reads."""
-        return share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)[rank]
+        return self._shares(split, world_size)[rank]
 
     def n_jets_by_rank(self, split: str, world_size: int) -> list[int]:
         """Jets of each rank's share of `split`."""
-        shares = share_row_groups([g.n_jets for g in self.row_groups[split]], world_size)
+        shares = self._shares(split, world_size)
         return [sum(piece.n_jets for piece in share) for share in shares]
 
     def read_share(self, split: str, rank: int = 0, world_size: int = 1) -> PackedJets:
