@@ -167,7 +167,11 @@ done
 wait "$driver" && status=0 || status=$?
 driver=""
 
-if $is_time_up && ucluster-tune status "$name" --local --json | grep -q '"state": "interrupted"'; then
+# The search itself stops in time for the end that Slurm tells it, SLURM_JOB_END_TIME, where that is
+# before the signal.
+state="$(ucluster-tune status "$name" --local --json || true)"
+[[ $state != *'"cause": "the allocation ends at '* ]] || is_time_up=true
+if $is_time_up && [[ $state == *'"state": "interrupted"'* ]]; then
     echo "Study $name goes on in the next run of job $SLURM_JOB_ID"
     clean_up # Slurm would kill what still runs
     scontrol requeue "$SLURM_JOB_ID" || echo "submit it again to carry the study on" >&2

@@ -201,6 +201,10 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
             "objective.direction: must be minimize for total_loss, got maximize",
         ),
         (
+            "training: {n_jets: 100}",
+            "training.n_jets: must be at least global_batch_size (512), got 100",
+        ),
+        (
             "objective: {others: [ari, ari]}",
             "objective.others: must repeat neither each other nor objective.metric,"
             " clustering_accuracy, got ['ari', 'ari']",

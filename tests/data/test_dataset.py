@@ -91,28 +91,6 @@ def test_ranks_read_all_jets_once(jets_folder, world_size):
     assert sorted(rows[:, 0]) == sorted(whole.features[:, 0])
 
 
-@pytest.mark.parametrize("world_size", [1, 3])
-def test_fewer_training_jets_are_always_the_same_ones(jets_folder, world_size):
-    dataset = opened(jets_folder)
-    n_row_groups, n_all = len(dataset.row_groups["train"]), dataset.n_jets("train")
-    assert n_row_groups > 2
-
-    def masses(n_jets):
-        fewer = dataset.with_training_jets(n_jets)
-        shares = [fewer.read_share("train", rank, world_size) for rank in range(world_size)]
-        assert sum(map(len, shares)) == min(n_jets, n_all) == fewer.n_jets("train")
-        assert fewer.n_jets_by_rank("train", world_size) == [len(share) for share in shares]
-        assert fewer.n_jets("validation") == dataset.n_jets("validation")
-        return np.concatenate([share.mass_gev for share in shares])
-
-    few, more = masses(20), masses(40)
-    assert np.array_equal(few, masses(20))
-    assert set(few) < set(more) < set(masses(n_all))
-    # drawn from the whole split, not its first jets
-    assert set(more) != set(masses(n_all)[:40])
-    assert np.array_equal(masses(n_all + 1), masses(n_all))
-
-
 def test_jets_are_those_that_were_written(tmp_path):
     table = made_up_jets(40, seed=5)
     folder = write_tables(tmp_path / "jets", dict.fromkeys(("train", "validation", "test"), table))

@@ -50,6 +50,21 @@ def make_feed(dataset, max_jets, rank=0, world_size=1, split="train", search=Non
     )
 
 
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_part_of_the_training_jets_is_the_same_on_any_number_of_ranks(folder, world_size):
+    dataset = opened(folder).training_on(30)
+    assert dataset.n_jets("train") == sum(dataset.n_jets_by_rank("train", world_size)) == 30
+    assert dataset.n_jets("test") == opened(folder).n_jets("test")
+    shares = [dataset.read_share("train", rank, world_size) for rank in range(world_size)]
+    masses = np.concatenate([share.mass_gev for share in shares])
+    assert np.array_equal(masses, dataset.read_share("train").mass_gev)
+    assert set(masses) < set(opened(folder).read_share("train").mass_gev)
+    for max_jets in (10, 1000):  # streamed, and held
+        feed = make_feed(dataset, max_jets)
+        batches = taken(feed.shuffled(3, seed=1, epoch=1))
+        assert sorted(np.concatenate([b.mass_gev for b in batches])) == sorted(masses)
+
+
 def taken(block):
     """The jets of each batch of a block, and that their labels are those of the jets."""
     with block as batches:

@@ -5,7 +5,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ucluster_tune.data.reading.sharding import epoch_batches, share_row_groups, steps_per_epoch
+from ucluster_tune.data.reading.sharding import (
+    epoch_batches,
+    part_of_each,
+    share_row_groups,
+    steps_per_epoch,
+)
 from ucluster_tune.errors import DataError
 
 ROW_GROUPS = st.lists(st.integers(0, 300), min_size=1, max_size=30)
@@ -39,6 +44,22 @@ def test_shares_are_equal(n_jets, world_size):
     assume(sum(n_jets) >= world_size)
     held = [sum(p.n_jets for p in share) for share in share_row_groups(n_jets, world_size)]
     assert max(held) - min(held) <= 1
+
+
+@given(ROW_GROUPS, st.integers(0, 9000))
+def test_part_of_the_jets_has_each_row_group_in_its_proportion(n_jets, n_wanted):
+    parts = part_of_each(n_jets, n_wanted)
+    assert sum(part.n_jets for part in parts) == min(n_wanted, sum(n_jets))
+    assert parts == part_of_each(n_jets, n_wanted)
+    for part, n in zip(parts, n_jets, strict=True):
+        assert 0 <= part.start <= part.stop <= n
+        if sum(n_jets) > n_wanted:
+            assert abs(part.n_jets - n * n_wanted / sum(n_jets)) < 1
+
+
+def test_part_of_all_jets_is_all_of_them_and_a_smaller_one_begins_anywhere():
+    assert [(p.start, p.stop) for p in part_of_each([7, 0, 5], None)] == [(0, 7), (0, 0), (0, 5)]
+    assert len({part.start for part in part_of_each([1000] * 8, 80)}) > 4
 
 
 def test_two_ranks_share_a_row_group_at_their_border_alone():

@@ -1,5 +1,6 @@
 """What the driver makes of Tune's calls; journal, record and files are the real ones."""
 
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +10,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from tests.study_events import epoch, started, study_config
 from ucluster_tune.errors import StudyError
+from ucluster_tune.search.allocation import Allocation, allocation_of
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import TuneListener
 from ucluster_tune.search.samplers.asking import StudySampler, Suggestion
@@ -415,6 +417,41 @@ def test_trials_that_get_no_place_within_the_limit_are_told_once_with_what_ray_h
         "No trial has a place after 180 s: each takes 1 CPUs and 0 GPUs,"
         " Ray has 2 CPUs (2 free), 0 GPUs (0 free)"
     ]
+
+
+def allocation(seconds: float) -> Allocation:
+    return Allocation(datetime.now(UTC) + timedelta(seconds=seconds), "--until")
+
+
+@pytest.mark.parametrize(
+    ("seconds_left", "epoch_s", "is_time_up"), [(85, 1, True), (300, 1, False), (300, 200, True)]
+)
+def test_search_stops_in_time_for_the_end_of_its_machines(
+    tmp_path, seconds_left, epoch_s, is_time_up
+):
+    search = Search(tmp_path)
+    search.driver._allocation = allocation(seconds_left)
+    search.report(1, seconds=epoch_s)
+    search.listener.stop_all()
+    assert (search.report(2, seconds=epoch_s) == "STOP") is is_time_up
+    search.end()
+    if is_time_up:
+        assert search.said[0].startswith("the allocation ends at ")
+        assert search.record.trials["0001"].outcome == "interrupted"
+        state, cause = _final_state(search.driver)
+        assert state == "interrupted"
+        assert cause is not None
+        assert cause.endswith("(--until)")
+    search.journal.close()
+
+
+def test_slurm_tells_when_its_job_ends_and_the_user_knows_better():
+    end = datetime(2027, 1, 1, tzinfo=UTC)
+    environment = {"SLURM_JOB_END_TIME": str(int(end.timestamp()))}
+    assert allocation_of(None, environment) == Allocation(end, "SLURM_JOB_END_TIME")
+    sooner = end - timedelta(hours=1)
+    assert allocation_of(sooner, environment) == Allocation(sooner, "--until")
+    assert allocation_of(None, {"SLURM_JOB_END_TIME": "Unknown"}) is None
 
 
 def test_hours_used_up_end_running_trials_in_order_after_their_epoch(tmp_path):

@@ -29,7 +29,10 @@ TUNABLE_SECTIONS: dict[str, type[Section]] = {
     "loss": LossConfig,
     "training": TrainingConfig,
 }
-_NOT_TUNABLE = {"training.seed": "a better seed is luck, not a better model"}
+_NOT_TUNABLE = {
+    "training.seed": "a better seed is luck, not a better model",
+    "training.n_jets": "more jets are better",
+}
 
 
 @cache

@@ -51,6 +51,12 @@ def _clustering_phase(n_pretraining_epochs: int, n_epochs: int) -> str | None:
     )
 
 
+def _a_whole_batch(n_jets: int | None, global_batch_size: int) -> str | None:
+    if n_jets is None or n_jets >= global_batch_size:
+        return None
+    return f"must be at least global_batch_size ({global_batch_size}), got {n_jets}"
+
+
 def _floor_below(start: str) -> Callable[[float, float], str | None]:
     def message(floor: float, value: float) -> str | None:
         if floor <= value:
@@ -177,6 +183,7 @@ class TrainingConfig(Section):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule("n_pretraining_epochs", ("n_pretraining_epochs", "n_epochs"), _clustering_phase),
+        Rule("n_jets", ("n_jets", "global_batch_size"), _a_whole_batch),
         Rule(
             "learning_rate_min",
             ("learning_rate_min", "learning_rate"),
@@ -196,8 +203,8 @@ class TrainingConfig(Section):
     n_jets: int | None = Field(
         None,
         ge=2,
-        le=10**12,
-        description="training jets that are used, always the same ones; null for all",
+        description="training jets: a fixed part of the data set, the same for all trials; null:"
+        " all",
     )
     global_batch_size: int = Field(512, ge=2, le=1_000_000, description="jets a step, all workers")
     learning_rate: PositiveFloat = Field(1e-3, description="at the start")

@@ -17,10 +17,12 @@ from ucluster_tune.config.points import least_and_most, trial_config
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
+from ucluster_tune.search.allocation import Allocation
 from ucluster_tune.search.samplers.asking import Suggestion
 from ucluster_tune.search.schedulers import build_judge
 from ucluster_tune.search.schedulers.decision import Decision, verdict_so_far
 from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
+from ucluster_tune.study.budget import overspent
 from ucluster_tune.study.events import (
     EpochEnded,
     FinalOutcome,
@@ -81,6 +83,7 @@ class StudyDriver:
         config: of the study.
         paths: its files.
         keeper: of its record.
+        allocation: for how long there are machines; None for all time.
 
     Attributes:
         record: of the study.
@@ -89,8 +92,15 @@ class StudyDriver:
         pause_cause: why it is interrupted, where that is no signal.
     """
 
-    def __init__(self, config: StudyConfig, paths: StudyPaths, keeper: RecordKeeper) -> None:
+    def __init__(
+        self,
+        config: StudyConfig,
+        paths: StudyPaths,
+        keeper: RecordKeeper,
+        allocation: Allocation | None = None,
+    ) -> None:
         self.config, self.paths, self.keeper = config, paths, keeper
+        self._allocation = allocation
         self.record = keeper.record
         self.is_interrupted = False
         self.stop_cause: str | None = None
@@ -107,8 +117,11 @@ class StudyDriver:
         """Whether a trial runs whose process has started."""
         return bool(self._in_epoch)
 
-    def pause_for(self, cause: str | None) -> None:
-        """Have the search end in order, for a cause if there is one: its trials can go on."""
+    def pause_where_due(self) -> None:
+        """Have the search end in order where its hours, or those of its machines, are used up."""
+        cause = overspent(self.record)
+        if cause is None and self._allocation is not None:
+            cause = self._allocation.cause_to_stop(self.record)
         if cause is not None and not self.is_interrupted:
             self.pause_cause, self.is_interrupted = cause, True
 

@@ -16,7 +16,6 @@ from ucluster_tune.config.plan import takes_in_words
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.process_loss import failure_of
 from ucluster_tune.search.verdicts import Verdicts
-from ucluster_tune.study.budget import overspent
 from ucluster_tune.study.events import seconds_between, utc_now
 from ucluster_tune.study.stopping import read_stop_request
 from ucluster_tune.trial.processes.nodes import living_node_ids, resources_in_words
@@ -83,7 +82,7 @@ class TuneListener(tune.Callback, tune.Stopper):
             self._look_at = time.monotonic() + _LOOK_EVERY_S
             self._refuse_dead_ray()
             self._tell_of_long_wait()
-            driver.pause_for(overspent(driver.record))
+            driver.pause_where_due()
             request = read_stop_request(driver.paths)
             if request == "now":
                 raise KeyboardInterrupt

@@ -22,6 +22,7 @@ from ucluster_tune.config.plan import (
     wait_for_nodes,
 )
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.allocation import Allocation
 from ucluster_tune.search.reporting import WriteReport
 from ucluster_tune.study.keeper import Viewer
 from ucluster_tune.study.paths import StudiesFolder
@@ -45,6 +46,7 @@ class SearchSetting:
         draw_pictures: draws a trial's best epoch.
         write_report: writes the report of a search that ended.
         say: shows one line of what is being done.
+        allocation: for how long there are machines; None for all time.
     """
 
     folder: StudiesFolder
@@ -54,6 +56,7 @@ class SearchSetting:
     draw_pictures: "DrawPictures"
     write_report: WriteReport
     say: Callable[[str], None]
+    allocation: Allocation | None = None
 
 
 class SearchNodes:

@@ -93,7 +93,7 @@ class Session:
         resources = config.resources
         cpus_of_a_trial = resources.n_workers * resources.cpus_per_worker
         self._n_cpus = setting.machine.n_cpus if is_embedded else cpus_of_a_trial
-        self.driver = StudyDriver(config, paths, keeper)
+        self.driver = StudyDriver(config, paths, keeper, setting.allocation)
         self._yardsticks = YardsticksBeside(config, keeper, setting.say)
 
     def drive(self, room: Room, ray: RunningRay) -> None:

@@ -195,8 +195,9 @@ def study_to_confirm(
 
             checksum = read_manifest(request.data_path).dataset_checksum
         plan = plan_confirmation(record, config, request, checksum)
-        if plan.n_epochs is not None:
-            trial_config(config, {"training.n_epochs": plan.n_epochs})
+        trial, training = plan.trainings()[0]
+        best = record.trials[trial].hyperparameters
+        trial_config(config, {**best, **training.hyperparameters})  # refuses what cannot be
         if plan.id not in record.confirmations:
             news.append(ConfirmationPlanned(plan=plan))
             record.apply(news[-1])

@@ -55,9 +55,8 @@ class Trainer:
     ) -> None:
         self.config = config
         self.epoch = 0
-        if config.training.n_jets is not None:
-            dataset = dataset.with_training_jets(config.training.n_jets)
         self.last_evaluation: Evaluation | None = None
+        dataset = dataset.training_on(config.training.n_jets)
         self._dataset, self._group = dataset, group
         self._network = build_abcnet(config.model)
         self._state = NetworkState(

@@ -16,7 +16,7 @@ from ucluster_tune.config.constraints import share_met
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.plan import Plan, describe_range, plan_document, plan_study
-from ucluster_tune.config.points import published_point
+from ucluster_tune.config.points import is_own_name, published_point
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.study_rules import warnings_for
 from ucluster_tune.report.cells import program
@@ -55,7 +55,10 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(json.dumps(document, indent=2, allow_nan=False))
         return
     console = Console()
-    console.print(_study_table(study, plan, _jets_in_words(jets) or preparation.in_words()))
+    told = _jets_in_words(jets) or preparation.in_words()
+    if study.training.n_jets is not None:
+        told += f"\ntrained on {study.training.n_jets} of them, the same ones in all trials"
+    console.print(_study_table(study, plan, told))
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
@@ -93,6 +96,7 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         + (f"; {len(sampler.try_first)} points of your own first" if sampler.try_first else ""),
         "Scheduler": _scheduler(plan, study.scheduler.grace_period),
         "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
+        "Budget": study.budget.in_words(),
         "Epochs": _epochs(plan),
         "A trial": _workers(plan),
         "This machine": _machine(plan),
@@ -169,6 +173,8 @@ def _space_table(study: StudyConfig) -> Table | str:
         table.add_column(heading, overflow="fold")
     point = published_point(study)
     for path, parameter in study.search_space.items():
-        cells = (path, describe_range(parameter), str(point.get(path, "not searched there")))
-        table.add_row(*map(Text, cells))
+        published = str(point.get(path, "not searched there"))
+        if is_own_name(path):
+            published = f"none; the first trial has {published}"
+        table.add_row(*map(Text, (path, describe_range(parameter), published)))
     return table

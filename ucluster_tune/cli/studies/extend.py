@@ -1,13 +1,14 @@
 """`ucluster-tune extend`: more trials for a study, finished or not."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
 from ucluster_tune.cli.studies.on_cluster import SearchCommand
 from ucluster_tune.cli.studies.searching import carry_on
-from ucluster_tune.cli.studies.study_options import one_study, set_option
+from ucluster_tune.cli.studies.study_options import one_study, set_option, until_option
 
 if TYPE_CHECKING:
     from ucluster_tune.cluster.place import Place
@@ -29,6 +30,7 @@ class _Extend(SearchCommand):
     Example:
       ucluster-tune extend quickstart --trials 8
       ucluster-tune extend quickstart --hours 2
+      ucluster-tune extend quickstart --set budget.core_hours=100
       ucluster-tune extend quickstart --trials 8 --set search_space.model.n_neighbors.high=20
     """,
 )
@@ -46,6 +48,7 @@ class _Extend(SearchCommand):
     help="Trials begin for so many hours.",
 )
 @set_option
+@until_option
 @click.pass_context
 def extend(
     ctx: click.Context,
@@ -53,6 +56,7 @@ def extend(
     trials: int | None,
     hours: float | None,
     overrides: tuple[str, ...],
+    until: datetime | None,
     studies_dir: str | None,
     place: "Place",
 ) -> None:
@@ -73,4 +77,4 @@ def extend(
 
     from ucluster_tune.study.extension import Extension
 
-    ctx.exit(carry_on(name, Extension(trials, hours, overrides), studies_dir, place))
+    ctx.exit(carry_on(name, Extension(trials, hours, overrides), studies_dir, place, until))

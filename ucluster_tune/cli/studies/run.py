@@ -1,6 +1,7 @@
 """`ucluster-tune run`: a whole search, shown while it runs."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from ucluster_tune.cli.studies.study_options import (
     search_space_file,
     set_option,
     studies_dir_option,
+    until_option,
     yes_option,
 )
 from ucluster_tune.config.loading import dump_config, load_study_config
@@ -60,6 +62,7 @@ class _Run(SearchCommand):
 @click.option(
     "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
 )
+@until_option
 @yes_option
 @studies_dir_option
 @click.pass_context
@@ -70,6 +73,7 @@ def run(
     trials: int | None,
     overrides: tuple[str, ...],
     warm_start: str | None,
+    until: datetime | None,
     yes: bool,
     studies_dir: str | None,
     place: "Place",
@@ -95,7 +99,7 @@ def run(
 
             return drive_study(study, fitted, nodes, setting)
 
-    ctx.exit(show_search(search, studies_dir, place))
+    ctx.exit(show_search(search, studies_dir, place, until=until))
 
 
 def _path_of_jets(config: StudyConfig, nodes: "SearchNodes", place: "Place", yes: bool) -> str:

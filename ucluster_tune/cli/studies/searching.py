@@ -11,6 +11,8 @@ from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cluster.place import this_machine
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from rich.console import RenderableType
 
     from ucluster_tune.cluster.place import Place
@@ -25,7 +27,11 @@ _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
 
 
 def carry_on(
-    name: str, extension: "Extension | None", studies_dir: str | None, place: "Place"
+    name: str,
+    extension: "Extension | None",
+    studies_dir: str | None,
+    place: "Place",
+    until: "datetime | None" = None,
 ) -> int:
     """Carry a study on, shown as `show_search` does, and return the exit code."""
 
@@ -39,7 +45,7 @@ def carry_on(
 
             return drive_study(study, fitted, nodes, setting)
 
-    return show_search(search, studies_dir, place)
+    return show_search(search, studies_dir, place, until=until)
 
 
 def carry_confirmation_on(
@@ -82,6 +88,7 @@ def show_search(
     studies_dir: str | None,
     place: "Place",
     summary_of: "Callable[[StudyRecord], RenderableType] | None" = None,
+    until: "datetime | None" = None,
 ) -> int:
     """Run a search with its live table, print what it found, and return the exit code.
 
@@ -89,6 +96,7 @@ def show_search(
         search: called with where it runs and who is told.
         studies_dir: the option of that name.
         place: the Ray to run on.
+        until: when the machines are taken away; None where Slurm may tell that.
         summary_of: makes what is printed at its end, in place of the search's own summary.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
@@ -101,6 +109,7 @@ def show_search(
     from ucluster_tune.report.notice import Notice
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.report.study_tables import final_summary
+    from ucluster_tune.search.allocation import allocation_of
     from ucluster_tune.search.room import SearchSetting
 
     folder = open_studies(studies_dir)
@@ -115,6 +124,7 @@ def show_search(
                 draw_pictures=draw_trial_pictures,
                 write_report=_write_report,
                 say=table.say,
+                allocation=allocation_of(until),
             )
         )
     finally:

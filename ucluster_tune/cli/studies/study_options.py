@@ -5,6 +5,7 @@
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,23 @@ def one_study_if_any(command: Callable[..., Any]) -> Callable[..., Any]:
     return click.argument("name", required=False)(studies_dir_option(command))
 
 
+class _Time(click.ParamType[datetime]):
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return a time with its zone, this machine's where none is given."""
+        try:
+            return datetime.fromisoformat(value).astimezone()
+        except ValueError:
+            self.fail(f"{value!r} is no time such as 2026-12-24T18:00", param, ctx)
+
+
+until_option = click.option(
+    "--until",
+    type=_Time(),
+    metavar="TIME",
+    help="Stop in time for the machines' end, checkpointed.  [default: Slurm's own, in a job]",
+)
 yes_option = click.option(
     "--yes", is_flag=True, help="Fetch and convert missing jets without asking."
 )

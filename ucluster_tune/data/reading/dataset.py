@@ -32,7 +32,7 @@ from ucluster_tune.data.reading.row_groups import (
     read_labels,
 )
 from ucluster_tune.data.reading.selection import Selection
-from ucluster_tune.data.reading.sharding import Piece, share_row_groups
+from ucluster_tune.data.reading.sharding import Piece, part_of_each, share_row_groups
 from ucluster_tune.errors import DataError
 from ucluster_tune.storage.locations import Location, locate
 
@@ -47,7 +47,7 @@ class JetDataset:
         class_names: classes that are kept, in the order of their indices.
         row_groups: of each split that was opened.
         n_selected: jets of each such split that pass the selection, by class.
-        n_training_jets: of those, so many of the split `train` are used; all where None.
+        n_training_jets: of these are trained on, always the same ones; None for all.
     """
 
     config: DataConfig
@@ -57,42 +57,40 @@ class JetDataset:
     n_selected: dict[str, dict[str, int]]
     n_training_jets: int | None = None
 
+    def training_on(self, n_jets: int | None) -> "JetDataset":
+        """Return the same data set with so many training jets at most, None for all."""
+        return replace(self, n_training_jets=n_jets)
+
     def n_jets(self, split: str) -> int:
-        """Jets of `split` that pass the selection and are used."""
-        return sum(self._sizes(split))
+        """Jets of `split` that pass the selection, of training jets those that are used."""
+        return sum(part.n_jets for part in self._parts(split))
+
+    def _parts(self, split: str) -> list[Piece]:
+        n_wanted = self.n_training_jets if split == "train" else None
+        return part_of_each([group.n_jets for group in self.row_groups[split]], n_wanted)
+
+    def _shares(self, split: str, world_size: int) -> list[list[Piece]]:
+        parts = self._parts(split)
+        starts = [part.start for part in parts]
+        return [
+            [
+                Piece(p.row_group, starts[p.row_group] + p.start, starts[p.row_group] + p.stop)
+                for p in share
+            ]
+            for share in share_row_groups([part.n_jets for part in parts], world_size)
+        ]
 
     def counts(self, split: str) -> dict[str, int]:
         """Jets of `split` that pass the selection, by class."""
         return self.n_selected[split]
 
-    def with_training_jets(self, n_jets: int) -> "JetDataset":
-        """Return the data set with `n_jets` of the training jets, or with all if there are fewer.
-
-        They are whole row groups, drawn by the data set's checksum, and a part of a last one:
-        always the same, whoever asks; those of a smaller number are among those of a greater one.
-        """
-        return replace(self, n_training_jets=n_jets)
-
-    def _sizes(self, split: str) -> list[int]:
-        """Return how many jets of each row group are used."""
-        sizes = [group.n_jets for group in self.row_groups[split]]
-        if split != "train" or self.n_training_jets is None:
-            return sizes
-        generator = np.random.default_rng(int(self.manifest.dataset_checksum[:16], 16))
-        drawn = generator.permutation(len(sizes))
-        left = self.n_training_jets
-        for index in drawn:
-            sizes[index] = min(sizes[index], left)
-            left -= sizes[index]
-        return sizes
-
     def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
         """Return the pieces of row groups that a rank reads."""
-        return share_row_groups(self._sizes(split), world_size)[rank]
+        return self._shares(split, world_size)[rank]
 
     def n_jets_by_rank(self, split: str, world_size: int) -> list[int]:
         """Jets of each rank's share of `split`."""
-        shares = share_row_groups(self._sizes(split), world_size)
+        shares = self._shares(split, world_size)
         return [sum(piece.n_jets for piece in share) for share in shares]
 
     def read_share(self, split: str, rank: int = 0, world_size: int = 1) -> PackedJets:

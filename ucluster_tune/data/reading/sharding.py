@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ucluster_tune.errors import DataError
 
 IntArray = npt.NDArray[np.int64]
+_SEED_OF_PARTS = 1
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,30 @@ def share_row_groups(n_jets: Sequence[int], world_size: int) -> list[list[Piece]
         )
     borders = [sum(n_jets) * rank // world_size for rank in range(world_size + 1)]
     return [_pieces_between(n_jets, *border) for border in pairwise(borders)]
+
+
+def part_of_each(n_jets: Sequence[int], n_wanted: int | None) -> list[Piece]:
+    """Return a piece of each row group, so many jets together; all of them where there are fewer.
+
+    Row groups give in proportion to their jets, so that the mixture of a data set that is sorted
+    by them stays as it is. Where a piece begins is drawn, and is the same whoever asks.
+
+    Args:
+        n_jets: selected jets of each row group.
+        n_wanted: None for all.
+
+    >>> [p.n_jets for p in part_of_each([60, 0, 30, 10], 10)]
+    [6, 0, 3, 1]
+    """
+    total = sum(n_jets)
+    n_wanted = total if n_wanted is None else min(n_wanted, total)
+    ends = np.cumsum(n_jets) * n_wanted // max(total, 1)
+    draw = np.random.default_rng(_SEED_OF_PARTS)
+    pieces = []
+    for row_group, (n, size) in enumerate(zip(n_jets, np.diff(ends, prepend=0), strict=True)):
+        start = int(draw.integers(n - size + 1))
+        pieces.append(Piece(row_group, start, start + int(size)))
+    return pieces
 
 
 def steps_per_epoch(n_jets_by_rank: Sequence[int], global_batch_size: int) -> int:
