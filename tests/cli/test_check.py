@@ -67,7 +67,7 @@ def test_a_sound_file_shows_its_plan_and_what_to_type_next():
         "0.81 (arXiv:2010.07106",
         "9, of 30 epochs at most",
         "45 to 270 in all",
-        "2 Horovod workers, 2 CPUs, 0 GPUs",
+        "1 Horovod worker, 1 CPUs, 0 GPUs",
         "loss.clustering_weight",
         "0.1 to 100, logarithmic",
         "whole numbers 5 to 12",

@@ -44,7 +44,7 @@ def test_ctrl_c_while_a_command_waits_ends_it_with_one_line(words, running_study
     before = psutil.Process().children(recursive=True)
     monkeypatch.setattr(WAITS_IN[words], lambda *_, **__: signal.raise_signal(signal.SIGINT))
     result = CliRunner().invoke(main, words)
-    assert result.exit_code == 130
+    assert result.exit_code == 130, result.output
     assert result.stderr.splitlines()[-1] == "Interrupted."
     assert "Traceback" not in result.output
     assert psutil.Process().children(recursive=True) == before

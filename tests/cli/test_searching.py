@@ -24,7 +24,7 @@ def test_terminal_keeps_what_was_said_and_the_summary(monkeypatch, tmp_path) -> 
     record = StudyRecord(started())
 
     def search(setting):
-        (table,) = setting.observers
+        table, _notice = setting.observers
         setting.say("Reading the jets")
         table.on_study_start(study_config(), record)
         for event in four_trials()[1:]:

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from ucluster_tune.config.expressions import Condition, Formula
 from ucluster_tune.config.search_space import (
+    SET_ALONE,
     TUNABLE_SECTIONS,
     Value,
     as_field,
@@ -150,7 +151,8 @@ def trial_config(study: StudyConfig, hyperparameters: Mapping[str, Any]) -> Tria
     for path in {**point, **study.derived, **hyperparameters}:
         if is_own_name(path) and path in study.search_space:
             continue
-        fault = unknown_path_fault(path) or value_fault(path, values[path])
+        unknown = None if path in SET_ALONE else unknown_path_fault(path)
+        fault = unknown or value_fault(path, values[path])
         if values[path] is None:
             fault = "cannot be computed"
         if fault:

@@ -33,6 +33,8 @@ _NOT_TUNABLE = {
     "training.seed": "a better seed is luck, not a better model",
     "training.n_jets": "more jets are better",
 }
+SET_ALONE = frozenset({"training.n_jets"})
+"""What a training may be given beside its hyperparameters though it is never searched."""
 
 
 @cache
