@@ -223,7 +223,7 @@ class _Check:
                 self.faults.append(f"derived.{path}: must be a formula, got {show(text)}")
                 continue
             self.derived[str(path)] = text
-            self._refuse_fixed(str(path), "is derived")
+            self._refuse_fixed(str(path), "is derived", f" (--set derived.{path}=null ends that)")
             self.possible.pop(path, None)
 
     def _dependencies(self) -> None:

@@ -21,7 +21,6 @@ Metric = Literal[
 Direction = Literal["maximize", "minimize"]
 OtherMetric = Literal[Metric, "seconds"]
 LOSSES = ("focal_loss", "clustering_loss", "total_loss")
-LABEL_FREE = (*LOSSES, "silhouette", "seconds")
 
 
 def direction_of(metric: str) -> Direction:

@@ -29,7 +29,7 @@ from ucluster_tune.study.status import remaining_s
 from ucluster_tune.study.trainings import TrialState
 
 _REFRESHES_PER_S = 2
-_LINES_AROUND = 14  # heading, table's head, failures, counts, and room for the prompt
+_LINES_AROUND = 15  # heading, table's head, failures, counts, and room for the prompt
 _MIN_ROWS, _MAX_ROWS = 6, 30
 _N_FAILURES = 2
 _COLUMNS = (

@@ -90,6 +90,7 @@ class StudyDriver:
         is_interrupted: set by whoever wants the search to end in order.
         stop_cause: why the search ends by itself before its budget; None where it does not.
         pause_cause: why it is interrupted, where that is no signal.
+        is_spent: whether that is its budget, so that it has come to its end.
     """
 
     def __init__(
@@ -105,6 +106,7 @@ class StudyDriver:
         self.is_interrupted = False
         self.stop_cause: str | None = None
         self.pause_cause: str | None = None
+        self.is_spent = False
         self._judge = build_judge(config)
         _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
         self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
@@ -119,11 +121,13 @@ class StudyDriver:
 
     def pause_where_due(self) -> None:
         """Have the search end in order where its hours, or those of its machines, are used up."""
+        if self.is_interrupted:
+            return
         cause = overspent(self.record)
+        self.is_spent = cause is not None
         if cause is None and self._allocation is not None:
             cause = self._allocation.cause_to_stop(self.record)
-        if cause is not None and not self.is_interrupted:
-            self.pause_cause, self.is_interrupted = cause, True
+        self.pause_cause, self.is_interrupted = cause, cause is not None
 
     def begin_trial(self, trial_id: str, suggestion: Suggestion) -> dict[str, Any] | None:
         """Return Tune's configuration of a new trial; None where it would not be a legal one."""

@@ -203,13 +203,14 @@ def _final_state(driver: StudyDriver) -> tuple[FinalState, str | None]:
     record = driver.record
     if driver.stop_cause is not None:
         return "failed", driver.stop_cause
-    if driver.is_interrupted and (record.is_open_ended or record.n_finished < record.n_trials):
+    has_more = record.is_open_ended or record.n_finished < record.n_trials
+    if driver.is_interrupted and not driver.is_spent and has_more:
         return "interrupted", driver.pause_cause or "stopped by a signal"
     if record.best is None:
         trials = record.trials.values()
         causes = [in_one_line(trial.kind, trial.cause) for trial in trials if trial.cause]
         return "failed", f"no trial finished an epoch: {causes[0] if causes else 'no trial began'}"
-    return "complete", None
+    return "complete", driver.pause_cause if driver.is_spent else None
 
 
 def _evaluate_best(driver: StudyDriver, n_cpus: float, say: Say) -> None:

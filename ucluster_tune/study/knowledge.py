@@ -49,8 +49,9 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
     if record.objective != config.objective:
         raise StudyError(
             f"study {record.name} looks for {record.objective.direction} of"
-            f" {record.objective.metric}, the new one for {config.objective.direction} of"
-            f" {config.objective.metric}: their trials cannot be compared; leave --warm-start out"
+            f" {' and '.join(record.objective.metrics)}, the new one for"
+            f" {config.objective.direction} of {' and '.join(config.objective.metrics)}: their"
+            " trials cannot be compared; leave --warm-start out"
         )
     other = StudyConfig.model_validate(record.config)
     trials = [

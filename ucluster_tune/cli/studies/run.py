@@ -44,6 +44,8 @@ class _Run(SearchCommand):
         for option in ("warm_start", "studies_dir"):
             if params[option] is not None:
                 words += [f"--{option.replace('_', '-')}", params[option]]
+        if params["until"] is not None:
+            words += ["--until", params["until"].isoformat()]
         return Job(words, {_JOB_FILE: dump_config(config)}, config.name)
 
 

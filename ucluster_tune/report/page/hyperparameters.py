@@ -142,6 +142,8 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     caption = "Each line is a trial, each axis has its own scale; lighter lines scored higher" + (
         f", the thick one is the best, trial {best.id}." if best else "."
     )
+    if any(parameter.when for parameter in space.values()):
+        caption += " A line is broken where its trial has no such hyperparameter."
     return Picture("parallel_coordinates", figure, caption, is_wide=True)
 
 
