@@ -119,6 +119,8 @@ def _sync(uv: str, python: str, extra: str, with_tools: bool) -> int:
         "simulate",
         "--extra",
         "postgresql",
+        "--extra",
+        "onnx",
     ]
     if not with_tools:
         command.append("--no-dev")

@@ -52,6 +52,10 @@ _COMMANDS = {
         "models.evaluate:evaluate",
         "Measure a model's clusters against the classes of jets.",
     ),
+    "export": (
+        "models.export:export",
+        "Write a trained network for TensorFlow or ONNX Runtime alone.",
+    ),
     "weights": ("models.weights:weights", "Import published weights; export a model to them."),
     "ui": ("studies.ui:ui", "Open the MLflow UI on the studies."),
 }
