@@ -46,6 +46,7 @@ _COMMANDS = {
     "extend": ("studies.extend:extend", "Give study NAME more trials."),
     "confirm": ("studies.confirm:confirm", "Train the best trials of study NAME again."),
     "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
+    "sync": ("studies.sync:sync", "Send study NAME to another MLflow server."),
     "delete": ("studies.delete:delete", "Delete study NAME."),
     "predict": ("models.predict:predict", "Write the cluster of every jet, in the order of DATA."),
     "evaluate": (
