@@ -23,6 +23,7 @@ from ucluster_tune.study.paths import StudyPaths
 DOCUMENT = (Path(__file__).parents[1] / "docs" / "model.md").read_text()
 COMMANDS = re.findall(r"^ucluster-tune .*$", DOCUMENT, re.MULTILINE)
 WRITTEN = {"published/model.json", "back.ckpt.index", "clusters.parquet", "mine.parquet"}
+WRITTEN |= {"best/saved_model.pb", "best_onnx/model.onnx"}
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ LAYERS = (
 )
 # Who may import a heavy library at all; a layer or a module.
 OWNERS = {
-    "tensorflow": ("model", "training", "models"),
+    "tensorflow": ("model", "training", "models", "tracking.mlflow.jet_clusters"),
     "horovod": ("training", "trial.processes"),
     "boto3": ("cluster.launched.launcher",),
     "ray": ("trial", "models.prediction", "cluster", "search"),

@@ -46,11 +46,16 @@ _COMMANDS = {
     "extend": ("studies.extend:extend", "Give study NAME more trials."),
     "confirm": ("studies.confirm:confirm", "Train the best trials of study NAME again."),
     "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
+    "sync": ("studies.sync:sync", "Send study NAME to another MLflow server."),
     "delete": ("studies.delete:delete", "Delete study NAME."),
     "predict": ("models.predict:predict", "Write the cluster of every jet, in the order of DATA."),
     "evaluate": (
         "models.evaluate:evaluate",
         "Measure a model's clusters against the classes of jets.",
+    ),
+    "export": (
+        "models.export:export",
+        "Write a trained network for TensorFlow or ONNX Runtime alone.",
     ),
     "weights": ("models.weights:weights", "Import published weights; export a model to them."),
     "ui": ("studies.ui:ui", "Open the MLflow UI on the studies."),

@@ -15,6 +15,7 @@ from ucluster_tune.study.bucket.copy import is_in_bucket
 from ucluster_tune.study.lock import DriverLock, is_driven
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.study.trainings import TrialState
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -112,7 +113,13 @@ def write_best(paths: StudyPaths, config: StudyConfig, record: StudyRecord) -> N
 def best_config(config: StudyConfig, record: StudyRecord) -> str:
     """Return the configuration of the best trial, of which there is one, as YAML."""
     assert record.best is not None, "no trial finished an epoch"
-    return dump_config(study_of_one(config, trial_config(config, record.best.hyperparameters)))
+    return config_of_trial(config, record.best)
+
+
+def config_of_trial(config: StudyConfig, trial: TrialState) -> str:
+    """Return the configuration of a trial's best training, as YAML."""
+    hyperparameters = {**trial.hyperparameters, **trial.best_training.plan.hyperparameters}
+    return dump_config(study_of_one(config, trial_config(config, hyperparameters)))
 
 
 @contextmanager

@@ -11,7 +11,6 @@ from typing import Protocol
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.events import Event
-from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.record import StudyRecord
 
 _LOGGER = logging.getLogger(__name__)
@@ -34,6 +33,13 @@ class Viewer(Observer, Protocol):
         """Take in that the search ended: nothing more will happen."""
 
 
+class Journal(Protocol):
+    """Keeps events."""
+
+    def append(self, event: Event) -> None:
+        """Keep one event; StudyError where it cannot."""
+
+
 class RecordKeeper:
     """Keeps a study's record, in whatever thread an event comes.
 
@@ -49,7 +55,7 @@ class RecordKeeper:
     """
 
     def __init__(
-        self, journal: StudyJournal, record: StudyRecord, observers: Sequence[Observer] = ()
+        self, journal: Journal, record: StudyRecord, observers: Sequence[Observer] = ()
     ) -> None:
         self.record = record
         self.lock = threading.RLock()

@@ -140,6 +140,11 @@ class StudyPaths:
         return self.root / "stop.json"
 
     @property
+    def sync_lock(self) -> Path:
+        """Locked by the process that sends the study to another MLflow store."""
+        return self.root / "sync.lock"
+
+    @property
     def optuna_db(self) -> Path:
         """Optuna's SQLite file, for dashboards."""
         return self.root / "optuna.db"

@@ -257,10 +257,8 @@ class StudyRecord:
             case StudyCopied():
                 self.name = self.recorded_name = event.name
                 self.config = {**self.config, "name": event.name}
-                self.study_id, self.run_id = event.study_id, None
-                for trial in (*self.trials.values(), *self.other_trials.values()):
-                    for training in trial.trainings.values():
-                        training.run_id = None
+                self.study_id = event.study_id
+                self.forget_runs()
             case StudyTracked():
                 self.tracking_uri, self.run_id = event.tracking_uri, event.run_id
                 self.experiment_id = event.experiment_id
@@ -401,6 +399,13 @@ class StudyRecord:
             n_workers * each for each in (resources.cpus_per_worker, resources.gpus_per_worker)
         )
         self.spending.hold(_key(event), event.time, n_cores, n_gpus)
+
+    def forget_runs(self) -> None:
+        """Take it that no store of MLflow has the study."""
+        self.run_id = None
+        for trial in (*self.trials.values(), *self.other_trials.values()):
+            for training in trial.trainings.values():
+                training.run_id = None
 
     def is_searched(self, event: Event) -> bool:
         """Return whether an event that was applied is about a training of the search."""

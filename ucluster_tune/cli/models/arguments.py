@@ -13,6 +13,7 @@ from ucluster_tune.cli.data.wrong_data import explained_data
 from ucluster_tune.cluster.place import this_machine
 from ucluster_tune.errors import MachineError
 from ucluster_tune.model.start import prepare_start
+from ucluster_tune.study.paths import studies_folder
 
 if TYPE_CHECKING:
     from ucluster_tune.data.hls4ml.stream import Hls4mlJets
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 # mere --help; tests hold them to the values there.
 SPLITS = ("train", "validation", "test")
 DEFAULT_BATCH = 64
+REGISTERED = "models:/"
 
 model_argument = click.argument("model_dir")
 data_argument = click.argument("data")
@@ -43,6 +45,11 @@ def load_model(path: str) -> "SavedModel":
     from ucluster_tune.models.opening import open_model
     from ucluster_tune.study.status import model_folder
 
+    if path.startswith(REGISTERED):
+        from ucluster_tune.tracking.mlflow.registry import fetch_export
+
+        with TemporaryDirectory(prefix="ucluster-tune-") as folder:
+            return open_model(fetch_export(path, studies_folder(), Path(folder)))
     return open_model(model_folder(path))
 
 

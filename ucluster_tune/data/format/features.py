@@ -32,7 +32,7 @@ N_FEATURES: Final = len(FEATURE_NAMES)
 MAX_CONSTITUENTS: Final = 100
 """Constituents of a jet that are kept, in descending pt."""
 
-_PRONG_DISTANCE: Final = 0.1
+PRONG_DISTANCE: Final = 0.1
 """From the leading constituent in (eta, phi): further away the second prong is looked for."""
 
 
@@ -140,7 +140,7 @@ def cos_theta_rel(
     x, y = eta - eta[first][jet], wrap_angle(phi - phi[first][jet])
     across, along = np.sin(y), np.sinh(x)  # of a momentum with pt 1
     number = np.arange(len(pt))
-    is_far = np.hypot(x, y) > _PRONG_DISTANCE
+    is_far = np.hypot(x, y) > PRONG_DISTANCE
     prong = np.minimum.reduceat(np.where(is_far, number, len(pt)), first)
     has_prong = prong < len(pt)
     prong = np.where(has_prong, prong, 0)

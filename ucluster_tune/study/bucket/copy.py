@@ -254,7 +254,7 @@ def _put_copy_aside(paths: StudyPaths, news: Path) -> str:
     """Move all that a working copy of another study of the same name has out of the way."""
     aside = paths.root.with_name(f".{paths.name}.{_stamp()}")
     aside.mkdir()
-    stays = {paths.lock, paths.copy_lock, paths.copy_id, paths.driver, news}
+    stays = {paths.lock, paths.copy_lock, paths.sync_lock, paths.copy_id, paths.driver, news}
     for path in paths.root.iterdir():
         if path not in stays:
             path.rename(aside / path.name)

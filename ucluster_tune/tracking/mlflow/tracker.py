@@ -143,7 +143,7 @@ class Tracker:
             make_sqlite_store(uri)
             follow_moved_artifacts(uri)
             with one_at_a_time(uri, "MLflow's database"):
-                # The registry is unused, but unset it would follow the environment's store.
+                # Unset, the registry would follow the environment's store.
                 client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             remove_stray_folder(uri)
             location = artifact_location(uri, studies_dir)
@@ -365,6 +365,33 @@ class Tracker:
         self.log_artifacts(run_id, report, artifact_path="report")
         with store_errors(self._secret_uri):
             self._client.set_tag(run_id, "mlflow.note.content", words[:_NOTE_LENGTH])
+
+    def register_model(
+        self, run_id: str, name: str, model: Path, artifact_path: str, description: str
+    ) -> str:
+        """Return the version that a model of MLflow's gets in the registry.
+
+        Args:
+            run_id: of the trial, which gets the model among its artifacts.
+            name: of the registered model, which is made where there is none.
+            model: its folder.
+            artifact_path: where in the run's artifacts it goes.
+            description: of the version.
+        """
+        from mlflow.exceptions import MlflowException
+
+        self.log_artifacts(run_id, model, artifact_path=artifact_path)
+        with store_errors(self._secret_uri):
+            try:
+                self._client.create_registered_model(name)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            source = f"{self._client.get_run(run_id).info.artifact_uri}/{artifact_path}"
+            made = self._client.create_model_version(
+                name, source, run_id=run_id, description=description
+            )
+        return str(made.version)
 
     def _start_run(self, name: str, params: Mapping[str, Any], tags: dict[str, str]) -> str:
         origin = {"mlflow.source.name": "ucluster-tune", "mlflow.source.type": "LOCAL"}
