@@ -220,7 +220,7 @@ def test_a_trial_that_mlflow_does_not_know_is_written_and_told(studies, tmp_path
 @pytest.mark.parametrize("model", ["models:/jets", "models:/jets/", "models:/@best", "models:/"])
 def test_a_version_must_be_named(studies, jets_parquet, tmp_path, model):
     result = CliRunner(env={"UCLUSTER_TUNE_STUDIES": str(studies)}).invoke(
-        main, ["predict", model, str(jets_parquet), "--out", str(tmp_path / "out")]
+        main, ["predict", model, str(jets_parquet), "--out", str(tmp_path / "out.csv")]
     )
     assert result.exit_code == 1
     assert "name a version" in result.stderr
@@ -228,7 +228,7 @@ def test_a_version_must_be_named(studies, jets_parquet, tmp_path, model):
 
 def test_a_registry_that_is_not_there_is_told(tmp_path, jets_parquet):
     result = CliRunner(env={"UCLUSTER_TUNE_STUDIES": str(tmp_path)}).invoke(
-        main, ["predict", "models:/jets/1", str(jets_parquet), "--out", str(tmp_path / "out")]
+        main, ["predict", "models:/jets/1", str(jets_parquet), "--out", str(tmp_path / "out.csv")]
     )
     assert result.exit_code == 1
     assert "MLflow keeps nothing in" in result.stderr

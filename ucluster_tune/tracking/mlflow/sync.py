@@ -78,9 +78,10 @@ def send_study(
         mirror = study_mirror(config, keeper, paths, folder, lambda _trial: None, tracker)
         mirror.start()
         if not mirror.close(timeout_s):
+            reason = mirror.last_failure or f"{timeout_s:g} s were not enough"
             raise StudyError(
-                f"{tracker.uri} has not all of study {record.name}: {mirror.last_failure}; call"
-                " this command again, and it goes on there"
+                f"{tracker.uri} has not all of study {record.name}: {reason}; call this command"
+                " again, and it goes on there"
             )
         if record.state != "running" and not mirror.study_says(record.state):
             mirror.end_study(record.state, study_metrics(record))
