@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import small_study
+from tests.mlflow_store import WithStore
 from ucluster_tune.study.journal import read_events, read_record
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 
@@ -16,7 +17,9 @@ RATE = {"type": "float", "low": 1e-4, "high": 1e-2, "log": True}
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory, jets_parquet: Path) -> StudyPaths:
+def study(
+    tmp_path_factory: pytest.TempPathFactory, jets_parquet: Path, with_store: WithStore
+) -> StudyPaths:
     """A search of two trials, the published recipe first, on one worker each."""
     folder = tmp_path_factory.mktemp("confirm")
     file = small_study.write_study(
@@ -26,9 +29,10 @@ def study(tmp_path_factory: pytest.TempPathFactory, jets_parquet: Path) -> Study
         budget={"n_trials": 2},
         resources={"workers_per_trial": 1},
     )
-    done = small_study.call("run", file, "--studies-dir", folder / "studies")
+    studies = with_store(folder / "studies")
+    done = small_study.call("run", file, "--studies-dir", studies)
     assert done.returncode == 0, done.stderr
-    return StudiesFolder(folder / "studies").study("tiny")
+    return StudiesFolder(studies).study("tiny")
 
 
 def test_search_measures_its_yardsticks_beside_its_start(study: StudyPaths) -> None:

@@ -106,7 +106,9 @@ def test_a_wrong_store_is_blamed_on_who_named_it(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_search_ends_well_where_little_can_be_written_and_nobody_listens(tmp_path, jets_parquet):
+def test_a_search_ends_well_where_little_can_be_written_and_nobody_listens(
+    tmp_path, jets_parquet, with_store
+):
     file = small_study.write_study(
         tmp_path / "small.yaml",
         jets_parquet,
@@ -119,7 +121,7 @@ def test_a_search_ends_well_where_little_can_be_written_and_nobody_listens(tmp_p
     )
     temporary = tmp_path / LONG[:60]
     temporary.mkdir()
-    words = command("run", file, "--studies-dir", tmp_path / "studies")
+    words = command("run", file, "--studies-dir", with_store(tmp_path / "studies"))
     done = subprocess.run(
         ["bash", "-c", '"$@" 2>/dev/full', "bash", *words],
         env=environment()

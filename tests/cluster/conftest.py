@@ -5,7 +5,9 @@ import os
 import pytest
 
 _RAY = """
+import sys
 from types import SimpleNamespace
+sys.modules["ray._private.node"] = SimpleNamespace(Node=type("Node", (), {{}}))
 def init(**options):
     {init}
 def get_runtime_context():

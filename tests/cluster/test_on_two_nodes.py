@@ -154,9 +154,10 @@ def test_search_on_gpus_that_the_system_lacks_is_refused_before_jets_are_fetched
 
 
 @pytest.fixture(scope="module")
-def two_trials_at_a_time(address, jets_parquet, tmp_path_factory):
+def two_trials_at_a_time(address, jets_parquet, tmp_path_factory, with_store):
     """The files of a search of two trials, two workers each with a GPU, on CPUs in truth."""
     folder = tmp_path_factory.mktemp("gpus")
+    with_store(folder / "studies")
     result: subprocess.CompletedProcess[str] = run_on(
         address, folder, jets_parquet, cpu_fallback=True
     )

@@ -27,6 +27,7 @@ from ucluster_tune.study.status import read_study
 pytestmark = [pytest.mark.slow, pytest.mark.cluster]
 
 EPOCHS, RATE = "training.n_epochs", "training.learning_rate"
+ONE_WORKER = {"workers_per_trial": 1}
 SHORT, LONG, DIVERGENT = 2, 80, 1e30  # the published 200 epochs are nearest to LONG
 SPACE = {
     EPOCHS: {"type": "categorical", "choices": [SHORT, LONG]},
@@ -55,14 +56,15 @@ def seed_of_the_trials():
 
 
 @pytest.fixture
-def start(tmp_path, jets_parquet):
+def start(tmp_path, jets_parquet, with_store):
     """A function that starts a search which lasts until it is stopped."""
     started = []
 
     def run(studies=tmp_path / "studies", **sections):
         sections = {"training": {"n_epochs": 20_000}} | sections
         file = small_study.write_study(tmp_path / "long.yaml", jets_parquet, **sections)
-        search = small_study.RunningCommand(tmp_path, "run", file, "--studies-dir", studies)
+        words = ("run", file, "--studies-dir", with_store(studies))
+        search = small_study.RunningCommand(tmp_path, *words)
         started.append(search)
         return search, StudiesFolder(studies).study("long")
 
@@ -72,7 +74,7 @@ def start(tmp_path, jets_parquet):
 
 
 @pytest.fixture(scope="module")
-def troubled(jets_parquet, tmp_path_factory):
+def troubled(jets_parquet, tmp_path_factory, with_store):
     """A search of TRIALS, ended by Ctrl-C in the last one."""
     folder = tmp_path_factory.mktemp("troubled")
     file = small_study.write_study(
@@ -82,7 +84,8 @@ def troubled(jets_parquet, tmp_path_factory):
         sampler={"name": "random", "seed": seed_of_the_trials()},
         budget={"n_trials": 6},
     )
-    search = small_study.RunningCommand(folder, "run", file, "--studies-dir", folder / "studies")
+    studies = with_store(folder / "studies")
+    search = small_study.RunningCommand(folder, "run", file, "--studies-dir", studies)
     try:
         search.wait_for("trial 0001 epoch 2/")
         before = search.workers()
@@ -102,8 +105,8 @@ def troubled(jets_parquet, tmp_path_factory):
             before=before,
             seconds_to_end=time.monotonic() - interrupted,
             left_over=search.left_over(timeout_s=0),
-            paths=StudiesFolder(folder / "studies").study("troubled"),
-            record=read_record(StudiesFolder(folder / "studies").study("troubled").record),
+            paths=StudiesFolder(studies).study("troubled"),
+            record=read_record(StudiesFolder(studies).study("troubled").record),
         )
     finally:
         search.kill()
@@ -192,7 +195,7 @@ def test_second_interrupt_ends_at_once(start):
 
 
 def test_termination_of_all_processes_at_once_ends_in_order(start):
-    search, paths = start()
+    search, paths = start(resources=ONE_WORKER)
     search.wait_for("trial 0001 epoch 1/")
     for process in search.note_processes():  # Ray's and the workers, as scancel and systemd do
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -211,7 +214,7 @@ def test_termination_of_all_processes_at_once_ends_in_order(start):
 
 
 def test_killed_driver_leaves_an_interrupted_study_and_no_process(start):
-    search, paths = start()
+    search, paths = start(resources=ONE_WORKER)
     search.wait_for("trial 0001 started")
     while not search.workers():
         time.sleep(0.1)
@@ -239,7 +242,7 @@ def small_disk(tmp_path):
 
 
 def test_full_disk_ends_the_search_with_one_clear_error_and_it_goes_on_once_there_is_room(
-    start, small_disk
+    start, small_disk, jets_parquet, tmp_path
 ):
     search, paths = start(small_disk / "studies")
     search.wait_for("trial 0001 epoch 2/")
@@ -261,9 +264,9 @@ def test_full_disk_ends_the_search_with_one_clear_error_and_it_goes_on_once_ther
     trial = study.trials["0001"]
     assert (study.state, trial.outcome, trial.epochs >= 2) == ("interrupted", "interrupted", True)
     (small_disk / "filling").unlink()
-    again = small_study.RunningCommand(
-        paths.root.parent, "resume", "long", "--studies-dir", paths.root.parent
-    )
+    moved = shutil.copytree(jets_parquet, tmp_path / "moved")
+    words = ("resume", "long", "--data", moved, "--studies-dir", paths.root.parent)
+    again = small_study.RunningCommand(paths.root.parent, *words)
     try:
         again.wait_for(f"trial 0001 epoch {trial.epochs + 2}/")
         again.send(signal.SIGINT)

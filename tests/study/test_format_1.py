@@ -1,4 +1,4 @@
-"""A study that the program of format 1 left is read, resumed, extended and repaired.
+"""A study that the program of format 1 left is read, carried on, extended and repaired.
 
 `format_1/study` is what commit dd7ae42 left of a search of four trials whose driver was killed in
 the third one, but for its logs, pictures, databases and Tune's own files. The checkpoints know an
@@ -15,6 +15,7 @@ import pytest
 
 from tests import small_study
 from tests.agreement import assert_all_agrees
+from tests.mlflow_store import WithStore
 from ucluster_tune.study.journal import read_events, read_record
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
@@ -23,10 +24,10 @@ LEFT = Path(__file__).parent / "format_1"
 
 
 @pytest.fixture
-def studies(tmp_path: Path) -> Path:
+def studies(tmp_path: Path, with_store: WithStore) -> Path:
     """A studies folder with the study in it."""
     shutil.copytree(LEFT / "study", tmp_path / "studies" / "small")
-    return tmp_path / "studies"
+    return with_store(tmp_path / "studies")
 
 
 def call(studies: Path, *arguments: str | Path) -> Any:
@@ -71,20 +72,17 @@ def test_it_is_repaired(studies: Path) -> None:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-def test_it_is_resumed_and_then_extended(studies: Path) -> None:
+def test_it_is_carried_on_by_an_extension(studies: Path) -> None:
     before = told(studies)
-    done = call(studies, "resume", "small", "--data", LEFT / "jets")
+    wish = ("--trials", "1", "--set", f"data.path={LEFT / 'jets'}")
+    done = call(studies, "extend", "small", *wish)
     assert done.returncode == 0, done.stderr
     record = assert_all_agrees(studies, "small")
-    assert (record.state, len(record.trials), record.n_sessions) == ("complete", 4, 2)
+    assert (record.state, len(record.trials), record.n_sessions) == ("complete", 5, 2)
     for trial_id, trial in before.trials.items():
         after = record.trials[trial_id]
         assert after.hyperparameters == trial.hyperparameters
         assert [e.epoch for e in after.records] == list(range(1, after.epochs + 1))
         assert after.records[: trial.epochs] == trial.records
     assert record.trials["0003"].n_epochs_again == 0
-    done = call(studies, "extend", "small", "--trials", "1")
-    assert done.returncode == 0, done.stderr
-    record = assert_all_agrees(studies, "small")
-    assert (record.state, len(record.trials), record.n_sessions) == ("complete", 5, 3)
     assert record.trials["0005"].trainings["first"].plan.world_size == 1

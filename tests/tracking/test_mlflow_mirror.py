@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.agreement import assert_mlflow_agrees
+from tests.mlflow_store import WithStore
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
@@ -109,9 +110,9 @@ class Books:
 
 
 @pytest.fixture
-def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def books(tmp_path: Path, with_store: WithStore, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(mirror_module, "_FIRST_BACK_OFF_S", 0.05)
-    books = Books(tmp_path)
+    books = Books(with_store(tmp_path))
     yield books
     books.is_away.clear()
     books.mirror.close(60)

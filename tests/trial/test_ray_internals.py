@@ -4,6 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from ray._private.node import Node
 from ray.job_submission import JobSubmissionClient
 
 from ucluster_tune.trial.processes import ray_internals
@@ -32,6 +33,11 @@ RAYLET, HEAD = RAY / "core/src/ray/raylet/raylet", RAY / "core/src/ray/gcs/gcs_s
 )
 def test_name_is_known_to_the_installed_ray(name, file):
     assert name.encode() in (RAY / file).read_bytes()
+
+
+def test_the_node_of_a_head_starts_each_unasked_process_by_itself():
+    used = Node.start_head_processes.__code__.co_names + Node.start_ray_processes.__code__.co_names
+    assert set(ray_internals.UNASKED_STARTS) <= set(used)
 
 
 def test_process_of_a_head_has_its_name():

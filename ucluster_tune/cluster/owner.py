@@ -23,6 +23,8 @@ from typing import Any
 
 import psutil
 
+from ucluster_tune.trial.processes.ray_internals import start_no_more_than_needed
+
 _PR_SET_CHILD_SUBREAPER = 36  # of <linux/prctl.h>
 _LOOK_EVERY_S = 1.0
 _GONE_WITHIN_S = 20.0
@@ -102,6 +104,7 @@ def own() -> None:
     try:
         import ray  # seconds, which nothing else waits for
 
+        start_no_more_than_needed()
         ray.init(**options)
         has_started.set()
         print(ray.get_runtime_context().gcs_address, flush=True)
