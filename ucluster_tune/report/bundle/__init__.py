@@ -1,0 +1,1 @@
+"""A study as one archive for Zenodo or HEPData, with its provenance."""
