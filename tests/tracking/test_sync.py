@@ -140,7 +140,9 @@ def test_what_was_interrupted_goes_on(
         for name, method in list(vars(Tracker).items()):
             if inspect.isfunction(method) and not name.startswith("_"):
                 cut.setattr(Tracker, name, cut_at(name, method))
-        with pytest.raises(StudyError, match=r"has not all .*(cable was cut|were not enough); call this command"):
+        with pytest.raises(
+            StudyError, match=r"has not all .*(cable was cut|were not enough); call this command"
+        ):
             sync.send_study(folder.study("jets"), folder, far, lambda _: "", timeout_s=1)
     sent = send(folder, far)
     assert_mlflow_agrees(sent.record)
