@@ -222,6 +222,10 @@ def test_a_hyperparameter_that_matters_stands_out_and_chance_does_not() -> None:
     )
     assert (known.n_trials, known.epoch) == (40, 3)
     assert [i.name for i in known.found if i.stands_out] == ["training.learning_rate"]
+    assert known.found[0].name == "training.learning_rate"
+    for importance in known.found:
+        low, high = importance.interval
+        assert 0 <= low <= importance.share <= high <= 1
     by_chance = importances(study_of_many(20, lambda _: 0.6))
     assert len(by_chance.found) == 2
     assert not any(importance.stands_out for importance in by_chance.found)

@@ -69,12 +69,12 @@ def _importance_picture(contents: StudyContents, known: Importances) -> Picture:
             xerr=[[importance.share - low], [high - importance.share]],
             fmt="o" if importance.stands_out else "s", color=color, capsize=3,
         )  # fmt: skip
-        axes.scatter(importance.noise, position, marker="|", s=160, color=color_of(5), zorder=3)
-    axes.scatter([], [], marker="|", s=80, color=color_of(5), label="95 % of what chance gives")
+    axes.scatter([], [], marker="o", color=color_of(0), label="more than chance would give")
+    axes.scatter([], [], marker="s", color=GREY, label="may be chance")
     axes.set_yticks(range(len(found)), [i.name.replace(".", ".\n", 1) for i in found])
     axes.tick_params(axis="y", which="both", length=0)
     axes.set_ylim(-0.6, len(found) - 0.4)
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, 1)
     in_percent(axes.xaxis)
     axes.set_xlabel("share in what sets the best apart")
     axes.figure.legend(loc="outside lower center")
