@@ -51,12 +51,12 @@ study: install ## The study of the sample, hours: search, then the best three co
 	$(BIN)/ucluster-tune confirm study --top 3 --seeds 5 --jets 10000
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
-test: $(WITH_TOOLS) ## Install, then run the tests (25 minutes on 2 cores of 2.8 GHz)
+test: $(WITH_TOOLS) ## Install, then run the tests, all but those of faults and of hosts
 	@echo "Beside these run the tests that start no Ray; what they print comes at the end."
 	@$(call side_by_side, -m "cluster and not faults and not hosts", \
 	    -m "not cluster and not faults and not hosts")
 
-test-fast: $(WITH_TOOLS) ## Install, then run the tests of seconds that start no Ray (2 minutes on 2 cores)
+test-fast: $(WITH_TOOLS) ## Install, then run those of seconds that start no Ray
 	$(BIN)/pytest -m "not cluster and not faults and not hosts and not slow"
 
 # Searches that wait, for a driver's death to be noticed and the like, leave CPUs to others.

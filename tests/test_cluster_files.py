@@ -217,6 +217,7 @@ def test_the_bucket_has_to_be_filled_in_and_is_named_once(aws, capsys):
     assert not boto3.client("s3").list_buckets()["Buckets"]
 
 
+@pytest.mark.slow
 def test_an_account_is_prepared_again_and_again(aws, capsys):
     for _ in range(2):
         assert prepare(aws) == 0
@@ -226,6 +227,7 @@ def test_an_account_is_prepared_again_and_again(aws, capsys):
     assert (aws / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_only_ssh_from_the_laboratory_and_the_cluster_itself_come_in(aws):
     assert prepare(aws) == 0
     bootstrap(filled_in())
@@ -234,6 +236,7 @@ def test_only_ssh_from_the_laboratory_and_the_cluster_itself_come_in(aws):
     assert [rule[0] for rule in rules if rule[3] == "itself"] == ["-1"]
 
 
+@pytest.mark.slow
 def test_without_preparation_no_machine_starts_and_what_ray_opened_is_closed_later(aws):
     config = bootstrap(filled_in())
     assert SSH_FROM_EVERYWHERE in set(rules_of(group_named("ucluster-tune")))
@@ -310,6 +313,7 @@ def test_the_roles_reach_the_bucket_and_this_clusters_machines_alone(aws):
     assert [arn.rsplit("/", 1)[1] for arn in passing["Resource"]] == ["ucluster-tune-worker"]
 
 
+@pytest.mark.slow
 def test_the_launcher_makes_the_machines_that_the_file_means(aws):
     assert prepare(aws) == 0
     config = bootstrap(filled_in())

@@ -76,6 +76,7 @@ print(HorovodGroup().sum_tensor(tf.ones(2), "two").numpy(), {"keras", "sklearn"}
 """
 
 
+@pytest.mark.slow
 def test_tensorflow_and_horovod_start_without_keras_and_without_a_word():
     """As in every process of ours; Keras, with scikit-learn in it, is half of such a start."""
     done = subprocess.run(

@@ -89,6 +89,7 @@ def test_neither_data_nor_study_is_told_with_what_fits(tmp_path: Path) -> None:
     assert "or name a study" in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("origin", "name"),
     [("TensorFlow checkpoint cluster.ckpt", "published_weights"), ("trial 0003", "given_model")],

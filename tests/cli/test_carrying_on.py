@@ -17,19 +17,21 @@ pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.faults]
 
 N_EPOCHS = 8
 SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, "log": True}}
+ONE_AT_A_TIME = {"workers_per_trial": 1, "max_concurrent_trials": 1}
 
 
 @pytest.fixture(scope="module")
-def carried_on(jets_parquet, tmp_path_factory):
+def carried_on(jets_parquet, tmp_path_factory, with_store):
     """A study of one trial, stopped in it and extended, which carries it on to its end."""
     folder = tmp_path_factory.mktemp("carried_on")
-    studies, interrupted = folder / "studies", folder / "interrupted"
+    studies, interrupted = with_store(folder / "studies"), folder / "interrupted"
     jets = shutil.copytree(jets_parquet, folder / "jets")
     file = small_study.write_study(
         folder / "first.yaml",
         jets,
         training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
         search_space=SPACE,
+        resources=ONE_AT_A_TIME,
     )
     gate = Gate(folder / "gate")
     gate.hold_after(3)  # the study must not end meanwhile
@@ -154,7 +156,7 @@ def test_search_stops_once_trials_in_a_row_diverged_and_prints_the_cause(failed)
 INCOMPARABLE = {
     "training.n_epochs=3": "trials with another value are no trials of the same kind",
     "objective.metric=nmi": "trials are ranked by it",
-    "resources.workers_per_trial=1": "each worker normalises its batches alone",
+    "resources.workers_per_trial=2": "each worker normalises its batches alone",
     "search_space.loss.clustering_weight=null": "cannot be taken out",
 }
 
@@ -252,6 +254,7 @@ def warm_started(carried_on, tmp_path_factory):
         carried_on.jets,
         training={"n_epochs": 20_000},
         search_space=SPACE,
+        resources=ONE_AT_A_TIME,
     )
     studies = carried_on.studies
     search = small_study.RunningCommand(

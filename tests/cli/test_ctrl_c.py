@@ -39,7 +39,14 @@ def running_study(tmp_path, monkeypatch):
         yield paths
 
 
-@pytest.mark.parametrize("words", WAITS_IN, ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(words for words in WAITS_IN if words[0] != "cluster"),
+        pytest.param(("cluster", "check", "--local"), marks=pytest.mark.slow),  # it starts Ray
+    ],
+    ids=" ".join,
+)
 def test_ctrl_c_while_a_command_waits_ends_it_with_one_line(words, running_study, monkeypatch):
     before = psutil.Process().children(recursive=True)
     monkeypatch.setattr(WAITS_IN[words], lambda *_, **__: signal.raise_signal(signal.SIGINT))

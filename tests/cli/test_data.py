@@ -39,6 +39,7 @@ def simulated(folder, *arguments):
 
 
 @needs_generator
+@pytest.mark.slow
 def test_a_data_set_is_made_and_described(tmp_path):
     folder = tmp_path / "jets"
     result = simulated(folder, "--classes", "t,w", "--jets-per-class", 10, "--row-group-size", 5)
@@ -66,6 +67,7 @@ def test_a_data_set_is_made_and_described(tmp_path):
 
 
 @needs_generator
+@pytest.mark.slow
 def test_the_recorded_command_makes_the_same_jets_with_other_processes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = ["--classes", "w,z", "--jets-per-class", 8, "--seed", 3, "--min-pt", 0.5]

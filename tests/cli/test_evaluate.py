@@ -458,11 +458,9 @@ def test_jets_without_constituents_are_counted_and_told(model, tmp_path):
 @pytest.mark.slow
 @pytest.mark.cluster
 def test_workers_make_no_difference(model, jets):
-    alone, together = (
-        small_study.call("evaluate", model, jets, "--json", "--workers", n) for n in ("1", "2")
-    )
-    assert alone.returncode == together.returncode == 0, together.stderr
-    assert json.loads(alone.stdout) == json.loads(together.stdout)
+    together = small_study.call("evaluate", model, jets, "--json", "--workers", "2")
+    assert together.returncode == 0, together.stderr
+    assert numbers(model, jets) == json.loads(together.stdout)
 
 
 def test_a_damaged_jet_has_the_name_that_predict_gives_it(model, tmp_path):

@@ -351,6 +351,7 @@ def test_the_emulation_measures_the_same_collisions():
     assert np.isclose(emulated, exact, rtol=0.2).sum() >= 4
 
 
+@pytest.mark.slow
 def test_jets_do_not_depend_on_the_number_of_processes():
     requests = [request(n_jets=2, index=index) for index in range(3)]
     counts: list[int] = []

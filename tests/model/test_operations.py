@@ -152,6 +152,7 @@ print(hashlib.sha256(tape.gradient(moments, values).numpy().tobytes()
 """
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_changes_no_bit():
     results = {
         subprocess.run(

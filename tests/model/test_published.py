@@ -56,6 +56,7 @@ def test_inference_with_published_weights(published_start, reference):
     assert departure(distances, published.squared_distance) < 1e-4
 
 
+@pytest.mark.slow
 def test_our_formulation_is_the_plain_one_in_double_precision(published_start, reference):
     """Ten steps, each in both formulations, free of rounding as far as that can be.
 
@@ -70,6 +71,7 @@ def test_our_formulation_is_the_plain_one_in_double_precision(published_start, r
     check_equal(ours, plain)
 
 
+@pytest.mark.slow
 def test_the_same_from_other_weights_and_without_published_data():
     generator = np.random.default_rng(3)
     weights = NETWORK.parameters.to_arrays(NETWORK.initial_parameters(seed=3))
@@ -114,6 +116,7 @@ def check_equal(ours, plain):
     assert departure(ours.probe_logits, plain.probe_logits) < 1e-7
 
 
+@pytest.mark.slow
 def test_plain_formulation_in_single_precision_follows_the_published_steps(
     published_start, reference
 ):

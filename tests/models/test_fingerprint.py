@@ -117,6 +117,7 @@ def test_the_order_of_jets_in_a_data_set_does_not_matter(model, tmp_path):
 
 
 @needs_published_data
+@pytest.mark.slow
 def test_the_committed_jets_are_to_the_published_network_as_the_published_ones():
     """Acceptance of the recipe: 0.02 standard deviations, 3 % in variance."""
     model = read_published(FOLDER / "cluster.ckpt", 10)
@@ -141,6 +142,7 @@ def test_the_committed_jets_are_to_the_published_network_as_the_published_ones()
 
 
 @needs_published_data
+@pytest.mark.slow
 def test_published_weights_reach_76_percent_of_the_committed_jets():
     """As published: in batches of 512, with the centroids of the checkpoint."""
     source = SelectedJets(open_parquet(SAMPLE), Selection(classes=("w", "z", "t")))

@@ -30,8 +30,9 @@ SPACE = {"loss.clustering_weight": {"type": "float", "low": 1.0, "high": 100.0, 
 class Search:
     """A search of a small study, and the commands that carry it on."""
 
-    def __init__(self, folder, jets, n_trials=2, training=None, **sections):
-        self.folder, self.studies = folder, folder / "studies"
+    def __init__(self, studies, jets, n_trials=2, training=None, **sections):
+        self.folder = folder = studies.parent
+        self.studies = studies
         self.paths = StudiesFolder(self.studies).study("small")
         self.file = small_study.write_study(
             folder / "small.yaml",
@@ -62,8 +63,13 @@ class Search:
 
 
 @pytest.fixture
-def search(tmp_path, jets_parquet):
-    search = Search(tmp_path, jets_parquet, n_trials=1)
+def studies(tmp_path, with_store):
+    return with_store(tmp_path / "studies")
+
+
+@pytest.fixture
+def search(studies, jets_parquet):
+    search = Search(studies, jets_parquet, n_trials=1, resources={"workers_per_trial": 1})
     yield search
     for running in search.started:
         running.kill()
@@ -80,10 +86,10 @@ TRAINABLE, WORKER = "ray::ResourceTrainable", "HorovodWorker"
 
 
 def test_trial_goes_on_elsewhere_when_its_process_is_killed_and_others_are_not_disturbed(
-    tmp_path, jets_parquet
+    studies, jets_parquet
 ):
     search = Search(
-        tmp_path,
+        studies,
         jets_parquet,
         training={"n_epochs": 100},
         resources={"workers_per_trial": 1},  # trials run side by side
@@ -143,11 +149,11 @@ WIDE = {"second_attention_width": 4096, "n_neighbors": 100}  # 5 GB a tensor, th
 
 
 def test_trial_that_needs_more_memory_than_there_is_fails_and_is_not_tried_again(
-    tmp_path, jets_parquet, monkeypatch
+    studies, jets_parquet, monkeypatch
 ):
     monkeypatch.setenv("UCLUSTER_TUNE_OPERATIONS", "stock")  # the fused ones keep no edges
     search = Search(
-        tmp_path, jets_parquet, n_trials=1, model=WIDE, training={"global_batch_size": 144}
+        studies, jets_parquet, n_trials=1, model=WIDE, training={"global_batch_size": 144}
     )
     try:
         running = search.run()
@@ -292,11 +298,11 @@ class Line:
             sink.shutdown(socket.SHUT_WR)
 
 
-def test_mlflow_server_that_is_away_for_a_while_gets_all_later(tmp_path, jets_parquet):
+def test_mlflow_server_that_is_away_for_a_while_gets_all_later(tmp_path, studies, jets_parquet):
     artifacts = (tmp_path / "artifacts").as_uri()
     port = free_port()
     line = Line(port)
-    search = Search(tmp_path, jets_parquet, tracking={"uri": f"http://127.0.0.1:{line.port}"})
+    search = Search(studies, jets_parquet, tracking={"uri": f"http://127.0.0.1:{line.port}"})
     with MlflowServer(f"sqlite:///{tmp_path}/runs.db", artifacts, "127.0.0.1", port) as server:
         server.wait_until_it_answers()
         line.mend()

@@ -96,7 +96,7 @@ def wait_until(condition, timeout_s=120):
 
 
 def test_trial_goes_on_elsewhere_when_its_nodes_are_lost_and_no_retry_is_used_up(
-    cluster, gate, tmp_path, jets_parquet
+    cluster, gate, tmp_path, jets_parquet, with_store
 ):
     nodes = [add_node(cluster), add_node(cluster)]
     file = small_study.write_study(
@@ -106,7 +106,7 @@ def test_trial_goes_on_elsewhere_when_its_nodes_are_lost_and_no_retry_is_used_up
         training={"n_epochs": N_EPOCHS, "n_pretraining_epochs": 2},
         failures={"max_retries": 0},
     )
-    paths = StudiesFolder(tmp_path / "studies").study("small")
+    paths = StudiesFolder(with_store(tmp_path / "studies")).study("small")
 
     def trial():
         return read_study(paths).trials["0001"]

@@ -70,6 +70,7 @@ def run(study: ToldStudy, trial: str) -> None:
     study.tell(trial, "complete")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_for_a_while_is_caught_up(
     postgresql_server: PostgresqlServer,
     monkeypatch: pytest.MonkeyPatch,
@@ -99,6 +100,7 @@ def test_a_server_that_is_away_for_a_while_is_caught_up(
     assert postgresql_server.password not in caplog.text
 
 
+@pytest.mark.slow
 def test_studies_of_one_name_do_not_meet_and_each_goes_on_where_it_was(
     postgresql_server: PostgresqlServer,
 ) -> None:

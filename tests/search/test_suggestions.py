@@ -157,12 +157,15 @@ class Dying(Line):
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         if hasattr(self, "rate"):
+            folder = Path(new_config["task"].folder)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "died").touch()
             os._exit(1)
         self.rate = 0.5  # no trial fails of itself
         return True
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def two_cpus() -> Iterator[None]:
     """A Ray of two CPUs."""
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
@@ -216,13 +219,16 @@ def test_process_that_is_lost_between_two_trials_is_no_failure_of_the_second(
     search = begin(
         scheduler={"name": "none"},
         sampler={"name": "random", "seed": 2},
+        budget={"n_trials": 2},
         failures={"max_retries": 0},
         resources={"workers_per_trial": 1},
     )
-    run_trials(search.driver, search.sampler, lambda: 2, lambda _line: None, lambda: None, Dying)
+    search.n_at_a_time = 1
+    run_trials(search.driver, search.sampler, lambda: 1, lambda _line: None, lambda: None, Dying)
     trials = search.driver.record.trials.values()
-    assert [(trial.outcome, trial.epochs) for trial in trials] == [("complete", 6)] * 4
-    assert [trial.retry_causes for trial in trials] == [[]] * 4
+    assert [(trial.outcome, trial.epochs) for trial in trials] == [("complete", 6)] * 2
+    assert [trial.retry_causes for trial in trials] == [[]] * 2
+    assert [path.parent.name for path in search.paths.trials.rglob("died")] == ["0002"]
 
 
 HEARD: list[tuple[str, int]] = []

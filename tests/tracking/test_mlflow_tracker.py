@@ -288,6 +288,7 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
             Tracker.open(TrackingConfig(uri=uri), tmp_path, timeout_s=0.5)
 
 
+@pytest.mark.slow
 def test_two_studies_may_open_one_new_store_at_once(tmp_path: Path) -> None:
     opened: list[str] = []
 
@@ -303,6 +304,7 @@ def test_two_studies_may_open_one_new_store_at_once(tmp_path: Path) -> None:
     assert len(set(opened)) == 1
 
 
+@pytest.mark.slow
 def test_opening_a_store_prints_nothing_and_leaves_the_working_directory_alone(
     tmp_path: Path,
 ) -> None:
@@ -335,6 +337,7 @@ def test_tracking_uris_are_resolved(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert uri_without_password("postgresql://a:b@h/db") == "postgresql://a@h/db"
 
 
+@pytest.mark.slow
 def test_store_that_was_cut_off_while_it_was_made_leaves_none(
     studies_dir: Path, tmp_path: Path
 ) -> None:

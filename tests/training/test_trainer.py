@@ -166,6 +166,7 @@ def config_with_options(folder):
     )
 
 
+@pytest.mark.slow
 def test_all_options_together_train_and_go_on_as_if_never_stopped(jets_folder, tmp_path):
     config = config_with_options(jets_folder)
     records, checkpoints = train(make_trainer(config, OneWorker()), 4)

@@ -73,6 +73,12 @@ def first(process, jets_parquet, tmp_path):
     return process
 
 
+@pytest.fixture
+def used(process, request):
+    """The process after whatever trial was its last one, whose workers it has."""
+    return process if process.workers else request.getfixturevalue("first")
+
+
 def test_another_trial_gets_the_workers_and_the_numbers_of_fresh_ones(
     first, jets_parquet, tmp_path
 ):
@@ -108,29 +114,29 @@ def test_trial_goes_on_from_its_checkpoint_in_used_workers(first, jets_parquet, 
 
 
 def test_workers_lost_between_two_trials_are_no_failure_of_the_second(
-    first, jets_parquet, tmp_path
+    used, jets_parquet, tmp_path
 ):
-    workers = first.workers
+    workers = used.workers
     small_study.worker_processes()[0].kill()
-    first.reset_config(tune_config(jets_parquet, tmp_path / "second"))
-    assert len(first.epochs()) == 2
-    assert first.workers.isdisjoint(workers)
+    used.reset_config(tune_config(jets_parquet, tmp_path / "second"))
+    assert len(used.epochs()) == 2
+    assert used.workers.isdisjoint(workers)
 
 
 def test_workers_that_have_grown_are_given_no_other_trial(
-    first, jets_parquet, tmp_path, monkeypatch
+    used, jets_parquet, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(first, "most_growth_mib", -1.0)
-    workers = first.workers
-    first.reset_config(tune_config(jets_parquet, tmp_path / "second"))
-    first.epochs()
-    assert first.workers.isdisjoint(workers)
+    monkeypatch.setattr(used, "most_growth_mib", -1.0)
+    workers = used.workers
+    used.reset_config(tune_config(jets_parquet, tmp_path / "second"))
+    used.epochs()
+    assert used.workers.isdisjoint(workers)
 
 
-def test_no_worker_outlives_a_failure_of_its_trial(first, jets_parquet, tmp_path):
-    first.reset_config(tune_config(jets_parquet, tmp_path / "failed", learning_rate=1e30))
-    failure = first.step()[NOTE].failure
+def test_no_worker_outlives_a_failure_of_its_trial(used, jets_parquet, tmp_path):
+    used.reset_config(tune_config(jets_parquet, tmp_path / "failed", learning_rate=1e30))
+    failure = used.step()[NOTE].failure
     assert failure.kind.name == "training"
-    assert first.workers == set()
-    first.reset_config(tune_config(jets_parquet, tmp_path / "second"))
-    assert len(first.epochs()) == 2
+    assert used.workers == set()
+    used.reset_config(tune_config(jets_parquet, tmp_path / "second"))
+    assert len(used.epochs()) == 2

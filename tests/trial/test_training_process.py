@@ -15,6 +15,8 @@ from ucluster_tune.training.trainer import Trainer
 from ucluster_tune.trial.processes.training_process import TrainingProcess
 from ucluster_tune.trial.training_task import epochs_of
 
+pytestmark = pytest.mark.slow
+
 KINDS = (Trainer, PackedJets, tf.Variable, tf.types.experimental.ConcreteFunction, tf.Graph)
 
 

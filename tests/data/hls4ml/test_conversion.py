@@ -98,6 +98,7 @@ def test_jets_and_features_are_those_of_the_file(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(data=st.data())
+@pytest.mark.slow
 def test_however_files_are_cut_each_selected_jet_comes_once_and_its_split_is_the_seeds(
     tmp_path_factory, data
 ):

@@ -169,6 +169,7 @@ def test_chunks_of_too_many_jets_are_refused_whatever_their_own_size(tmp_path, m
     )
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_whatever_the_chunks(tmp_path):
     """40 000 jets of 256 MB in chunks of a constituent each."""
     path = chunked_by_column(tmp_path / "jets.h5", 40_000)
