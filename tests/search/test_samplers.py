@@ -494,6 +494,38 @@ def test_sampler_built_again_from_its_record_suggests_as_if_it_never_stopped(nam
     assert again.ask("0009") == whole[8]
 
 
+def told_with_running(config: StudyConfig) -> ToldStudy:
+    """Twelve trials ended, and two that run."""
+    study = ToldStudy(config)
+    run(study, 12)
+    for trial in ("0013", "0014"):
+        study.ask(trial)
+    return study
+
+
+@pytest.mark.parametrize("name", ["tpe", "nsga2"])
+@pytest.mark.parametrize("others", [(), ("seconds",)])
+def test_trials_that_run_are_known_alike_after_a_restart(
+    name: str, others: tuple[Any, ...]
+) -> None:
+    config = searched(name, n_startup_trials=3).model_copy(
+        update={"objective": ObjectiveConfig(others=others)}
+    )
+    going_on = told_with_running(config)
+    before = told_with_running(config)
+    again = ToldStudy(config, before.record)
+
+    def kept(study: ToldStudy) -> list[Any]:
+        hidden = "fixed_params"  # of a point that came first; it is not recorded
+        return [
+            (t.params, {k: v for k, v in t.system_attrs.items() if k != hidden})
+            for t in study.sampler.what_it_knows()
+        ]
+
+    assert kept(again) == kept(going_on)
+    assert again.ask("0015") == going_on.ask("0015")
+
+
 def test_what_the_sampler_keeps_with_a_trial_is_there_again_after_a_restart() -> None:
     before = ToldStudy(searched())
     before.ask("0001")

@@ -238,6 +238,8 @@ class Tracker:
             # The best comes first: it is what MLflow's comparison shows unasked.
             metrics: dict[str, Any] = dict(best.get(record.epoch, {}))
             metrics |= {name: getattr(record, name) for name in TRACKED_METRICS}
+            if record.value("silhouette") is None:  # always a number since it is measured
+                del metrics["silhouette"]
             batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
