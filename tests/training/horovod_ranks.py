@@ -99,6 +99,7 @@ def main(folder: Path) -> None:
         trainer = make_trainer(TrialConfig(**job["config"]), group)
         records, checkpoints = train(trainer, job["n_epochs"])
         stem = f"job-{index}-rank-{group.rank}"
+        write_checkpoint(checkpoints[0], folder / f"{stem}-first.ckpt")
         write_checkpoint(checkpoints[-1], folder / f"{stem}.ckpt")
         text = json.dumps([without_times(record) for record in records])
         (folder / f"{stem}.json").write_text(text)
