@@ -41,8 +41,6 @@ TEST = {
 def studies(tmp_path_factory, jets_parquet):
     """The study `jets`, whose trials 0001, the best, and 0002 have a checkpoint."""
     folder = StudiesFolder(tmp_path_factory.mktemp("studies"))
-    tracker = Tracker.open(TrackingConfig(), folder.root)
-    run_id = tracker.start_trial(tracker.start_study("jets", {}, {}), "0001", {})
     config = study_config(data={"path": str(jets_parquet)})
     model = make_model()
     for trial, epoch in (("0001", 6), ("0002", 2)):
@@ -53,7 +51,6 @@ def studies(tmp_path_factory, jets_parquet):
         for event in (
             started(config),
             *four_trials()[1:],
-            TrialTracked(trial="0001", run_id=run_id),
             StudyEvaluated(trial="0001", test=TEST),
             YardsticksMeasured(yardsticks=yardsticks()),
             StudyEnded(state="interrupted"),
@@ -79,12 +76,18 @@ def test_the_best_trial_is_written_checked_and_shown_how_to_use(best):
     folder, result = best
     first, second, last = result.stdout.splitlines()
     assert first == f"{folder}: trial 0001 of jets, epoch 6, as TensorFlow SavedModel"
-    assert second.startswith("Checked on 48 jets, the first of ")
+    assert second.startswith("Checked on 48 jets, test jets of small: ")
     assert last == f"Next: python {folder}/example.py; README.md is its card"
     assert (folder / "saved_model.pb").is_file()
     config = load_study_config(folder / "config.yaml")
     assert (config.training.n_epochs, config.training.learning_rate) == (6, 1e-3)
     assert json.loads((folder / "dataset.json").read_text())["name"] == "small"
+
+
+def test_no_path_of_this_machine_is_given_away_but_that_of_the_jets(best, studies):
+    for name in ("README.md", "export.json", "model.json"):
+        assert str(studies.parent) not in (best[0] / name).read_text(), name
+    assert read_model(best[0]).origin == "study jets, trial 0001, epoch 6"
 
 
 def test_the_card_says_what_a_stranger_needs(best):
@@ -99,7 +102,7 @@ def test_the_card_says_what_a_stranger_needs(best):
         "| 0 | w | 3 w, 1 z |",
         "tf.saved_model.load",
         "`with_jet`",
-        "On 48 jets (the first of",
+        "On 48 jets (test jets of small)",
     ):
         assert words in card, words
 
@@ -172,8 +175,19 @@ print(*found.columns, len(found), found.jet_class[0])
 """
 
 
+@pytest.fixture
+def tracked(studies):
+    """The same studies, and MLflow knows trial 0001."""
+    tracker = Tracker.open(TrackingConfig(), studies)
+    run_id = tracker.start_trial(tracker.start_study("jets", {}, {}), "0001", {})
+    with StudyJournal(StudiesFolder(studies).study("jets").record) as journal:
+        journal.append(TrialTracked(trial="0001", run_id=run_id))
+    return studies
+
+
 @pytest.mark.slow
-def test_a_registered_model_is_loaded_by_mlflow_and_by_predict(studies, tmp_path, jets_parquet):
+def test_a_registered_model_is_loaded_by_mlflow_and_by_predict(tracked, tmp_path, jets_parquet):
+    studies = tracked
     result = run(studies, "jets", "--to", tmp_path / "best", "--register")
     assert result.exit_code == 0, result.output
     assert "In MLflow's registry: models:/jets/1, for mlflow.pyfunc" in result.stdout
@@ -183,7 +197,7 @@ def test_a_registered_model_is_loaded_by_mlflow_and_by_predict(studies, tmp_path
         env=environment() | store | {"TF_CPP_MIN_LOG_LEVEL": "2"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         check=False,
     )
     assert done.returncode == 0, done.stderr

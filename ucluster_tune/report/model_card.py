@@ -183,7 +183,7 @@ def _clusters(epoch: EpochRecord | None) -> str:
         )
         rows.append(f"| {cluster} | {name or 'none'} | {told or 'none'} |")
     head = ["| cluster | class | validation jets in it |", "|---|---|---|"]
-    return "\n" + "\n".join([*head, *rows]) + "\n"
+    return "\n".join([*head, *rows])
 
 
 def _card(
@@ -202,9 +202,10 @@ def _card(
         )
         in_and_out += "" if class_of_cluster(epoch) is None else _JET_CLASS
     in_and_out += _MORE_SIGNATURES if kind == "savedmodel" else ""
+    in_and_out = "\n\n".join(part.strip() for part in (in_and_out, _clusters(epoch)))
     beyond = f"{check.n_beyond or 'none'} by more than"
     sections = {
-        "What goes in and comes out": in_and_out + _clusters(epoch),
+        "What goes in and comes out": in_and_out,
         "To use it": f"`{EXAMPLE}`:\n\n```python\n{EXAMPLES[kind]}```",
         "Trained on": "\n".join(f"- {line}" for line in trained_on),
         "How good it is": "\n\n".join(how_good),

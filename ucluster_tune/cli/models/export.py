@@ -1,6 +1,7 @@
 """`ucluster-tune export`: a trained network for those who have not this program."""
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -123,7 +124,7 @@ def export(
         check = _export(kind, chosen, target)
         if is_registered:
             _register(kind, chosen, target)
-    beyond = f", {check.n_beyond} beyond {check.largest:.1g}" if check.n_beyond else ""
+    beyond = f", {check.n_beyond} by up to {check.largest:.1g}" if check.n_beyond else ""
     click.echo(
         f"Checked on {check.n_jets} jets, {check.jets}: they depart by"
         f" {check.departure:.1g} of the largest number in the median{beyond}"
@@ -167,7 +168,10 @@ def _export(kind: str, chosen: _Chosen, target: Path) -> "ExportCheck":
 
     record, trial = chosen.record, chosen.trial
     contents = read_contents(record, chosen.paths)
-    model = load_model(chosen.paths.trial(trial.id, trial.best_training.plan.id).place)
+    model = replace(
+        load_model(chosen.paths.trial(trial.id, trial.best_training.plan.id).place),
+        origin=f"study {record.name}, trial {trial.id}, epoch {trial.best_epoch}",
+    )
     manifest, source = _jets(contents.config.data.path)
     texts = {"config.yaml": hide_passwords(config_of_trial(contents.config, trial))}
     if manifest is not None:
@@ -177,7 +181,9 @@ def _export(kind: str, chosen: _Chosen, target: Path) -> "ExportCheck":
         model,
         class_of_cluster(trial.best),
         target,
-        jets_to_check(source),
+        jets_to_check(source, f"test jets of {manifest.name}")
+        if manifest
+        else jets_to_check(None),
         lambda found: card_of_trial(kind, contents, trial, model, manifest, found),
         texts,
     )

@@ -23,6 +23,7 @@ TOLERANCE: Final = 1e-5
 
 _LARGEST_SHARE_BEYOND: Final = 0.05
 _N_JETS: Final = 256
+_MADE_UP: Final = "made-up jets"
 _ETA_REL, _PHI_REL, _LN_ENERGY, _LN_PT = (
     FEATURE_NAMES.index(name) for name in ("eta_rel", "phi_rel", "ln_energy", "ln_pt")
 )
@@ -68,8 +69,8 @@ class ExportCheck:
     largest: float
 
 
-def jets_to_check(source: JetSource | None) -> CheckedJets:
-    """Return some jets of a source, or made-up ones where there is none.
+def jets_to_check(source: JetSource | None, description: str = _MADE_UP) -> CheckedJets:
+    """Return the first jets of a source, called `description`, or made-up ones without a source.
 
     A data set tells no direction of a jet: it is taken at phi = 0, with the pseudorapidity that
     its hardest constituent would have without a mass.
@@ -79,7 +80,7 @@ def jets_to_check(source: JetSource | None) -> CheckedJets:
     """
     if source is None:
         momenta = _made_up_momenta(np.random.default_rng(1))
-        return CheckedJets("made-up jets", momenta, _pack(momenta))
+        return CheckedJets(_MADE_UP, momenta, _pack(momenta))
     parts: list[PackedJets] = []
     for chunk in chunks_of(source, _N_JETS):
         parts += source.read(chunk.blocks)
@@ -88,7 +89,7 @@ def jets_to_check(source: JetSource | None) -> CheckedJets:
     jets = concatenate(parts)
     jets = jets.take(np.flatnonzero(jets.n_padded < MAX_CONSTITUENTS)[:_N_JETS])
     momenta = _momenta_of(jets)
-    return CheckedJets(f"the first of {source.description}", momenta, _pack(momenta), jets)
+    return CheckedJets(description, momenta, _pack(momenta), jets)
 
 
 def padded_features(jets: PackedJets) -> FloatArray:
