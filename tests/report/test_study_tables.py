@@ -226,6 +226,19 @@ def test_trials_stay_readable_with_many_hyperparameters(
     assert text.count("0.000123") == n_hyperparameters
 
 
+@pytest.mark.parametrize("width", [80, 140, 240])
+def test_trials_stay_readable_with_several_objectives(width: int) -> None:
+    config = study_config(objective={"metric": "ari", "others": ["seconds", "silhouette"]})
+    names = [f"training.hyper_parameter_{n}" for n in range(5)]
+    begun = trial_started("0001", **dict.fromkeys(names, 0.000123456))
+    record = fold([started(config), begun, epoch("0001", 3, 0.7, seconds=5.0)])
+    table = text_of(status_view(record), width).rpartition("trial ")[2]
+    assert "…" not in table
+    assert table.count("0.000123") == 5
+    assert table.count("5.000") == 1
+    assert ("seconds 5.000" in table) == (width == 80)
+
+
 def test_long_study_shows_its_best_and_its_last_trials() -> None:
     events: list[Any] = [started()]
     for number in range(1, 201):

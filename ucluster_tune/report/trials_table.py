@@ -18,10 +18,12 @@ MAX_ROWS = 40
 BEST = "*"
 _IN_ALL_COLUMNS = ("clustering_accuracy", "clustering_accuracy_batched")
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
+# How many of them, and whether hyperparameters and further metrics have columns of their own.
+_LAYOUTS = ((5, True, True), (4, True, True), (5, False, True), (5, False, False))
 
 
 class _TrialsTable:
-    """One row a trial; hyperparameters in columns where these fit, else below each other."""
+    """One row a trial; what does not fit in columns of its own stands below each other."""
 
     def __init__(self, record: StudyRecord, trials: Sequence[TrialState]) -> None:
         self._record = record
@@ -29,23 +31,24 @@ class _TrialsTable:
         self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        for columns in (_ALL_COLUMNS, _ALL_COLUMNS[:-1]):
-            table = self._table(columns, are_settings_columns=True)
-            unbounded = options.update(width=1000)
+        unbounded = options.update(width=1000)
+        for n_columns, has_settings, has_metrics in _LAYOUTS:
+            table = self._table(_ALL_COLUMNS[:n_columns], has_settings, has_metrics)
             if console.measure(table, options=unbounded).maximum <= options.max_width:
-                yield table
-                return
-        yield self._table(_ALL_COLUMNS, are_settings_columns=False)
+                break
+        yield table
 
-    def _table(self, columns: Sequence[str], are_settings_columns: bool) -> Table:
+    def _table(self, columns: Sequence[str], has_settings: bool, has_metrics: bool) -> Table:
+        """Return a table in which settings, and metrics beside the accuracy, may have columns."""
         metric = self._record.objective.metric
         extra: list[str] = [] if metric.startswith("clustering_accuracy") else [metric]
         extra += [m for m in self._record.objective.others if m not in _IN_ALL_COLUMNS]
         short = [name.rpartition(".")[2] for name in self._names]
-        settings = short if are_settings_columns else ["hyperparameters"]
-        stacked = [name.replace("_", "\n") for name in (*extra, *settings)]
-        left = ("outcome", *settings[: 0 if are_settings_columns else 1])
-        table = cells.plain_table(*columns, *stacked, left=left)
+        stacked = "hyperparameters" if has_metrics or not extra else "metrics, hyperparameters"
+        further = [*(extra if has_metrics else []), *(short if has_settings else [])]
+        names = [name.replace("_", "\n") for name in further]
+        names += [] if has_settings else [stacked]
+        table = cells.plain_table(*columns, *names, left=("outcome", stacked))
         for trial in self._trials:
             best = trial.best
             is_best = trial is self._record.best
@@ -58,19 +61,28 @@ class _TrialsTable:
             )
             table.add_row(
                 *told[: len(columns)],
-                *(cells.metric(name, best.value(name) if best else None) for name in extra),
-                *self._settings(trial, short, are_settings_columns),
+                *self._further(trial, extra, short, has_settings, has_metrics),
                 style="bold green" if is_best else "",
             )
         return table
 
-    def _settings(self, trial: TrialState, short: list[str], are_columns: bool) -> list[Text]:
+    def _further(
+        self,
+        trial: TrialState,
+        extra: Sequence[str],
+        short: Sequence[str],
+        has_settings: bool,
+        has_metrics: bool,
+    ) -> list[Text]:
+        best = trial.best
+        metrics = [cells.metric(name, best.value(name) if best else None) for name in extra]
         values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
-        if are_columns:
-            return [Text(value) for value in values]
-        return [
-            Text("\n".join(f"{name} {value}" for name, value in zip(short, values, strict=True)))
-        ]
+        in_columns = [*(metrics if has_metrics else []), *(values if has_settings else [])]
+        below = [] if has_metrics else list(zip(extra, metrics, strict=True))
+        below += [] if has_settings else list(zip(short, values, strict=True))
+        lines = "\n".join(f"{name} {value}" for name, value in below if value)  # not all have all
+        stack = [] if has_settings else [lines]
+        return [Text(value) for value in (*in_columns, *stack)]
 
 
 def trials_table(record: StudyRecord, *, is_ranked: bool = False) -> RenderableType:

@@ -208,7 +208,7 @@ def study_to_confirm(
         known = known_trainings(record, plan)
         n_ended = sum(t.outcome in ("complete", "failed") for t in known.values())
         told = (
-            f"Confirmation {plan.id}: {' and '.join(plan.contenders)}, {len(plan.seeds)} seeds"
+            f"Confirmation {plan.id}: {' and '.join(plan.contenders)}, {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}"
             f" each; {n_ended} of {len(plan.trainings())} trainings are done"
         )
         yield StudyToDrive(paths, config, record, tuple(news), None, (*remarks, told), plan)
