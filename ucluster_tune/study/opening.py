@@ -207,8 +207,9 @@ def study_to_confirm(
             config = config.reading(plan.data_path)
         known = known_trainings(record, plan)
         n_ended = sum(t.outcome in ("complete", "failed") for t in known.values())
+        seeds = "1 seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
         told = (
-            f"Confirmation {plan.id}: {' and '.join(plan.contenders)}, {len(plan.seeds)} seed{'s' * (len(plan.seeds) > 1)}"
+            f"Confirmation {plan.id}: {' and '.join(plan.contenders)}, {seeds}"
             f" each; {n_ended} of {len(plan.trainings())} trainings are done"
         )
         yield StudyToDrive(paths, config, record, tuple(news), None, (*remarks, told), plan)
