@@ -102,3 +102,14 @@ def test_given_model_stands_beside_them(
     given = document["yardsticks"][-1]
     assert (given["name"], given["how"]) == (name, origin)
     assert given["by_split"]["test"]["n_jets"] == 48
+
+
+@pytest.mark.slow
+def test_several_models_stand_beside_each_other(jets_parquet: Path, tmp_path: Path) -> None:
+    options: list[str | Path] = []
+    for folder in ("one", "other"):
+        write_model(replace(make_model(), origin=f"trial {folder}"), tmp_path / folder)
+        options += ["--model", tmp_path / folder]
+    document = json.loads(call(jets_parquet, *options, "--json").stdout)
+    given = [(y["name"], y["how"]) for y in document["yardsticks"][-2:]]
+    assert given == [("given_model", "trial one"), ("given_model_2", "trial other")]

@@ -4,7 +4,7 @@ See `training.yardsticks`. Nothing is fitted to jets that it is measured on.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,7 +60,7 @@ def measure_yardsticks(
     n_clusters: int,
     evaluation_batch_size: int,
     seed: int,
-    also: tuple[Clustered, ...] = (),
+    also: Sequence[Clustered] = (),
     most_training_jets: int = 50_000,
 ) -> tuple[Yardsticks, list[Clustered]]:
     """Return the yardsticks of a data set, and the clusters behind them.

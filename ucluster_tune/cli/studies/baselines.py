@@ -1,7 +1,8 @@
 """`ucluster-tune baselines`: what simple ways to cluster reach on the same jets as a search."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +28,17 @@ if TYPE_CHECKING:
     """
 )
 @click.argument("data_or_study", metavar="DATA|STUDY")
-@click.option("--model", metavar="MODEL_DIR", help="Measure a model too: the published weights.")
+@click.option(
+    "--model",
+    "models",
+    metavar="MODEL_DIR",
+    multiple=True,
+    help="Measure a model too, such as the published weights; may be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON.")
 @studies_dir_option
 def baselines(
-    data_or_study: str, model: str | None, as_json: bool, studies_dir: str | None
+    data_or_study: str, models: tuple[str, ...], as_json: bool, studies_dir: str | None
 ) -> None:
     """Measure what simple ways to cluster reach on the jets of a data set or a study.
 
@@ -46,9 +53,9 @@ def baselines(
 
     paths = _study(data_or_study, studies_dir)
     config = _config(data_or_study, paths)
-    found = _kept(paths) if model is None else None
+    found = None if models else _kept(paths)
     if found is None:
-        found = _measured(config, model)
+        found = _measured(config, models)
         if paths is not None:
             _keep(found, paths)
     if as_json:
@@ -120,12 +127,16 @@ def _keep(found: "Yardsticks", paths: "StudyPaths") -> None:
         click.secho(f"Not kept with the study: {error}", fg="yellow", err=True)
 
 
-def _measured(config: "StudyConfig", model: str | None) -> "Yardsticks":
+def _measured(config: "StudyConfig", models: Sequence[str]) -> "Yardsticks":
     from ucluster_tune.data.reading.dataset import open_dataset
     from ucluster_tune.training.yardstick_measures import measure_yardsticks
+    from ucluster_tune.training.yardsticks import GIVEN_MODEL
 
     dataset = open_dataset(config.data)
-    also = () if model is None else (_by_model(model, dataset),)
+    also = [_by_model(model, dataset) for model in models]
+    given = [clustered for clustered in also if clustered.name == GIVEN_MODEL]
+    numbered = {id(clustered): f"{GIVEN_MODEL}_{n}" for n, clustered in enumerate(given[1:], 2)}
+    also = [replace(c, name=numbered.get(id(c), c.name)) for c in also]
     found, _ = measure_yardsticks(
         dataset,
         config.model.n_clusters,
