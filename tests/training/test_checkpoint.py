@@ -39,7 +39,7 @@ def make_checkpoint(**changes):
         "seed": 7,
         "config": {"training": {"seed": 7}},
         "dataset_checksum": "ab" * 32,
-        "best": epoch("0001", 2, 0.5).record,
+        "best": epoch("0001", 2, 0.5, silhouette=0.4).record,
         **{name: generator.normal(size=50).astype(np.float32) for name in ARRAYS},
     }
     return Checkpoint(**{**values, **changes})

@@ -99,13 +99,14 @@ class ExportFolder(LocalPath):
 def export(
     name: str, studies_dir: str | None, target: Path, kind: str, is_registered: bool
 ) -> None:
-    """Write the best trial of study NAME, or TRIAL of it, for those who have TensorFlow alone.
+    """Write a trained network for TensorFlow or ONNX Runtime alone.
 
-    Momenta of a jet's constituents go in; its embedding, distances, cluster, and the class that
-    the cluster was matched with come out. DIR gets the network, its configuration, a model card
-    with what it was trained on and how good it is, checksums, and an example of ten lines that
-    needs nothing of this program. What was written is checked against the trial's own network.
-    NAME may also be any model that `predict` takes.
+    It is that of the best trial of study NAME, or of TRIAL; NAME may also be any model that
+    `predict` takes. Momenta of a jet's constituents go in; its embedding, distances, cluster, and
+    the class that the cluster was matched with come out. DIR gets the network, its configuration,
+    a model card with what it was trained on and how good it is, checksums, and an example of ten
+    lines that needs nothing of this program. What was written is checked against the trial's own
+    network.
     """
     prepare_start()
     from ucluster_tune.models.saved import refuse_existing
