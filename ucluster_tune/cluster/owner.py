@@ -51,6 +51,7 @@ class RayOwner:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                env={**os.environ},  # as it is now: another thread may set variables
                 start_new_session=True,  # a terminal's signals are for the process that needs it
                 text=True,
             )

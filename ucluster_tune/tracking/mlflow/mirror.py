@@ -31,6 +31,7 @@ from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState, Value
 from ucluster_tune.tracking.mlflow.pages import trials_view, view_key
+from ucluster_tune.tracking.mlflow.store import keep_mlflow_quiet
 from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
 from ucluster_tune.training.record import EpochRecord, best_record
 
@@ -83,6 +84,7 @@ class MlflowMirror:
 
     def start(self) -> None:
         """Begin to send."""
+        keep_mlflow_quiet()
         self._follower.wake()
 
     def on_event(self, event: Event, record: StudyRecord) -> None:

@@ -223,14 +223,15 @@ def remove_stray_folder(uri: str) -> None:
             os.removedirs(stray)
 
 
-def import_mlflow() -> None:
-    """Import MLflow, in one thread at a time; it sends no usage reports and prints nothing.
+def keep_mlflow_quiet() -> None:
+    """Have MLflow send no usage reports, print nothing, wait shortly; the user's wishes stay.
 
-    Its modules import each other in circles, so two threads that import it for the first time
-    can each wait for a module that the other one holds. Variables that the user has set stay.
+    Call it before a thread imports MLflow: a process that another thread starts just when the
+    environment is changed may be given one that is half of it.
     """
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
+    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
+        if os.environ.get(name) != "true":
+            os.environ[name] = "true"
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its log goes where ours does
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
@@ -240,6 +241,15 @@ def import_mlflow() -> None:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def import_mlflow() -> None:
+    """Import MLflow, quietly and in one thread at a time.
+
+    Its modules import each other in circles, so two threads that import it for the first time
+    can each wait for a module that the other one holds.
+    """
+    keep_mlflow_quiet()
     with _IMPORTING:
         importlib.import_module("mlflow.tracking")
 

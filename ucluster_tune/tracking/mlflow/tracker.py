@@ -23,6 +23,7 @@ from ucluster_tune.tracking.mlflow.store import (
     find_or_create_experiment,
     follow_moved_artifacts,
     import_mlflow,
+    keep_mlflow_quiet,
     make_sqlite_store,
     refuse_unusable_store,
     remove_stray_folder,
@@ -126,6 +127,7 @@ class Tracker:
         uri = with_password(resolve_tracking_uri(tracking.uri, studies_dir))
         shown = uri_without_password(uri)
         refuse_unusable_store(uri)
+        keep_mlflow_quiet()
         opening = begin(lambda: cls._open(uri, tracking.experiment, studies_dir), "open-mlflow")
         if not is_done(opening, timeout_s):
             raise StudyError(
