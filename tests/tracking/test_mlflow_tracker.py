@@ -16,6 +16,7 @@ from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.tracking.mlflow.store import (
+    keep_mlflow_quiet,
     resolve_tracking_uri,
     uri_of_study,
 )
@@ -34,6 +35,15 @@ def epoch_record(epoch: int, **changed: float) -> EpochRecord:
     record |= {"nmi": 0.3, "ari": 0.2, "jets_per_second": 100.0, "seconds": 2.0}
     record |= changed
     return EpochRecord(epoch=epoch, phase="clustering", class_names=["w", "z"], **record)
+
+
+def test_variables_that_are_set_are_not_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that starts in the middle of a change is given half an environment."""
+    keep_mlflow_quiet()
+    changed: list[str] = []
+    monkeypatch.setattr(os, "putenv", lambda name, _value: changed.append(os.fsdecode(name)))
+    keep_mlflow_quiet()
+    assert changed == []
 
 
 @pytest.fixture(scope="module")
