@@ -185,7 +185,7 @@ def test_check_finds_each_planted_fault(cluster):
 
 def test_search_spans_two_machines_and_outlives_the_laptop(cluster, trial):
     with cluster.start("run story.yaml") as running:
-        running.wait_for("trial 0001 epoch 3/", 120)
+        running.wait_for("trial 0001 epoch 3/", 300)
         assert "On cluster ucluster-tune, head 10.77.0.11, since ray_cluster.yaml" in running.err
         running.kill()
     assert len({host.name for host in taking_part(cluster)}) == 2
