@@ -198,8 +198,12 @@ def test_time_left_is_not_told_before_a_trial_has_ended_nor_when_all_have(
     assert remaining_s(record) is None
 
 
-def test_a_budget_that_ends_the_search_earlier_bounds_the_time_left(study: StudyPaths) -> None:
+def test_a_budget_that_ends_the_search_earlier_bounds_the_time_left(
+    study: StudyPaths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(study, *four_trials())
     record = read_record(study.record)
+    now = datetime.fromisoformat(record.session_started) + timedelta(seconds=100)
+    monkeypatch.setattr("ucluster_tune.study.budget.utc_now", now.isoformat)
     record.budget = record.budget.model_copy(update={"total_epochs": 11})  # 10 were run
     assert remaining_s(record) == pytest.approx(elapsed_s(record) / 10, rel=0.01)
