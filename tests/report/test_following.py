@@ -20,6 +20,7 @@ def test_the_last_view_stays_whole_and_nothing_of_those_before_it(
         number = next(views)
         return Text("\n".join(f"view {number} line {n}" for n in range(12))), number == 2
 
+    # In place of the pause between two views, so that nothing waits.
     monkeypatch.setattr("time.sleep", lambda _: terminal.echo_ctrl_c())
     following.follow(look, console)
     assert terminal.lines() == [f"view 2 line {n}" for n in range(12)]

@@ -15,7 +15,7 @@ from rich.live import Live
 from rich.segment import ControlType, Segment
 from rich.text import Text
 
-_EVERY_S = 2.0
+_EVERY_S = 2.0  # another process writes what is shown, perhaps on another machine: no event tells
 
 
 class Screen:

@@ -35,8 +35,8 @@ def dashboard_server(store: DashboardStore, host: str, port: int) -> Iterator[tu
         from optuna_dashboard import wsgi
     except ImportError as error:
         raise StudyError(
-            "optuna-dashboard is not installed; `pip install optuna-dashboard` in the environment"
-            " of ucluster-tune brings it"
+            "optuna-dashboard is not installed; `uv pip install optuna-dashboard` in the folder of"
+            " ucluster-tune brings it (.uv/bin/uv where `make install` fetched uv)"
         ) from error
     found = store.find()
     if found is None:
