@@ -37,6 +37,18 @@ def epoch_record(epoch: int, **changed: float) -> EpochRecord:
     return EpochRecord(epoch=epoch, phase="clustering", class_names=["w", "z"], **record)
 
 
+def test_an_address_that_is_no_store_is_blamed_on_who_names_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "ftp://ann:secret@x")
+    with pytest.raises(StudyError, match=r"^MLFLOW_TRACKING_URI in the environment: ") as told:
+        resolve_tracking_uri(None, tmp_path)
+    assert "secret" not in str(told.value)
+    assert "http://host:5000" in str(told.value)
+    with pytest.raises(StudyError, match=r"^tracking\.uri: "):
+        resolve_tracking_uri("gopher://x", tmp_path)
+
+
 def test_variables_that_are_set_are_not_set_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that starts in the middle of a change is given half an environment."""
     keep_mlflow_quiet()

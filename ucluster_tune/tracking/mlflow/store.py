@@ -29,6 +29,7 @@ LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
 MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
+_SERVERS = ("http", "https", "postgresql", "mysql", "mssql")  # what MLflow's stores are of
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 _MAKING = threading.Lock()  # MLflow's migrations are one thread's work
 _IMPORTING = threading.Lock()
@@ -64,6 +65,12 @@ def resolve_tracking_uri(uri: str | None, studies_dir: Path) -> str:
             f"{named_by}: MLflow keeps no runs in plain folders any more, got '{uri}';"
             " name an SQLite file (runs.db), a server (http://host:5000),"
             " or leave it out for one in the studies folder"
+        )
+    elif uri.partition("://")[0].partition("+")[0] not in _SERVERS:
+        raise StudyError(
+            f"{named_by}: MLflow keeps no runs in {uri_without_password(uri)!r}; name a server"
+            " (http://host:5000), a database (postgresql+pg8000://user@host/mlflow), an SQLite"
+            " file (runs.db), or leave it out for one in the studies folder"
         )
     else:
         return uri
