@@ -86,11 +86,23 @@ class Search:
 
 
 @pytest.fixture
-def search(tmp_path):
+def make_search(tmp_path):
+    """What makes the test's search, of given sections; its journal is closed at the end."""
+    made: list[Search] = []
+
+    def make(**sections):
+        made.append(Search(tmp_path, **sections))
+        return made[-1]
+
+    yield make
+    for search in made:
+        search.journal.close()
+
+
+@pytest.fixture
+def search(make_search):
     """A search of trials of 6 epochs, in which trial 0001 has begun."""
-    search = Search(tmp_path)
-    yield search
-    search.journal.close()
+    return make_search()
 
 
 RATE = {"type": "float", "low": 1e-4, "high": 1.0}
@@ -427,9 +439,8 @@ def allocation(seconds: float) -> Allocation:
     ("seconds_left", "epoch_s", "is_time_up"), [(85, 1, True), (300, 1, False), (300, 200, True)]
 )
 def test_search_stops_in_time_for_the_end_of_its_machines(
-    tmp_path, seconds_left, epoch_s, is_time_up
+    search, seconds_left, epoch_s, is_time_up
 ):
-    search = Search(tmp_path)
     search.driver._allocation = allocation(seconds_left)
     search.report(1, seconds=epoch_s)
     search.listener.stop_all()
@@ -442,7 +453,6 @@ def test_search_stops_in_time_for_the_end_of_its_machines(
         assert state == "interrupted"
         assert cause is not None
         assert cause.endswith("(--until)")
-    search.journal.close()
 
 
 def test_slurm_tells_when_its_job_ends_and_the_user_knows_better():
@@ -454,15 +464,16 @@ def test_slurm_tells_when_its_job_ends_and_the_user_knows_better():
     assert allocation_of(None, {"SLURM_JOB_END_TIME": "Unknown"}) is None
 
 
-def test_hours_used_up_end_running_trials_in_order_after_their_epoch(tmp_path):
-    search = Search(tmp_path, budget={"n_trials": 4, "core_hours": 1e-9})
+def test_hours_used_up_end_running_trials_in_order_after_their_epoch(make_search, monkeypatch):
+    search = make_search(budget={"n_trials": 4, "core_hours": 0.5})
+    an_hour_later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    monkeypatch.setattr("ucluster_tune.study.budget.utc_now", lambda: an_hour_later)
     assert not search.listener.stop_all()  # the trial is in its epoch, and finishes it
     assert search.report(1) == "STOP"
     (said,) = search.said
-    assert "core-hours reached, budget.core_hours is 1e-09: stopping after the running" in said
+    assert "core-hours reached, budget.core_hours is 0.5: stopping after the running" in said
     search.end()
     assert search.record.trials["0001"].outcome == "interrupted"
     assert search.listener.stop_all()
     # It has come to its end: the best is measured, the report written.
     assert _final_state(search.driver) == ("complete", search.driver.pause_cause)
-    search.journal.close()
