@@ -42,7 +42,7 @@ $(INSTALLED) $(WITH_TOOLS): pyproject.toml uv.lock $(wildcard horovod_headers/*)
 
 quickstart: install ## Install, then search on the sample of simulated jets
 	$(BIN)/ucluster-tune run search_spaces/quickstart.yaml $(if $(NAME),--name $(NAME))
-	$(BIN)/ucluster-tune confirm $(or $(NAME),quickstart) --top 1 --seeds 1 --workers 2 --jets 4800
+	$(BIN)/ucluster-tune confirm $(or $(NAME),quickstart) --top 1 --seeds 1 --workers 2 --jets 2400
 
 # Whatever stopped it, it goes on from there.
 study: install ## The study of the sample, hours: search, then the best three confirmed with five seeds
