@@ -6,7 +6,7 @@ undecayed, and adds showers, the underlying event, decays and hadrons.
 """
 
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +39,9 @@ _INCOMING, _OUTGOING = (3, 4), (5, 6)  # places in the record of a hard process
 _HALF_WINDOW_GEV: Final = 0.0005  # on-shell masses are pinned to 1 MeV
 _MAX_TRIES: Final = 100_000
 _MAX_FAILURES_IN_A_ROW: Final = 100
+_COLLISIONS_PER_CALL: Final = 20  # what a block does not need of the last call was made in vain
+_NOT_SEEN: Final = -1
+_AXES: Final = ("px", "py", "pz", "e")
 _MISSING: Final = (
     "simulation needs Pythia 8 and FastJet, which are not installed ({name} is missing);"
     " `make install` in a checkout brings them, `pip install pythia8mc==8.317.2 fastjet==3.5.2.*`"
@@ -61,7 +64,7 @@ class HardProcess:
 
 
 def load_generator_library(name: str) -> Any:
-    """Return the module `pythia8mc` or `fastjet`.
+    """Return the module `pythia8mc`, `fastjet` or `awkward`, in whose arrays Pythia gives events.
 
     Raises:
         MachineError: it is not installed.
@@ -98,17 +101,16 @@ def collide(
         feed=feed,
     )
     n_failures = 0
-    while True:
-        if not pythia.next():
-            n_failures += 1
-            if n_failures > _MAX_FAILURES_IN_A_ROW:
-                raise MachineError(
-                    f"Pythia 8 failed {n_failures} times in a row for class {class_name!r};"
-                    " try another --seed"
-                )
-            continue
-        n_failures = 0
-        yield _seen_particles(pythia.event)
+    while n_failures <= _MAX_FAILURES_IN_A_ROW:
+        events = pythia.nextBatch(_COLLISIONS_PER_CALL, "skip").prt
+        if len(events):
+            n_failures = 0
+            yield from _seen_particles(events)
+        else:
+            n_failures += _COLLISIONS_PER_CALL
+    raise MachineError(
+        f"Pythia 8 failed {n_failures} times in a row for class {class_name!r}; try another --seed"
+    )
 
 
 def make_hard_processes(
@@ -209,13 +211,17 @@ def _started(class_name: str, seed: int, *lines: str, feed: Any = None) -> Any:
     return pythia
 
 
-def _seen_particles(event: Any) -> Particles:
-    """Return the final particles that a detector can see."""
-    kind_of: Callable[[int], int | None] = KINDS.get
-    rows = [
-        (kind, particle.px(), particle.py(), particle.pz(), particle.e())
-        for particle in event
-        if particle.isFinal() and (kind := kind_of(abs(particle.id())))
-    ]
-    values = np.array(rows, dtype=np.float64).reshape(-1, 5)
-    return Particles(values[:, 0].astype(np.int8), values[:, 1:])
+def _seen_particles(events: Any) -> Iterator[Particles]:
+    """Yield of each event the final particles that a detector can see.
+
+    Args:
+        events: Pythia's particles [event, particle], an array of Awkward, of one event or more.
+    """
+    awkward = load_generator_library("awkward")
+    n_particles, particles = np.asarray(awkward.num(events)), awkward.flatten(events)
+    numbers, place = np.unique(np.abs(np.asarray(particles.id)), return_inverse=True)
+    kinds = np.array([KINDS.get(number, _NOT_SEEN) for number in numbers.tolist()], np.int8)[place]
+    seen = np.flatnonzero((np.asarray(particles.status) > 0) & (kinds != _NOT_SEEN))
+    momenta = np.stack([np.asarray(particles.p[axis])[seen] for axis in _AXES], axis=1)
+    ends = np.searchsorted(seen, np.cumsum(n_particles)[:-1])
+    yield from map(Particles, np.split(kinds[seen], ends), np.split(momenta, ends))
