@@ -1,6 +1,7 @@
 """From a YAML file to a study's configuration and back; all faults are found at once."""
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import ucluster_tune
 from ucluster_tune.config.automatic import grid_fault
 from ucluster_tune.config.constraints import constraint_faults, constraint_text_faults
 from ucluster_tune.config.names import did_you_mean, nearest
@@ -344,3 +346,16 @@ class _Check:
                 )
                 self.faults.append(f"{where}: {message}")
                 return
+
+
+def shipped_search_spaces() -> dict[str, Path]:
+    """Return the search spaces that ship, by name, such as `quickstart`; none where they are not.
+
+    They lie beside the package in a checkout, beside its environment in an image.
+    """
+    folders = (Path(ucluster_tune.__file__).parents[1], Path(sys.prefix).parent)
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for file in sorted((folder / "search_spaces").glob("*.yaml")):
+            found.setdefault(file.stem, file)
+    return found

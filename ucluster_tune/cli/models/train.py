@@ -10,10 +10,9 @@ import click
 from ucluster_tune.cli.studies.prepared_data import prepared_data_path
 from ucluster_tune.cli.studies.study_options import set_option, set_words, yes_option
 from ucluster_tune.cluster.place import this_machine
-from ucluster_tune.config.loading import dump_config, load_study_config
+from ucluster_tune.config.loading import dump_config, load_study_config, shipped_search_spaces
 from ucluster_tune.config.one_trial import trial_config_of
 from ucluster_tune.config.plan import fit_study
-from ucluster_tune.config.shipped import shipped_search_spaces
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import ConfigurationError, MachineError, TrainingError

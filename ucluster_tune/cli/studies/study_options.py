@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ucluster_tune.config.shipped import shipped_search_spaces
+from ucluster_tune.config.loading import shipped_search_spaces
 from ucluster_tune.errors import ConfigurationError
 
 

@@ -42,7 +42,7 @@ def failure_in_worker(error: Exception, rank: int) -> UClusterTuneError:
     if isinstance(error, MemoryError):
         return _out_of_memory(error, rank)
     if "tensorflow" in sys.modules:  # or the error is that it does not load
-        from ucluster_tune.training.library_errors import (  # TensorFlow
+        from ucluster_tune.training.tensorflow_internals import (  # TensorFlow
             is_lost_connection,
             is_out_of_memory,
         )
