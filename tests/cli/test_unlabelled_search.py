@@ -24,7 +24,7 @@ def nameless(tmp_path_factory: pytest.TempPathFactory, jets_parquet: Path) -> Pa
     tables = {
         s: without_classes(pq.read_table(jets_parquet / f"{s}-00000.parquet")) for s in SPLITS
     }
-    return write_tables(tmp_path_factory.mktemp("nameless") / "jets", tables)
+    return Path(write_tables(tmp_path_factory.mktemp("nameless") / "jets", tables))
 
 
 @pytest.fixture(scope="module")
