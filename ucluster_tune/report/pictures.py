@@ -94,7 +94,8 @@ def cluster_colors(confusion: Ints, class_names: Sequence[str]) -> list[str]:
     """
     of_class, matched = class_colors(class_names), match_clusters(confusion)
     others = [cluster for cluster in range(len(confusion)) if cluster not in matched]
-    unused = dict.fromkeys((*PALETTE[len(CLASS_LABELS) :], *PALETTE))  # those of no class first
+    n_of_classes = len(CLASS_LABELS) if class_names else 0
+    unused = dict.fromkeys((*PALETTE[n_of_classes:], *PALETTE))  # those of no class first
     spare = [color for color in unused if color not in of_class]
     of_other = dict(zip(others, spare, strict=False)) if len(others) <= len(spare) else {}
     return [

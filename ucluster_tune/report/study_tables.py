@@ -86,7 +86,7 @@ def found(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableTyp
         if record.is_labelled:
             parts += [_accuracies(record), *verdict(record)]
         else:
-            parts += [best_line(record), Text(WITHOUT_LABELS, style="dim")]
+            parts += [_score_alone(record), Text(WITHOUT_LABELS, style="dim")]
         parts += _better_elsewhere(record)
         parts += [*(_protocols(record) if record.is_labelled else []), Text()]
     parts += [*_front(record), Text()] if record.objective.others else []
@@ -252,6 +252,13 @@ def _accuracies(record: StudyRecord) -> Table:
             )
     table.add_row("reference", "", "", cells.percent(record.reference_accuracy))
     return table
+
+
+def _score_alone(record: StudyRecord) -> Text:
+    assert record.best is not None
+    metric, score = record.objective.metric, record.best.score(record.objective)
+    told = f"{metric.replace('_', ' ')} {cells.metric(metric, score)}"
+    return Text(f"{told} on validation jets, where it was chosen", style="bold")
 
 
 def _better_elsewhere(record: StudyRecord) -> list[RenderableType]:

@@ -74,14 +74,13 @@ def select(
         return
     from rich.console import Console
 
-    from ucluster_tune.report.cells import program, shown_path, unfolded
+    from ucluster_tune.report.cells import program, shown_path
     from ucluster_tune.report.label_free_table import ranking_view
 
     Console(highlight=False).print(ranking_view(ranking, record), crop=False)
     best = _checkpoint(ranking.trials[0], record, paths)
     place = best if "://" in best else shown_path(Path(best))
-    told = unfolded(f"Next: {program()} export {shlex.quote(place)} --to best")
-    Console(highlight=False, stderr=True).print(told, crop=False)
+    click.echo(f"Next: {program()} export {shlex.quote(place)} --to best", err=True)
 
 
 def _checkpoint(ranked: "RankedTrial", record: StudyRecord, paths: StudyPaths) -> str:
