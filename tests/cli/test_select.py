@@ -1,6 +1,7 @@
 """`ucluster-tune select`, as typed."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -35,7 +36,7 @@ def test_trials_are_ranked_and_the_next_command_exports_the_epoch(studies: Path)
     rows = [line.split()[0] for line in result.stdout.splitlines() if " 000" in line]
     assert rows == ["0001", "0002", "0003", "0004"]
     place = studies / "jets" / "trials" / "0001" / "checkpoints" / "epoch-0005.ckpt"
-    assert f"export '{place}' --to best" in result.stderr
+    assert f"export {shlex.quote(str(place))} --to best" in result.stderr
 
 
 def test_json_is_json_alone(studies: Path) -> None:

@@ -19,6 +19,7 @@ from ucluster_tune.report.pictures import read_evaluation
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.training.confidence import rank_correlation
 from ucluster_tune.training.cross_space import cross_space_ranks
 from ucluster_tune.training.record import EpochRecord, label_free_record
 
@@ -29,9 +30,6 @@ _LEAST_SPACES: Final = 3
 _MOST_SPACES: Final = 50
 _MOST_SCORES: Final = 20_000  # half a millisecond each
 _MOST_JETS: Final = 1000  # an error of a hundredth, as long as trials differ by more
-_N_RESAMPLES: Final = 2000
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -233,8 +231,6 @@ def agreement_with_labels(ranking: LabelFreeRanking) -> list[Predicts]:
 
 
 def _predicts(trials: list[RankedTrial], criterion: str) -> Predicts:
-    from scipy.stats import bootstrap
-
     pairs = [
         (trial.worth(criterion), accuracy)
         for trial in trials
@@ -246,30 +242,5 @@ def _predicts(trials: list[RankedTrial], criterion: str) -> Predicts:
     worth, accuracy = np.array(pairs, np.float64).reshape(-1, 2).T
     if n_trials < LEAST_TRIALS or not np.ptp(worth) or not np.ptp(accuracy):
         return Predicts(criterion, n_trials, None, None, choice)
-
-    resampled = bootstrap(
-        (worth, accuracy),
-        _spearman,
-        paired=True,
-        vectorized=True,
-        n_resamples=_N_RESAMPLES,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    low, high = resampled.confidence_interval
-    found = float(_spearman(worth, accuracy))
-    return Predicts(criterion, n_trials, found, (float(low), float(high)), choice)
-
-
-def _spearman(first: Floats, second: Floats, axis: int = -1) -> Floats:
-    """Return Spearman's correlation along an axis, 0 where one side is the same throughout.
-
-    scipy.stats.spearmanr takes half a millisecond for each of the resamples.
-    """
-    from scipy.stats import rankdata
-
-    ranks = [rankdata(values, axis=axis) for values in (first, second)]
-    x, y = (r - r.mean(axis=axis, keepdims=True) for r in ranks)
-    norm = np.sqrt((x**2).sum(axis=axis) * (y**2).sum(axis=axis))
-    together = (x * y).sum(axis=axis)
-    return np.asarray(np.divide(together, norm, out=np.zeros_like(norm), where=norm > 0))
+    correlation, interval = rank_correlation(worth, accuracy)
+    return Predicts(criterion, n_trials, correlation, interval, choice)
