@@ -201,7 +201,7 @@ def test_both_nodes_predict_what_one_process_does(address, tmp_path):
     words = ("predict", tmp_path / "model", jets, "--out")
     here, there = small_study.call_together(
         (*words, tmp_path / "here.parquet"),
-        (*words, tmp_path / "there.parquet", "--address", address, "--workers", "5"),
+        (*words, tmp_path / "there.parquet", "--workers-at", address, "--workers", "5"),
         variables=small_study.ON_LOOPBACK,
     )
     assert here.returncode == 0, here.stderr
@@ -217,7 +217,7 @@ def test_no_ray_to_predict_on_is_said(tmp_path):
     write_model(make_model(), tmp_path / "model")
     jets = write_tables(tmp_path / "jets", {"train": made_up_jets(20)})
     out = tmp_path / "clusters.parquet"
-    words = ("predict", tmp_path / "model", jets, "--out", out, "--address", "127.0.0.1:1")
+    words = ("predict", tmp_path / "model", jets, "--out", out, "--workers-at", "127.0.0.1:1")
     result = small_study.call(*words, variables=small_study.ON_LOOPBACK)
     assert result.returncode == 1
     assert "the Ray at 127.0.0.1:1 cannot be joined" in result.stderr

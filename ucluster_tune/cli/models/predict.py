@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Example:
       ucluster-tune predict published data/wzt --out clusters.parquet
       ucluster-tune predict quickstart data/wzt --out clusters.parquet --split test
-      ucluster-tune predict quickstart s3://B/jets --out c.parquet --address HEAD:6379 --workers 32
+      ucluster-tune predict quickstart s3://B/jets --out c.parquet --workers-at HEAD:6379 --workers 32
     """
 )
 @model_argument
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 )
 @workers_option
 @click.option(
-    "--address",
+    "--workers-at",
+    "address",
     metavar="HOST:PORT",
     help="Put the workers on the Ray that runs there; its nodes must see DATA by the same name.",
 )
