@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     Example:
       ucluster-tune predict published data/wzt --out clusters.parquet
       ucluster-tune predict quickstart data/wzt --out clusters.parquet --split test
-      ucluster-tune predict quickstart s3://B/jets --out c.parquet --workers-at HEAD:6379 --workers 32
+      ucluster-tune predict quickstart s3://B/j --out c.parquet --workers-at HEAD:6379 --workers 9
     """
 )
 @model_argument
