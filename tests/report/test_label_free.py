@@ -116,6 +116,7 @@ def test_how_well_criteria_predict_the_accuracy(ranking: LabelFreeRanking) -> No
     silhouette = found["silhouette"]  # grows as the accuracy falls
     assert silhouette.correlation == pytest.approx(-1.0)
     assert found["stability"].correlation is None  # the same for all
+    assert found["stability"].accuracy_of_choice == cross.accuracy_of_choice  # the first of them
     (words,) = predicts_sentences(list(found.values()))
     assert "rank in other embeddings" in words and "silhouette" not in words
 

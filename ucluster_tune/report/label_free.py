@@ -238,7 +238,7 @@ def _predicts(trials: list[RankedTrial], criterion: str) -> Predicts:
         and (accuracy := trial.epoch.value("clustering_accuracy")) is not None
     ]
     n_trials = len(pairs)
-    choice = max(pairs)[1] if pairs else None
+    choice = max(pairs, key=lambda pair: pair[0])[1] if pairs else None  # no label breaks a tie
     worth, accuracy = np.array(pairs, np.float64).reshape(-1, 2).T
     if n_trials < LEAST_TRIALS or not np.ptp(worth) or not np.ptp(accuracy):
         return Predicts(criterion, n_trials, None, None, choice)
