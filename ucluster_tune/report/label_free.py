@@ -29,7 +29,7 @@ LEAST_TRIALS: Final = 10  # with fewer a rank correlation says nothing
 _LEAST_SPACES: Final = 3
 _MOST_SPACES: Final = 50
 _MOST_SCORES: Final = 20_000  # half a millisecond each
-_MOST_JETS: Final = 1000  # an error of a hundredth, as long as trials differ by more
+_MOST_JETS: Final = 1000  # more take longer in proportion
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ def _candidates(record: StudyRecord, trial: TrialState, paths: StudyPaths) -> li
     """Return a trial's epochs that may be chosen; LookupError says why there are none."""
     if trial.outcome == "failed":
         raise LookupError("it failed")
-    training = trial.best_training
+    training = trial.shown  # the newest one: which is best, labels may have told
     files = paths.trial(trial.id, training.plan.id)
     records = {r.epoch: r for r in training.records if r.phase == "clustering"}
     if not records:
@@ -201,8 +201,8 @@ def _candidates(record: StudyRecord, trial: TrialState, paths: StudyPaths) -> li
     start: EpochRecord | None = None
     stable = reduce(label_free_record, records.values(), start)
     wanted = {*sorted(records)[-2:], *([stable.epoch] if stable else [])}
-    if trial.best is not None and not record.objective.needing_labels:
-        wanted.add(trial.best.epoch)
+    if training.best is not None and not record.objective.needing_labels:
+        wanted.add(training.best.epoch)
     found = []
     for epoch in files.evaluated_epochs:
         if epoch in wanted and epoch in records:

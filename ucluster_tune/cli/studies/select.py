@@ -85,7 +85,7 @@ def select(
 
 def _checkpoint(ranked: "RankedTrial", record: StudyRecord, paths: StudyPaths) -> str:
     trial = record.trials[ranked.id]
-    files = paths.trial(trial.id, trial.best_training.plan.id)
+    files = paths.trial(trial.id, trial.shown.plan.id)
     return files.checkpoint_place(ranked.epoch.epoch)
 
 
