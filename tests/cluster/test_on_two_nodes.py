@@ -211,14 +211,3 @@ def test_both_nodes_predict_what_one_process_does(address, tmp_path):
     assert found["jet"].to_pylist() == list(range(20_000))
     for name in ("cluster", "distance_0", "mass_gev"):
         assert found[name].to_numpy() == pytest.approx(wanted[name].to_numpy(), abs=1e-5), name
-
-
-def test_no_ray_to_predict_on_is_said(tmp_path):
-    write_model(make_model(), tmp_path / "model")
-    jets = write_tables(tmp_path / "jets", {"train": made_up_jets(20)})
-    out = tmp_path / "clusters.parquet"
-    words = ("predict", tmp_path / "model", jets, "--out", out, "--workers-at", "127.0.0.1:1")
-    result = small_study.call(*words, variables=small_study.ON_LOOPBACK)
-    assert result.returncode == 1
-    assert "the Ray at 127.0.0.1:1 cannot be joined" in result.stderr
-    assert not out.exists()
