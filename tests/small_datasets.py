@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 
 from ucluster_tune.data.format.packed import pack_lists
 from ucluster_tune.data.format.schema import SPLITS, jets_table
@@ -27,6 +28,13 @@ def made_up_jets(n_jets, classes=("w", "z", "t"), seed=0, max_constituents=12):
     return jets_table(jet_class, mass_gev, n_real, features)
 
 
+def without_classes(table):
+    """The same jets, of which nobody knows the class."""
+    name = table.schema.names.index("jet_class")
+    nothing = pa.nulls(table.num_rows, pa.string())
+    return table.set_column(name, table.schema.field(name), nothing)
+
+
 def write_tables(folder, tables, row_group_size=16):
     write_dataset(
         folder,
@@ -40,13 +48,17 @@ def write_tables(folder, tables, row_group_size=16):
     return folder
 
 
-def write_jets(folder, n_train=60, n_validation=30, n_test=30, row_group_size=16, **options):
+def write_jets(
+    folder, n_train=60, n_validation=30, n_test=30, row_group_size=16, is_labelled=True, **options
+):
     """A data set of all three splits; returns its folder."""
     numbers = dict(zip(SPLITS, (n_train, n_validation, n_test), strict=True))
     tables = {
         split: made_up_jets(n, seed=seed, **options)
         for seed, (split, n) in enumerate(numbers.items())
     }
+    if not is_labelled:
+        tables = {split: without_classes(table) for split, table in tables.items()}
     return write_tables(folder, tables, row_group_size)
 
 

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+from tests.small_datasets import write_jets
 from ucluster_tune.cli.main import main
 from ucluster_tune.data.format.manifest import sha256_of
 
@@ -220,3 +221,19 @@ def test_a_budget_of_time_alone_is_planned_without_a_number_of_trials():
     plan = plan_of(QUICKSTART, *options)["plan"]
     assert (plan["n_trials"], plan["epochs_at_most"]) == (None, None)
     assert plan["until"] == "2999-12-24T18:00Z"
+
+
+def test_jets_without_classes_are_told_and_ask_for_a_metric_that_needs_none(tmp_path):
+    write_jets(tmp_path / "jets", is_labelled=False)
+    file = tmp_path / "mine.yaml"
+    file.write_text("data: {path: jets}\n")
+    result = check(file)
+    assert result.exit_code == 1
+    assert "the jets have no classes" in result.stderr
+    assert "--set objective.metric=silhouette" in result.stderr
+    result = check(file, "--set", "objective.metric=stability")
+    assert result.exit_code == 0, result.stderr
+    assert "jets without classes: 60 train, 30 validation, 30 test" in result.stdout
+    assert "Reference" not in result.stdout
+    others = ("--set", "objective.metric=stability", "--set", "objective.others=[ari]")
+    assert "here ari, would need" in check(file, *others).stderr

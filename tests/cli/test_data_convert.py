@@ -139,3 +139,13 @@ def test_copies_of_a_file_and_its_shorter_forms_are_left_out_and_counted(tmp_pat
     assert convert(alone, "--out", tmp_path / "same").exit_code == 0
     first, second = (read_manifest(tmp_path / name) for name in ("jets", "same"))
     assert first.dataset_checksum == second.dataset_checksum
+
+
+def test_classes_are_left_out_where_nobody_wants_them(tmp_path):
+    source = write_folder(tmp_path / "files", n_jets=60, classes=("w", "undef"))
+    result = convert(source, "--out", tmp_path / "out", "--classes", "none")
+    assert result.exit_code == 0, result.output
+    assert "jets without classes" in result.stdout
+    manifest = read_manifest(tmp_path / "out")
+    assert (manifest.classes, manifest.settings["n_jets_read"]) == ((), 180)
+    assert "--classes none" in manifest.command

@@ -9,10 +9,13 @@ import warnings
 from types import MappingProxyType
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 from tests import small_study
+from tests.models.test_prediction import make_model
+from tests.small_datasets import made_up_jets, write_tables
 from ucluster_tune.cli.main import main
 from ucluster_tune.cluster.embedded import prepare_environment
 from ucluster_tune.config.capacity import NodeCapacity
@@ -20,6 +23,7 @@ from ucluster_tune.config.study import ResourcesConfig
 from ucluster_tune.data.making.preparation import CACHE_VARIABLE
 from ucluster_tune.data.making.zenodo import ADDRESS_VARIABLE
 from ucluster_tune.errors import MachineError
+from ucluster_tune.models.saved import write_model
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.status import read_study
 
@@ -189,3 +193,21 @@ def test_both_trials_ran_at_the_same_time_and_were_placed(two_trials_at_a_time):
 def test_help_names_the_check():
     result = CliRunner().invoke(main, ["cluster", "--help"])
     assert "check" in result.stdout
+
+
+def test_both_nodes_predict_what_one_process_does(address, tmp_path):
+    write_model(make_model(), tmp_path / "model")
+    jets = write_tables(tmp_path / "jets", {"train": made_up_jets(20_000)}, row_group_size=900)
+    words = ("predict", tmp_path / "model", jets, "--out")
+    here, there = small_study.call_together(
+        (*words, tmp_path / "here.parquet"),
+        (*words, tmp_path / "there.parquet", "--workers-at", address, "--workers", "5"),
+        variables=small_study.ON_LOOPBACK,
+    )
+    assert here.returncode == 0, here.stderr
+    assert there.returncode == 0, there.stderr
+    wanted = pq.read_table(tmp_path / "here.parquet")
+    found = pq.read_table(tmp_path / "there.parquet")
+    assert found["jet"].to_pylist() == list(range(20_000))
+    for name in ("cluster", "distance_0", "mass_gev"):
+        assert found[name].to_numpy() == pytest.approx(wanted[name].to_numpy(), abs=1e-5), name

@@ -217,7 +217,8 @@ def test_names_that_run_would_refuse_are_refused_by_check(faults_of, tmp_path, n
         (
             "objective: {others: [accuracy]}",
             "objective.others[0]: must be one of clustering_accuracy, clustering_accuracy_batched,"
-            " purity, nmi, ari, focal_loss, clustering_loss, total_loss, silhouette, seconds, got"
+            " purity, nmi, ari, focal_loss, clustering_loss, total_loss, silhouette, stability,"
+            " seconds, got"
             " 'accuracy'",
         ),
         (

@@ -321,7 +321,42 @@ def test_jets_without_class(jets_folder):
 
     rewrite(path, with_column("jet_class", with_null))
     text = fault(jets_folder, r"train-00000\.parquet, row group 0, column jet_class: 1 jets")
-    assert "needs labelled jets" in text
+    assert "labelled jets" in text
+    assert "either all of a data set have a class, or none has" in text
+
+
+def test_jets_of_which_none_has_a_class_are_read_as_they_are(tmp_path):
+    folder = write_jets(tmp_path / "jets", is_labelled=False)
+    dataset = opened(folder, mass_max_gev=120.0)
+    assert (dataset.is_labelled, dataset.class_names) == (False, ())
+    labelled = opened(write_jets(tmp_path / "same"), mass_max_gev=120.0, classes=["w", "z"])
+    assert dataset.counts("train") == {"unlabelled": sum(labelled.counts("train").values())}
+    jets, same = dataset.read_share("train"), labelled.read_share("train")
+    assert (jets.jet_class == -1).all()
+    assert np.array_equal(jets.features, same.features)
+    mass_gev, jet_class = dataset.read_masses("train")
+    assert np.array_equal(mass_gev, labelled.read_masses("train")[0])
+    assert (jet_class == -1).all()
+
+
+def test_what_needs_classes_is_refused_for_jets_that_have_none(tmp_path):
+    folder = write_jets(tmp_path / "jets", is_labelled=False)
+    assert "leave data.classes out" in fault(folder, r"its jets have no classes", classes=["w"])
+    config = DataConfig(path=str(folder))
+    open_checked_dataset(config, 1, needing_labels=())
+    with pytest.raises(DataError, match=r"here ari, would need.*objective\.metric=silhouette"):
+        open_checked_dataset(config, 1, needing_labels=("ari",))
+
+
+@pytest.mark.parametrize("what", ["a class", "fewer jets"])
+def test_jets_without_classes_are_those_that_the_manifest_tells_of(tmp_path, what):
+    folder = write_jets(tmp_path / "jets", is_labelled=False)
+    path = folder / "train-00000.parquet"
+    if what == "a class":
+        rewrite(path, with_column("jet_class", lambda c: pa.array(["w"] * len(c), pa.string())))
+    else:
+        rewrite(path, lambda table: table.slice(1))
+    fault(folder, r"train has jets .*manifest\.json says" if what == "fewer jets" else r"w")
 
 
 def test_unknown_class(jets_folder):

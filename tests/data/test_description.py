@@ -9,8 +9,8 @@ import pytest
 
 from tests.small_datasets import made_up_jets, write_jets, write_tables
 from ucluster_tune.data.format.features import FEATURE_NAMES
-from ucluster_tune.data.format.schema import SPLITS
-from ucluster_tune.data.reading.description import SPECTRA, UNLABELLED, describe_dataset
+from ucluster_tune.data.format.schema import SPLITS, UNLABELLED
+from ucluster_tune.data.reading.description import SPECTRA, describe_dataset
 from ucluster_tune.errors import DataError
 
 

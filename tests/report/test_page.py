@@ -83,6 +83,7 @@ def test_the_page_tells_everything_in_its_order(written: Path) -> None:
         "Values tried",
         "Outcomes of all trials",
         "Finalists",
+        "Choosing without labels",
         "Classes and clusters",
         "Embedding",
         "Mass spectrum by cluster",

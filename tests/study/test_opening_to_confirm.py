@@ -103,3 +103,24 @@ def test_resume_of_a_finished_search_names_the_confirmation_that_is_open(
             journal.append(event)
     with pytest.raises(StudyError, match="carry that on with `ucluster-tune confirm jets`"):
         known_study(folder_of(study), "jets").__enter__()
+
+
+def test_jets_without_classes_cannot_confirm_and_others_can(tmp_path: Path) -> None:
+    paths = StudiesFolder(tmp_path / "studies").study("jets")
+    paths.root.mkdir(parents=True)
+    begun = four_trials()[0].model_copy(update={"is_labelled": False})
+    with StudyJournal(paths.record) as journal:
+        for event in (begun, *four_trials()[1:], trial_ended("0004", "stopped_early", 1)):
+            journal.append(event)
+        journal.append(StudyEnded(state="complete"))
+    nameless = write_jets(tmp_path / "nameless", is_labelled=False)
+    for request in (ConfirmationRequest(), ConfirmationRequest(data_path=str(nameless))):
+        with (
+            pytest.raises(StudyError, match=r"no classes; name jets that have.*--data PATH"),
+            study_to_confirm(folder_of(paths), "jets", request),
+        ):
+            pass
+    labelled = str(write_jets(tmp_path / "labelled"))
+    request = ConfirmationRequest(data_path=labelled)
+    with study_to_confirm(folder_of(paths), "jets", request) as opened:
+        assert opened.config.data.path == labelled

@@ -111,6 +111,7 @@ def test_stable_keys_come_first_and_are_plain_json(study: StudyPaths) -> None:
     assert tuple(status)[: len(STABLE_KEYS)] == STABLE_KEYS
     assert status["best"] == {
         "trial_id": "0001",
+        "score": 0.7,
         "validation": {"clustering_accuracy": 0.7, "clustering_accuracy_batched": 0.7},
         "test": {
             "clustering_accuracy": 0.68,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ucluster_tune.training.confidence import crossed_mean, right_jets
+from ucluster_tune.training.confidence import crossed_mean, rank_correlation, right_jets
 from ucluster_tune.training.metrics import (
     batched_accuracies,
     clustering_accuracy,
@@ -107,3 +107,11 @@ def test_mean_of_right_jets_is_the_accuracy_in_both_protocols():
     assert batched.mean() == pytest.approx(
         np.mean(batched_accuracies(cluster, jet_class, 4, 3, 512))
     )
+
+
+def test_a_rank_correlation_is_spearman_s_and_its_interval_holds_it():
+    first, second = np.random.default_rng(1).integers(0, 9, (2, 30)).astype(float)
+    found, (low, high) = rank_correlation(first, second)
+    assert found == pytest.approx(stats.spearmanr(first, second).statistic)
+    assert -1 <= low < found < high <= 1
+    assert rank_correlation(first, -first)[0] == pytest.approx(-1)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from ucluster_tune.training.group import OneWorker
-from ucluster_tune.training.kmeans import kmeans_centroids
+from ucluster_tune.training.kmeans import kmeans_centroids, stability
 
 
 def centroids_of(points, n_clusters, seed=1):
@@ -34,3 +34,18 @@ def test_a_collapsed_embedding_gives_finite_centroids():
 def test_fewer_points_than_clusters_are_repeated():
     found = centroids_of([[1.0], [2.0], [1.0]], 3)
     assert sorted(found[:, 0]) == [1.0, 1.0, 2.0]
+
+
+def test_clusters_that_are_there_are_stable_and_others_are_not():
+    generator = np.random.default_rng(0)
+    cloud = generator.normal(size=(600, 3)).astype(np.float32)
+    apart = cloud + 20 * np.repeat(np.eye(3, dtype=np.float32), 200, axis=0)
+    assert stability(apart, 3, seed=0) == 1.0
+    assert stability(cloud, 5, seed=0) < 0.7
+    assert stability(apart[:, :1], 5, seed=0) < 1.0
+
+
+def test_a_collapsed_embedding_is_not_called_stable():
+    assert stability(np.zeros((40, 3), np.float32), 3, seed=0) == 0.0
+    assert stability(np.eye(2, dtype=np.float32), 3, seed=0) == 0.0
+    assert stability(np.full((40, 3), np.nan, np.float32), 3, seed=0) == 0.0

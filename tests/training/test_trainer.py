@@ -273,3 +273,20 @@ def test_evaluation_file_holds_what_a_picture_needs(jets_folder, tmp_path):
         "class_names": (3,),
     }
     assert math.isfinite(trainer.last_evaluation.quality.nmi)
+
+
+def test_jets_without_classes_train_alike_and_have_no_accuracy(tmp_path, uninterrupted):
+    records, checkpoints = uninterrupted
+    folder = write_jets(tmp_path / "jets", N_TRAIN, N_VALIDATION, is_labelled=False)
+    trainer = make_trainer(small_config(folder), OneWorker())
+    found, others = train(trainer, 4)
+    assert np.array_equal(others[-1].parameters, checkpoints[-1].parameters)
+    for record, labelled in zip(found, records, strict=True):
+        assert record.value("clustering_accuracy") is record.value("ari") is None
+        assert (record.class_names, record.confusion) == ([], [[], [], []])
+        assert (record.silhouette, record.stability) == (labelled.silhouette, labelled.stability)
+    evaluation = trainer.last_evaluation
+    assert evaluation is not None
+    assert (evaluation.jet_class == -1).all()
+    assert evaluation.confusion.shape == (3, 0)
+    assert len(evaluation.cluster) == N_VALIDATION

@@ -10,8 +10,10 @@ import tensorflow as tf
 from tests import small_study
 from tests.training.small_training import without_times
 from ucluster_tune.data.format.packed import PackedJets
+from ucluster_tune.training import evaluation
 from ucluster_tune.training.group import OneWorker
 from ucluster_tune.training.trainer import Trainer
+from ucluster_tune.trial.files import TrialFiles
 from ucluster_tune.trial.processes.training_process import TrainingProcess
 from ucluster_tune.trial.training_task import epochs_of
 
@@ -59,3 +61,19 @@ def test_a_training_must_end_before_another_one_begins(jets_parquet, tmp_path):
     process.begin(small_study.task_of(jets_parquet, tmp_path / "first"))
     with pytest.raises(AssertionError, match="has not ended"):
         process.begin(small_study.task_of(jets_parquet, tmp_path / "second"))
+
+
+def test_the_epoch_that_is_best_without_labels_is_kept(jets_parquet, tmp_path, monkeypatch):
+    """For another reason than labels: whatever the accuracy, and over an interruption."""
+    stabilities = iter([0.9, 0.2, 0.6, 0.6, 0.3, 0.1, 0.5])  # the first one is of pretraining
+    monkeypatch.setattr(evaluation, "stability", lambda *_, **__: next(stabilities))
+    lengths = {"n_epochs": 7, "n_pretraining_epochs": 1}
+    task = small_study.task_of(jets_parquet, tmp_path, training=lengths)
+    begun = epochs_of(task, TrainingProcess(OneWorker()))
+    records = [next(begun) for _ in range(5)]
+    del begun
+    records += epochs_of(task, TrainingProcess(OneWorker()))
+    best = max(records[1:], key=lambda record: record.clustering_accuracy).epoch
+    files = TrialFiles(tmp_path)
+    assert files.evaluated_epochs == sorted({3, best, 6, 7})
+    assert files.has_checkpoint(3)

@@ -45,6 +45,7 @@ _COMMANDS = {
     "resume": ("studies.resume:resume", "Carry study NAME on."),
     "extend": ("studies.extend:extend", "Give study NAME more trials."),
     "confirm": ("studies.confirm:confirm", "Train the best trials of study NAME again."),
+    "select": ("studies.select:select", "Rank the trials of study NAME without labels."),
     "repair": ("studies.repair:repair", "Rebuild all from the record of study NAME."),
     "sync": ("studies.sync:sync", "Send study NAME to another MLflow server."),
     "delete": ("studies.delete:delete", "Delete study NAME."),

@@ -17,9 +17,11 @@ Metric = Literal[
     "clustering_loss",
     "total_loss",
     "silhouette",
+    "stability",
 ]
 Direction = Literal["maximize", "minimize"]
 OtherMetric = Literal[Metric, "seconds"]
+NEEDING_LABELS = ("clustering_accuracy", "clustering_accuracy_batched", "purity", "nmi", "ari")
 LOSSES = ("focal_loss", "clustering_loss", "total_loss")
 
 
@@ -68,6 +70,11 @@ class ObjectiveConfig(Section):
     def directions(self) -> tuple[Direction, ...]:
         """The direction of each of them."""
         return (self.direction, *map(direction_of, self.others))
+
+    @property
+    def needing_labels(self) -> tuple[str, ...]:
+        """Those of its metrics that jets without classes do not have."""
+        return tuple(name for name in self.metrics if name in NEEDING_LABELS)
 
     def worth(self, value: float) -> float:
         """Return a value of the metric with the sign that makes more of it better.

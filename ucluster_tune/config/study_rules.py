@@ -4,7 +4,7 @@ from ucluster_tune.config.automatic import chosen_sampler, n_points
 from ucluster_tune.config.budget import BudgetConfig
 from ucluster_tune.config.constraints import constraint_warnings
 from ucluster_tune.config.notify import NotifyConfig
-from ucluster_tune.config.objective import LOSSES, ObjectiveConfig
+from ucluster_tune.config.objective import LOSSES, NEEDING_LABELS, ObjectiveConfig
 from ucluster_tune.config.passwords import holds_password, uri_without_password
 from ucluster_tune.config.points import condition_warnings
 from ucluster_tune.config.search_space import corners, n_values
@@ -119,7 +119,7 @@ def _metric_warnings(study: StudyConfig) -> list[str]:
             where = "metric" if name == metric else "others"
             found.append(
                 f"objective.{where}: {name} at different model.n_clusters cannot be compared;"
-                " use ari or nmi"
+                f" use {'ari or nmi' if name in NEEDING_LABELS else 'ari, nmi or silhouette'}"
             )
     if others and study.scheduler.name != "none":
         found.append(

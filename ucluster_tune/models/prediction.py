@@ -149,7 +149,7 @@ def predict_with_workers(
     model_reference, source_reference = ray.put(model), ray.put(source)
     workers: list[Any] = [
         ray.remote(_PredictionWorker)
-        .options(num_cpus=cpus_per_worker, max_restarts=0)
+        .options(num_cpus=cpus_per_worker, max_restarts=0, scheduling_strategy="SPREAD")
         .remote(model_reference, source_reference, batch_size, max(1, math.floor(cpus_per_worker)))
         for _ in range(min(n_workers, len(chunks)))
     ]

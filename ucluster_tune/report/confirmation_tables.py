@@ -15,15 +15,22 @@ def confirmation_summary(record: StudyRecord) -> RenderableType:
     confirmed = record.confirmed
     if record.open_confirmation is not None or confirmed is None or confirmed.result is None:
         return Group(*confirmation_lines(record))
-    return confirmation_view(confirmed.result)
+    return confirmation_view(confirmed.result, record.objective.metric)
 
 
-def confirmation_view(result: ConfirmationResult) -> RenderableType:
-    """Return the answer in words, each configuration, and what it was compared with."""
+def confirmation_view(
+    result: ConfirmationResult, metric: str = "clustering_accuracy"
+) -> RenderableType:
+    """Return the answer in words, each configuration, and what it was compared with.
+
+    Args:
+        result: of a confirmation.
+        metric: the objective of its search, by which epochs and the chosen one were chosen.
+    """
     return Group(
         Text("\n".join(result.words), style="bold"),
         Text(),
-        _contenders(result),
+        _contenders(result, metric),
         Text(),
         _comparisons(result),
         Text(),
@@ -35,7 +42,7 @@ def confirmation_view(result: ConfirmationResult) -> RenderableType:
     )
 
 
-def _contenders(result: ConfirmationResult) -> RenderableType:
+def _contenders(result: ConfirmationResult, metric: str) -> RenderableType:
     columns = ("seeds", "search\nshowed", "validation", "test jets\n95 %", "spread")
     table = cells.plain_table("", *columns, "in batches\n95 %", left=("",))
     for contender in result.contenders:
@@ -44,8 +51,8 @@ def _contenders(result: ConfirmationResult) -> RenderableType:
         table.add_row(
             "published recipe" if name == "published, published" else name,
             str(len(contender.seeds)),
-            cells.percent(contender.search_score),
-            cells.percent(contender.validation),
+            cells.metric(metric, contender.search_score),
+            cells.metric(metric, contender.validation),
             _estimate(once),
             cells.NOTHING if once.spread is None else f"{100 * once.spread:.1f}",
             _estimate(batched),

@@ -110,12 +110,17 @@ def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
     last = trial.records[-1]
     batched = last.clustering_accuracy_batched
     beside = beside_mass(record, last.value("clustering_accuracy"))
+    agreement = (
+        f" accuracy {cells.percent(last.clustering_accuracy)}, in batches {cells.percent(batched)}"
+        if record.is_labelled
+        else f" silhouette {cells.number(last.silhouette)},"
+        f" stability {cells.number(last.stability)}"
+    )
     return (
         f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
         f" focal loss {cells.number(last.focal_loss)},"
         f" clustering loss {cells.number(last.clustering_loss)},"
-        f" accuracy {cells.percent(last.clustering_accuracy)},"
-        f" in batches {cells.percent(batched)}" + (f", {beside}" if beside else "")
+        f"{agreement}" + (f", {beside}" if beside else "")
     )
 
 

@@ -36,6 +36,7 @@ _COLUMNS = (
     *("trial", "state", "epoch", "focal\nloss", "cluster\nloss"),
     *("\naccuracy", "in\nbatches", "best\nso far"),
 )
+_OF_LABELS = ("\naccuracy", "in\nbatches")
 
 
 class LiveTable:
@@ -199,7 +200,8 @@ class _LiveTrials:
 
     def _table(self, names: list[str]) -> Table:
         settings = (name.rpartition(".")[2].replace("_", "\n") for name in names)
-        table = cells.plain_table(*_COLUMNS, *settings, left=("state",))
+        columns = [c for c in _COLUMNS if self._record.is_labelled or c not in _OF_LABELS]
+        table = cells.plain_table(*columns, *settings, left=("state",))
         for trial in self._trials:
             values = (cells.setting(trial.hyperparameters.get(name, "")) for name in names)
             style = "green" if trial is self._record.best else ""
@@ -211,13 +213,16 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
     last = trial.records[-1] if trial.records else None
     metric = record.objective.metric
     score = trial.score(record.objective)
+    agreement: list[RenderableType] = [
+        cells.percent(last.clustering_accuracy if last else None),
+        cells.percent(last.clustering_accuracy_batched if last else None),
+    ]
     return [
         f"{BEST} {trial.id}" if trial is record.best else trial.id,
         cells.outcome(trial),
         f"{trial.epochs}/{trial.n_epochs}",
         cells.number(last.focal_loss if last else None),
         cells.number(last.clustering_loss if last else None),
-        cells.percent(last.clustering_accuracy if last else None),
-        cells.percent(last.clustering_accuracy_batched if last else None),
+        *(agreement if record.is_labelled else []),
         cells.metric(metric, score),
     ]

@@ -49,13 +49,16 @@ _INTENDED: Final = """\
 To group jets without labels, to see what such groups are made of, and to compare with other ways
 to cluster the same jets. Distances are no probabilities, and nothing here is calibrated: before an
 efficiency or a rate is quoted from it, measure it on jets of your own."""
+_NAMES: Final = (
+    "Clusters have no names. What class one is matched with was found on validation jets, and"
+    " holds for a mixture of classes like theirs."
+)
+_NO_NAMES: Final = "Clusters have no names: they were matched with no classes."
 _LIMITS: Final = (
     "Jets of another generator, cone, detector, pile-up or range of pT than those above were not"
     " looked at: how near yours are `ucluster-tune data describe DATA --fingerprint` tells.",
     "Constituents must be those that the training had: with the same threshold, and without those"
     " that it could not see, such as neutrinos.",
-    "Clusters have no names. What class one is matched with was found on validation jets, and"
-    " holds for a mixture of classes like theirs.",
     "Each constituent looks at its nearest neighbours. Where two are equally far to rounding,"
     " another processor or program may take the other one, which moves a jet by a thousandth.",
 )
@@ -210,7 +213,10 @@ def _card(
         "Trained on": "\n".join(f"- {line}" for line in trained_on),
         "How good it is": "\n\n".join(how_good),
         "What it is meant for": _INTENDED,
-        "Limits": "\n".join(f"- {line}" for line in _LIMITS),
+        "Limits": "\n".join(
+            f"- {line}"
+            for line in (*_LIMITS, _NAMES if class_of_cluster(epoch) is not None else _NO_NAMES)
+        ),
         "Checked": f"On {check.n_jets} jets ({check.jets}) against the trial's own network: of the"
         f" largest number, jets depart by {check.departure:.1g} in the median, and {beyond}"
         f" {TOLERANCE:g} (largest {check.largest:.1g}). `{EXPORT_JSON}` has the checksums of all"

@@ -94,7 +94,8 @@ def cluster_colors(confusion: Ints, class_names: Sequence[str]) -> list[str]:
     """
     of_class, matched = class_colors(class_names), match_clusters(confusion)
     others = [cluster for cluster in range(len(confusion)) if cluster not in matched]
-    unused = dict.fromkeys((*PALETTE[len(CLASS_LABELS) :], *PALETTE))  # those of no class first
+    n_of_classes = len(CLASS_LABELS) if class_names else 0
+    unused = dict.fromkeys((*PALETTE[n_of_classes:], *PALETTE))  # those of no class first
     spare = [color for color in unused if color not in of_class]
     of_other = dict(zip(others, spare, strict=False)) if len(others) <= len(spare) else {}
     return [
@@ -144,12 +145,14 @@ def match_clusters(confusion: Ints) -> dict[int, int]:
 
 
 def draw_trial_pictures(evaluation_npz: Path, folder: Path) -> list[Path]:
-    """Write confusion_matrix.png and embedding.png into the folder; return their paths."""
+    """Write confusion_matrix.png, of jets with classes, and embedding.png; return their paths."""
     evaluation = read_evaluation(evaluation_npz)
     folder.mkdir(parents=True, exist_ok=True)
     matrix, embedding = folder / "confusion_matrix.png", folder / "embedding.png"
-    draw_confusion_matrix(evaluation.confusion, evaluation.class_names, evaluation.title, matrix)
     save(embedding_figure(evaluation), embedding)
+    if not evaluation.class_names:
+        return [embedding]
+    draw_confusion_matrix(evaluation.confusion, evaluation.class_names, evaluation.title, matrix)
     return [matrix, embedding]
 
 
@@ -219,21 +222,23 @@ def embedding_figure(evaluation: Evaluation) -> "Figure":
 
     Three planes of a 3-dimensional embedding, the one plane of a 2-dimensional one; above three
     dimensions those of the first three principal components; one dimension is drawn against the
-    jet's mass. A cluster has the colour and mark of the class it is matched with.
+    jet's mass. A cluster has the colour and mark of the class it is matched with. Of jets without
+    classes there are the clusters alone.
     """
     from matplotlib.figure import Figure
 
     projection = project(evaluation.embedding, evaluation.centroids, evaluation.mass_gev)
     groups = _groups(evaluation)
     n_planes = len(projection.planes)
-    figure = Figure(figsize=(1.9 + 3.0 * n_planes, 6.0), layout="constrained")
-    rows = figure.subplots(2, n_planes, squeeze=False, sharex="col", sharey="col")
+    height = 6.0 if len(groups) == 2 else 3.4
+    figure = Figure(figsize=(1.9 + 3.0 * n_planes, height), layout="constrained")
+    rows = figure.subplots(len(groups), n_planes, squeeze=False, sharex="col", sharey="col")
     for row, group in zip(rows, groups, strict=True):
         _scatter_row(row, projection, group)
-    for upper, lower, (first, second) in zip(*rows, projection.planes, strict=True):
-        lower.set_xlabel(projection.labels[first])
-        upper.set_ylabel(projection.labels[second])
-        lower.set_ylabel(projection.labels[second])
+        for axes, (_, second) in zip(row, projection.planes, strict=True):
+            axes.set_ylabel(projection.labels[second])
+    for axes, (first, _) in zip(rows[-1], projection.planes, strict=True):
+        axes.set_xlabel(projection.labels[first])
     n_jets = len(evaluation.embedding)
     figure.suptitle(f"Embedding of {n_jets:,} {evaluation.title}", fontsize=12)
     return figure
@@ -270,8 +275,8 @@ class _Groups:
         return [mark_of(color) for color in self.colors]
 
 
-def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
-    """Jets by class and by cluster; a matched cluster has the colour of its class.
+def _groups(evaluation: Evaluation) -> tuple[_Groups, ...]:
+    """Jets by class, if they have any, and by cluster; a matched one has the colour of its class.
 
     Without colours enough for the other clusters, they are one grey group.
     """
@@ -290,6 +295,8 @@ def _groups(evaluation: Evaluation) -> tuple[_Groups, _Groups]:
         colors = (*(color_of[k] for k in sorted(matched)), OTHERS_COLOR)
     else:
         colors = tuple(color_of)
+    if not labels:
+        return (_Groups("cluster", cluster, tuple(names), colors),)
     return (
         _Groups(
             "true class",

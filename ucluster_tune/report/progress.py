@@ -18,7 +18,8 @@ from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.report import cells
 from ucluster_tune.training.record import EpochRecord
 
-_HEAD = "epoch  phase        focal loss  cluster loss  accuracy  in batches  jets/s"
+_HEAD = "epoch  phase        focal loss  cluster loss  {}  jets/s"
+_AGREEMENT, _OWN_SPACE = "accuracy  in batches", "silhouette  stability"  # the latter of no labels
 
 
 class _Shown:
@@ -89,18 +90,23 @@ class TrainingProgress(_Shown):
     Args:
         study: of the training.
         n_epochs_done: where it goes on.
+        is_labelled: whether its jets have classes.
     """
 
-    def __init__(self, study: StudyConfig, n_epochs_done: int) -> None:
+    def __init__(
+        self, study: StudyConfig, n_epochs_done: int, *, is_labelled: bool = True
+    ) -> None:
         super().__init__(TextColumn("{task.fields[step]}"))
         self._study, self._n_done = study, n_epochs_done
+        self._is_labelled = is_labelled
         n_epochs = study.training.n_epochs
         self._task = self._bar.add_task(
             self._description(), total=n_epochs, completed=n_epochs_done, step=""
         )
 
     def __enter__(self) -> Self:
-        self._console.print(_HEAD, style="bold", soft_wrap=True)
+        head = _HEAD.format(_AGREEMENT if self._is_labelled else _OWN_SPACE)
+        self._console.print(head, style="bold", soft_wrap=True)
         return super().__enter__()
 
     def on_step(self, step: int, n_steps: int) -> None:
@@ -113,12 +119,17 @@ class TrainingProgress(_Shown):
         """Show an epoch."""
         self._n_done = record.epoch
         self._bar.update(self._task, completed=self._n_done, description=self._description())
+        agreement = (
+            f"{cells.percent(record.clustering_accuracy):>8}"
+            f"  {cells.percent(record.clustering_accuracy_batched):>10}"
+            if self._is_labelled
+            else f"{cells.number(record.silhouette):>10}  {cells.number(record.stability):>9}"
+        )
         self._console.print(
             f"{record.epoch:>5}  {record.phase:<11}"
             f"  {cells.number(record.focal_loss):>10}"
             f"  {cells.number(record.clustering_loss):>12}"
-            f"  {cells.percent(record.clustering_accuracy):>8}"
-            f"  {cells.percent(record.clustering_accuracy_batched):>10}"
+            f"  {agreement}"
             f"  {record.jets_per_second:>6.0f}",
             soft_wrap=True,
         )
@@ -132,9 +143,23 @@ class TrainingProgress(_Shown):
 
 
 def training_summary(
-    best: EpochRecord, test: dict[str, Any], study: StudyConfig, files: str
+    best: EpochRecord, test: dict[str, Any] | None, study: StudyConfig, files: str
 ) -> str:
-    """Return what a training reached, and where its checkpoint is."""
+    """Return what a training reached, and where its checkpoint is.
+
+    Args:
+        best: its best epoch.
+        test: the same on test jets; None where jets have no classes.
+        study: of the training.
+        files: where the checkpoint is.
+    """
+    if test is None:
+        metric = study.objective.metric
+        score = cells.metric(metric, best.value(metric))
+        return (
+            f"best epoch {best.epoch}, chosen on validation jets: {metric.replace('_', ' ')}"
+            f" {score}; the jets have no classes\ncheckpoint: {files}"
+        )
     n_jets = sum(map(sum, test["confusion"]))
     return "\n".join(
         [

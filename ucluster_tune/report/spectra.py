@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ucluster_tune.data.reading.description import SPECTRA, UNLABELLED, DatasetDescription
+from ucluster_tune.data.format.schema import UNLABELLED
+from ucluster_tune.data.reading.description import SPECTRA, DatasetDescription
 from ucluster_tune.errors import MachineError
 from ucluster_tune.report.pictures import CLASS_LABELS, class_colors, save
 from ucluster_tune.storage.whole_files import explained

@@ -16,6 +16,7 @@ from ucluster_tune.report.confirmation_words import confirmation_lines
 from ucluster_tune.report.front_words import MOST_SHOWN, front_rows, objectives_in_words
 from ucluster_tune.report.trials_table import outcome_counts, trials_table
 from ucluster_tune.report.yardstick_words import (
+    WITHOUT_LABELS,
     beside_mass,
     lines_of,
     reference_words,
@@ -82,8 +83,12 @@ def found(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableTyp
     parts: list[RenderableType] = [*_heading(record), *confirmation_lines(record), Text()]
     if record.best is not None:
         parts += [_best_configuration(record, record.best), Text()]
-        parts += [_accuracies(record), *verdict(record), *_better_elsewhere(record)]
-        parts += [*_protocols(record), Text()]
+        if record.is_labelled:
+            parts += [_accuracies(record), *verdict(record)]
+        else:
+            parts += [_score_alone(record), Text(WITHOUT_LABELS, style="dim")]
+        parts += _better_elsewhere(record)
+        parts += [*(_protocols(record) if record.is_labelled else []), Text()]
     parts += [*_front(record), Text()] if record.objective.others else []
     parts += [trials_table(record, is_ranked=True)]
     if paths is not None and paths.report_page.exists():
@@ -102,8 +107,11 @@ def next_commands(
     elif record.state != "running":
         more = cells.command("extend", paths, record.name)
         commands["more trials"] = f"{more} --trials {max(1, record.n_trials)}"
-    if record.state == "complete":
+    if record.state == "complete" and record.is_labelled:
         commands["how sure it is"] = cells.command("confirm", paths, record.name)
+    elif record.state == "complete":
+        own = cells.command("select", paths, record.name, "--without-labels")
+        commands["which to trust"] = own
     if record.state == "running":
         commands["stop it in order"] = cells.command("stop", paths, record.name)
     if not after_status:
@@ -191,9 +199,8 @@ def best_line(record: StudyRecord) -> Text:
     """Return the best trial so far and its distance to the reference."""
     best = record.best
     if best is None or best.best is None:
-        return Text(
-            f"No epoch finished yet; {cells.below_reference(None, record.reference_accuracy)}"
-        )
+        reference = f"; {cells.below_reference(None, record.reference_accuracy)}"
+        return Text(f"No epoch finished yet{reference if record.is_labelled else ''}")
     metric = record.objective.metric
     line = Text("Best so far: ")
     line.append(f"trial {best.id}, epoch {best.best_epoch}: ")
@@ -206,6 +213,8 @@ def best_line(record: StudyRecord) -> Text:
         )
     beside = beside_mass(record, best.best.value("clustering_accuracy"))
     line.append(f", {beside}" if beside and metric == "clustering_accuracy" else "")
+    if not record.is_labelled:
+        return line
     batched = best.best.clustering_accuracy_batched
     line.append(f"\nIn batches {cells.percent(batched)}: ")
     line.append(cells.below_reference(batched, record.reference_accuracy))
@@ -243,6 +252,13 @@ def _accuracies(record: StudyRecord) -> Table:
             )
     table.add_row("reference", "", "", cells.percent(record.reference_accuracy))
     return table
+
+
+def _score_alone(record: StudyRecord) -> Text:
+    assert record.best is not None
+    metric, score = record.objective.metric, record.best.score(record.objective)
+    told = f"{metric.replace('_', ' ')} {cells.metric(metric, score)}"
+    return Text(f"{told} on validation jets, where it was chosen", style="bold")
 
 
 def _better_elsewhere(record: StudyRecord) -> list[RenderableType]:

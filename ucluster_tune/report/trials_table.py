@@ -18,6 +18,7 @@ MAX_ROWS = 40
 BEST = "*"
 _IN_ALL_COLUMNS = ("clustering_accuracy", "clustering_accuracy_batched")
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
+_N_WITHOUT_LABELS = 3  # of them
 # How many of them, and whether hyperparameters and further metrics have columns of their own.
 _LAYOUTS = ((5, True, True), (4, True, True), (5, False, True), (5, False, False))
 
@@ -48,6 +49,7 @@ class _TrialsTable:
         further = [*(extra if has_metrics else []), *(short if has_settings else [])]
         names = [name.replace("_", "\n") for name in further]
         names += [] if has_settings else [stacked]
+        columns = columns if self._record.is_labelled else columns[:_N_WITHOUT_LABELS]
         table = cells.plain_table(*columns, *names, left=("outcome", stacked))
         for trial in self._trials:
             best = trial.best
@@ -58,7 +60,7 @@ class _TrialsTable:
                 f"{trial.epochs}/{trial.n_epochs}",
                 cells.percent(best.clustering_accuracy if best else None),
                 cells.percent(best.clustering_accuracy_batched if best else None),
-            )
+            )[: len(_ALL_COLUMNS) if self._record.is_labelled else _N_WITHOUT_LABELS]
             table.add_row(
                 *told[: len(columns)],
                 *self._further(trial, extra, short, has_settings, has_metrics),

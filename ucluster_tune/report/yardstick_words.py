@@ -1,11 +1,18 @@
 """What a study's trials are beside simple ways to cluster the same jets, in words."""
 
+from typing import Final
+
 from rich.console import RenderableType
 from rich.text import Text
 
 from ucluster_tune.report import cells
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.training.yardsticks import KMEANS_MASS, Yardsticks
+
+WITHOUT_LABELS: Final = (
+    "The jets have no classes: there is no accuracy, and a criterion in a network's own embedding"
+    " flatters it"
+)
 
 
 def reference_words(yardsticks: Yardsticks | None, accuracy: float, source: str) -> str:

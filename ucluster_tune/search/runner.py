@@ -49,7 +49,9 @@ def drive_study(
         room = nodes.room(fitted)
         setting.say(f"Reading the jets of {config.data.path}")
         checked = None if study.has_other_jets else study.checksum
-        dataset = open_checked_dataset(config.data, config.resources.n_workers, checked)
+        dataset = open_checked_dataset(
+            config.data, config.resources.n_workers, checked, config.objective.needing_labels
+        )
         refuse_other_jets(study, dataset, config)
         nodes.check(config)
         if known is None:
@@ -89,13 +91,15 @@ def _opening(
         return resumed, None
     config = fitted.asked
     assert config.name is not None, "load_study_config names every study"
-    baseline = kmeans_mass(
-        dataset,
-        "validation",
-        config.model.n_clusters,
-        config.training.evaluation_batch_size,
-        config.training.seed,
-    )
+    baselines = {}
+    if dataset.is_labelled:
+        baselines["kmeans_mass"] = kmeans_mass(
+            dataset,
+            "validation",
+            config.model.n_clusters,
+            config.training.evaluation_batch_size,
+            config.training.seed,
+        )
     tracker = tracking.result()  # Tracker.open has a limit of its own
     started = StudyStarted(
         name=config.name,
@@ -107,7 +111,8 @@ def _opening(
         experiment_id=tracker.experiment_id,
         seed=config.training.seed,
         reference_accuracy=config.reference.accuracy,
-        baselines={"kmeans_mass": baseline},
+        baselines=baselines,
         warm_start=study.warm_start,
+        is_labelled=dataset.is_labelled,
     )
     return started, tracker

@@ -128,7 +128,8 @@ class Session:
         """Return how it ended, and why."""
         driver, say = self.driver, self._setting.say
         self.mirror.start()
-        self._yardsticks.start()
+        if driver.record.is_labelled:
+            self._yardsticks.start()
         if driver.record.trials or driver.record.warm_start:
             say(f"Suggestions: {self._sampler.describe()}")
         run_trials(driver, self._sampler, room, say, ray.refuse_dead)
@@ -137,7 +138,7 @@ class Session:
         if reason and has_more and not driver.is_interrupted:
             say(f"No trial begins any more: {reason}")
         state, cause = _final_state(driver)
-        if state == "complete":
+        if state == "complete" and driver.record.is_labelled:
             _evaluate_best(driver, self._n_cpus, say)
         return state, cause
 

@@ -100,6 +100,7 @@ class StudyStarted(_Event):
         study_id: unlike that of any other study; MLflow's run of the study is known by it.
         config: as it was asked for.
         fitted: what this driver runs in place of it on the nodes that it has, by dotted path.
+        is_labelled: whether its jets have classes, without which there is no accuracy.
     """
 
     event: Literal["study_started"] = "study_started"
@@ -116,6 +117,7 @@ class StudyStarted(_Event):
     baselines: dict[str, Any] = {}
     warm_start: WarmStart | None = None
     fitted: dict[str, Value] = {}
+    is_labelled: bool = True
 
 
 class StudyResumed(_Event):

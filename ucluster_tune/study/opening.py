@@ -189,11 +189,19 @@ def study_to_confirm(
     with DriverLock(paths):
         record, news, remarks = _read_to_drive(paths)
         config = study_config_of(record, paths)
-        checksum = record.dataset_checksum
+        checksum, is_labelled = record.dataset_checksum, record.is_labelled
         if request.data_path is not None:
             from ucluster_tune.data.format.manifest import read_manifest  # loads Arrow
 
-            checksum = read_manifest(request.data_path).dataset_checksum
+            manifest = read_manifest(request.data_path)
+            checksum, is_labelled = manifest.dataset_checksum, bool(manifest.classes)
+        if not is_labelled:
+            raise StudyError(
+                f"study {name}: a confirmation tells the share of test jets in the right cluster,"
+                " and these jets have no classes; name jets that have, such as simulated ones,"
+                f" with --data PATH, or rank its trials with `ucluster-tune select {name}"
+                " --without-labels`"
+            )
         plan = plan_confirmation(record, config, request, checksum)
         trial, training = plan.trainings()[0]
         best = record.trials[trial].hyperparameters

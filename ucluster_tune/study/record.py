@@ -102,6 +102,7 @@ class StudyRecord:
         running_trainings: all that run, by the ids of trial and training.
         values_at: the objective of the search's trials after each epoch.
         spending: hours of cores and GPUs that trainings of the search held.
+        is_labelled: whether its jets have classes; without, there is no accuracy of anything.
         yardsticks: what simple ways to cluster reach on the same jets, once measured.
         confirmations: of finalists, by id, in order.
         is_confirming: whether the driver at work confirms finalists; the search stands still.
@@ -123,6 +124,7 @@ class StudyRecord:
         self.baselines: dict[str, Any] = dict(started.baselines)
         self.objective = ObjectiveConfig(**started.config.get("objective", {}))
         self.warm_start = started.warm_start
+        self.is_labelled = started.is_labelled
         self.started = started.time
         self.session_started = started.time
         self.elapsed_before_s = 0.0

@@ -214,8 +214,8 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "experiment_id": record.experiment_id,
         "run_id": record.run_id,
         "best": _best_status(record),
-        "trials": [_trial_status(trial) for trial in record.trials.values()],
-        "other_trials": [_trial_status(trial) for trial in record.other_trials.values()],
+        "trials": [_trial_status(trial, record) for trial in record.trials.values()],
+        "other_trials": [_trial_status(trial, record) for trial in record.other_trials.values()],
         "cause": record.cause,
         "objective": record.objective.model_dump(),
         "pareto_front": _front_status(record),
@@ -238,6 +238,7 @@ def study_status(paths: StudyPaths) -> dict[str, Any]:
         "seed": record.seed,
         "code_version": record.code_version,
         "dataset_checksum": record.dataset_checksum,
+        "is_labelled": record.is_labelled,
     }
 
 
@@ -277,6 +278,7 @@ def _best_status(record: StudyRecord) -> dict[str, Any] | None:
         return None
     return {
         "trial_id": record.best.id,
+        "score": record.best.score(record.objective),
         "validation": _accuracies(record.best.best),
         "test": {
             name: (record.best_test or {}).get(name)
@@ -295,13 +297,14 @@ def _front_status(record: StudyRecord) -> list[dict[str, Any]]:
     ]
 
 
-def _trial_status(trial: TrialState) -> dict[str, Any]:
+def _trial_status(trial: TrialState, record: StudyRecord) -> dict[str, Any]:
     return {
         "id": trial.id,
         "outcome": trial.outcome,
         "epochs": trial.epochs,
         "hyperparameters": trial.hyperparameters,
         **_accuracies(trial.best),
+        "score": trial.score(record.objective),
         "run_id": trial.run_id,
         "best_epoch": trial.best_epoch,
         "n_epochs": trial.n_epochs,

@@ -37,6 +37,7 @@ class Checkpoint:
         config: the trial's configuration, as plain values.
         dataset_checksum: of the data set trained on.
         best: the record of the best epoch so far, None before it is known.
+        label_free: likewise of the best one by what needs no labels.
         record: of the checkpoint's own epoch, None before it is known.
         earlier: the records of some epochs before it, in order.
         parameters: float32; weights and centroids.
@@ -55,6 +56,7 @@ class Checkpoint:
     first_moment: npt.NDArray[np.float32]
     second_moment: npt.NDArray[np.float32]
     best: EpochRecord | None = None
+    label_free: EpochRecord | None = None
     record: EpochRecord | None = None
     earlier: tuple[EpochRecord, ...] = ()
 
@@ -72,8 +74,10 @@ def checkpoint_contents(checkpoint: Checkpoint) -> bytes:
         "seed": checkpoint.seed,
         "config": checkpoint.config,
         "dataset_checksum": checkpoint.dataset_checksum,
-        "best": None if checkpoint.best is None else checkpoint.best.as_values(),
-        "record": None if checkpoint.record is None else checkpoint.record.as_values(),
+        **{
+            name: None if (record := getattr(checkpoint, name)) is None else record.as_values()
+            for name in ("best", "label_free", "record")
+        },
         "earlier": [record.as_values() for record in checkpoint.earlier],
     }
     return json.dumps(header).encode() + b"\n" + payload
@@ -118,6 +122,7 @@ def parse_checkpoint(contents: bytes, place: str) -> Checkpoint:
             config=header["config"],
             dataset_checksum=header["dataset_checksum"],
             best=_record(header["best"]),
+            label_free=_record(header.get("label_free")),
             record=_record(header.get("record")),
             earlier=tuple(map(EpochRecord.from_values, header.get("earlier", ()))),
             **arrays,

@@ -125,3 +125,44 @@ def right_jets(
         class_of[clusters] = classes
         right[part] = class_of[cluster[part]] == jet_class[part]
     return right
+
+
+def rank_correlation(first: Floats, second: Floats) -> tuple[float, tuple[float, float]]:
+    """Return Spearman's correlation of two quantities, and its 95 % interval.
+
+    The interval is that of the percentiles of 2000 resamples of the pairs.
+
+    Args:
+        first: float64 [pair].
+        second: float64 [pair].
+
+    >>> rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([1.0, 4.0, 9.0]))[0]
+    1.0
+    """
+    from scipy.stats import bootstrap  # a second of import
+
+    resampled = bootstrap(
+        (first, second),
+        _spearman,
+        paired=True,
+        vectorized=True,
+        n_resamples=2000,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    )
+    low, high = resampled.confidence_interval
+    return float(_spearman(first, second)), (float(low), float(high))
+
+
+def _spearman(first: Floats, second: Floats, axis: int = -1) -> Floats:
+    """Return Spearman's correlation along an axis, 0 where one side is the same throughout.
+
+    scipy.stats.spearmanr takes half a millisecond for each of the resamples.
+    """
+    from scipy.stats import rankdata
+
+    ranks = [rankdata(values, axis=axis) for values in (first, second)]
+    x, y = (r - r.mean(axis=axis, keepdims=True) for r in ranks)
+    norm = np.sqrt((x**2).sum(axis=axis) * (y**2).sum(axis=axis))
+    together = (x * y).sum(axis=axis)
+    return np.asarray(np.divide(together, norm, out=np.zeros_like(norm), where=norm > 0))

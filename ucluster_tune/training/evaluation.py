@@ -13,7 +13,9 @@ from ucluster_tune.data.format.features import FEATURE_NAMES
 from ucluster_tune.data.format.packed import IntArray, PackedBatch
 from ucluster_tune.model.inference import Infer
 from ucluster_tune.training.group import Group
+from ucluster_tune.training.kmeans import stability
 from ucluster_tune.training.metrics import (
+    NO_QUALITY,
     ClusterCounts,
     ClusterQuality,
     Confusion,
@@ -31,16 +33,17 @@ class Evaluation:
 
     Attributes:
         quality: over all ranks.
-        confusion: int64 [cluster, class], over all ranks.
+        confusion: int64 [cluster, class], over all ranks; without a column for no classes.
         embedding: float32 [jet, dim].
         cluster: int64 [jet]; the nearest centroid.
-        jet_class: int64 [jet].
+        jet_class: int64 [jet]; -1 where jets have no classes.
         mass_gev: float32 [jet].
         pt_gev: float32 [jet].
         centroids: float32 [cluster, dim].
         class_names: of the columns of `confusion`.
         n_not_finite: jets over all ranks whose distance to a centroid is NaN or infinite.
         silhouette: mean over the jets of all ranks, see `training.metrics.silhouettes`.
+        stability: of the jets that rank 0 keeps, see `training.kmeans.stability`.
     """
 
     quality: ClusterQuality
@@ -54,6 +57,7 @@ class Evaluation:
     class_names: tuple[str, ...]
     n_not_finite: int
     silhouette: float
+    stability: float
 
     def contents(self) -> bytes:
         """Return the file of what a picture of the clusters needs."""
@@ -87,12 +91,13 @@ def evaluate(
         batches: this rank's jets, in their order.
         infer: of the network that is measured.
         centroids: float32 [cluster, dim].
-        class_names: of the data set.
+        class_names: of the data set; none where jets have no classes.
         evaluation_batch_size: of the published protocol.
         group: the workers, whose counts are summed.
         most_kept: jets that are kept themselves.
     """
-    counts = ClusterCounts(len(centroids), len(class_names), evaluation_batch_size)
+    # Jets without classes are all of one, so that there is a number of them by cluster.
+    counts = ClusterCounts(len(centroids), max(len(class_names), 1), evaluation_batch_size)
     kept: list[tuple[npt.NDArray[np.generic], ...]] = []
     n_kept = n_not_finite = 0
     silhouette = 0.0
@@ -102,7 +107,7 @@ def evaluate(
         n_not_finite += int((~np.isfinite(distances)).any(axis=1).sum())
         silhouette += float(silhouettes(distances).sum())
         cluster = np.argmin(distances, axis=1).astype(np.int64)
-        counts.add(cluster, jets.jet_class)
+        counts.add(cluster, jets.jet_class if class_names else np.zeros_like(cluster))
         if n_kept < most_kept:
             few = slice(most_kept - n_kept)
             pt_gev = jet_pt_gev(jets.batch)
@@ -114,8 +119,8 @@ def evaluate(
     )
     embedding, cluster, jet_class, mass_gev, pt_gev = map(np.concatenate, zip(*kept, strict=True))
     return Evaluation(
-        quality=cluster_quality(confusion, accuracy_batched),
-        confusion=confusion,
+        quality=cluster_quality(confusion, accuracy_batched) if class_names else NO_QUALITY,
+        confusion=confusion[:, : len(class_names)],
         embedding=embedding,
         cluster=cluster,
         jet_class=jet_class,
@@ -125,7 +130,14 @@ def evaluate(
         class_names=tuple(class_names),
         n_not_finite=n_not_finite,
         silhouette=silhouette,
+        stability=_stability(embedding, len(centroids), group),
     )
+
+
+def _stability(embedding: npt.NDArray[np.float32], n_clusters: int, group: Group) -> float:
+    # One seed, so that all trials and epochs are held against the same halves; one rank for all.
+    own = stability(embedding[:MAX_KEPT_JETS], n_clusters, seed=0) if group.rank == 0 else 0.0
+    return float(group.broadcast(np.array([own], np.float32), name="stability")[0])
 
 
 def jet_pt_gev(batch: PackedBatch) -> npt.NDArray[np.float32]:

@@ -3,8 +3,9 @@
 Every matrix here may be the sum of those of several ranks.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,10 @@ class ClusterQuality:
     purity: float
     nmi: float
     ari: float
+
+
+NO_QUALITY: Final = ClusterQuality(*[math.nan] * 5)
+"""Of jets without classes, with which no clusters can agree."""
 
 
 def confusion_matrix(

@@ -18,7 +18,8 @@ Rank = tuple[bool, float]
 class EpochRecord:
     """Losses on the training jets and quality of the clusters on the validation jets.
 
-    A number is NaN where it was not finite in a record that was read, or an older record lacks it.
+    A number is NaN where it was not finite in a record that was read, an older record lacks it, or
+    it needs classes and the jets have none.
 
     Attributes:
         epoch: 1 for the first.
@@ -39,7 +40,9 @@ class EpochRecord:
         ari: adjusted Rand index.
         silhouette: how far apart clusters are in the network's own embedding, mean over the
             validation jets; knows no labels: see `training.metrics.silhouettes`.
-        confusion: jets by [cluster][class].
+        stability: how alike k-means clusters half of the validation jets and the other half, in
+            the network's own embedding; knows no labels: see `training.kmeans.stability`.
+        confusion: jets by [cluster][class]; rows are empty where jets have no classes.
         class_names: of the columns of `confusion`.
         warnings: what is wrong with the embedding or the clusters at the epoch's end, one line
             each with epoch, step and learning rate; see `training.health`.
@@ -60,6 +63,7 @@ class EpochRecord:
     nmi: float = math.nan
     ari: float = math.nan
     silhouette: float = math.nan
+    stability: float = math.nan
     confusion: list[list[int]] = field(default_factory=list)
     class_names: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -124,6 +128,18 @@ def epoch_rank(epoch: EpochRecord, objective: ObjectiveConfig) -> Rank | None:
     """
     value = epoch.value(objective.metric)
     return None if value is None else (epoch.phase == "clustering", objective.worth(value))
+
+
+def label_free_record(best: EpochRecord | None, record: EpochRecord) -> EpochRecord | None:
+    """Return the better of two epochs by what needs no labels, the first one where they are equal.
+
+    The more stable one of the clustering phase (see `training.kmeans.stability`); None as long as
+    there is none.
+    """
+    own = record.value("stability") if record.phase == "clustering" else None
+    if own is None:
+        return best
+    return record if best is None or own > (best.value("stability") or 0.0) else best
 
 
 def best_record(

@@ -138,6 +138,7 @@ class Trainer:
             seconds=time.perf_counter() - started,
             **vars(self.last_evaluation.quality),
             silhouette=self.last_evaluation.silhouette,
+            stability=self.last_evaluation.stability,
             confusion=self.last_evaluation.confusion.tolist(),
             class_names=list(self._dataset.class_names),
             warnings=epoch_warnings(watch.health, epoch, in_pretraining),

@@ -16,6 +16,7 @@ from ucluster_tune.data.format.packed import IntArray
 from ucluster_tune.data.format.substructure import OBSERVABLES, jet_observables
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.data.reading.sharding import Piece
+from ucluster_tune.errors import DataError
 from ucluster_tune.training.agreement import measured_on
 from ucluster_tune.training.mass_clusters import (
     N_INTERVALS,
@@ -74,7 +75,14 @@ def measure_yardsticks(
         seed: of k-means and of the intervals.
         also: other clusterings of the same jets, such as of published weights.
         most_training_jets: whose constituents are read; more would move no centre.
+
+    Raises:
+        DataError: the jets have no classes.
     """
+    if not dataset.is_labelled:
+        raise DataError(
+            f"{dataset.config.path}: the jets have no classes, with which yardsticks are compared"
+        )
     start = time.monotonic()
     labels = {split: dataset.read_masses(split) for split in ("train", *MEASURED_ON)}
     applied = [

@@ -111,6 +111,11 @@ class TrialFiles:
         return self._fetched(self.config.name)
 
     @property
+    def evaluated_epochs(self) -> list[int]:
+        """The epochs whose clusters of validation jets are kept, in order."""
+        return sorted(self._epochs("evaluation"))
+
+    @property
     def last_epoch(self) -> int:
         """The last epoch that has a checkpoint, whole or not; 0 for none."""
         return max(self._epochs("checkpoints"), default=0)

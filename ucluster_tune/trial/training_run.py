@@ -16,7 +16,7 @@ from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.storage.folders import PATIENCE_S
 from ucluster_tune.training.checkpoint import Checkpoint
 from ucluster_tune.training.group import Group, OneWorker
-from ucluster_tune.training.record import EpochRecord, best_record
+from ucluster_tune.training.record import EpochRecord, best_record, label_free_record
 from ucluster_tune.training.trainer import OnStep, Trainer
 from ucluster_tune.training.yardsticks import with_interval
 from ucluster_tune.trial.files import TrialFiles, read_checkpoint_at
@@ -31,7 +31,8 @@ _SPLITS = ("train", "validation")  # test jets are measured once a study
 class TrainingRun:
     """One rank's share in a training.
 
-    Keeps the files of the last two epochs and of the best one so far.
+    Keeps the files of the last two epochs, of the best one so far, and of the best one by what
+    needs no labels.
 
     Args:
         task: what is trained; the same for all ranks.
@@ -50,11 +51,12 @@ class TrainingRun:
         dataset = open_dataset(task.config.data, _SPLITS)
         self._trainer = Trainer(task.config, dataset, group, kept)
         self._best: EpochRecord | None = None
+        self._label_free: EpochRecord | None = None
         self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()
         if checkpoint is not None:
             self._trainer.restore(checkpoint)
-            self._best = checkpoint.best
+            self._best, self._label_free = checkpoint.best, checkpoint.label_free
             own = () if checkpoint.record is None else (checkpoint.record,)
             self.restored = [*checkpoint.earlier, *own]
             _LOGGER.info("went on from the checkpoint of epoch %d", checkpoint.epoch)
@@ -96,16 +98,18 @@ class TrainingRun:
     def _write(self, record: EpochRecord) -> None:
         epoch = record.epoch
         self._best = best_record(self._best, record, self._objective)
+        self._label_free = label_free_record(self._label_free, record)
         evaluation = self._trainer.last_evaluation
         checkpoint = replace(
             self._trainer.checkpoint(),
             best=self._best,
+            label_free=self._label_free,
             record=record,
             earlier=tuple(self._earlier[-_N_EARLIER:]),
         )
         self.files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
-        best_epoch = self._best.epoch if self._best else epoch
-        self.files.keep_only({epoch - 1, epoch, best_epoch})
+        best = {kept.epoch for kept in (self._best, self._label_free) if kept is not None}
+        self.files.keep_only({epoch - 1, epoch, *best})
         self._earlier = [*checkpoint.earlier, record]
 
 
@@ -131,9 +135,11 @@ def measure(
 
 
 def _brief(record: EpochRecord) -> str:
+    accuracy = record.value("clustering_accuracy")
     return (
         f"{record.phase}, focal loss {record.focal_loss:.4g},"
         f" clustering loss {record.clustering_loss:.4g},"
-        f" accuracy {record.clustering_accuracy:.4f},"
+        + (f" accuracy {accuracy:.4f}," if accuracy is not None else "")
+        + f" silhouette {record.silhouette:.4f},"
         f" {record.jets_per_second:.0f} jets/s"
     )

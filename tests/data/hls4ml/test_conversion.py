@@ -349,3 +349,27 @@ def test_nothing_is_overwritten(tmp_path):
     source = write_folder(tmp_path / "files", n_jets=50)
     with pytest.raises(DataError, match="not empty"):
         convert(source, source)
+
+
+@pytest.mark.parametrize("has_classes", [True, False])
+def test_jets_are_converted_without_their_classes(tmp_path, has_classes):
+    file = made_up_file(60, ("w", "t", "undef"))
+    if not has_classes:
+        file.jet_names = [n.replace(b"j_w", b"j_x") for n in file.jet_names]
+    file.write(tmp_path / "jets.h5")
+    found = convert(tmp_path / "jets.h5", tmp_path / "out", {"classes": ()})
+    tables = read(tmp_path / "out")
+    assert sum(table.num_rows for table in tables.values()) == 60  # those of no class too
+    assert all(table["jet_class"].null_count == table.num_rows for table in tables.values())
+    assert found.manifest.classes == ()
+    assert found.manifest.settings["classes"] == []
+    config = DataConfig(path=str(tmp_path / "out"), mass_max_gev=1000.0)
+    assert not open_checked_dataset(config, 1).is_labelled
+
+
+def test_a_file_without_classes_says_how_it_is_converted(tmp_path):
+    file = made_up_file(20)
+    file.jet_names = [n.replace(b"j_w", b"j_x") for n in file.jet_names]
+    file.write(tmp_path / "jets.h5")
+    with pytest.raises(DataError, match="convert --classes none"):
+        convert(tmp_path / "jets.h5", tmp_path / "out")

@@ -34,10 +34,11 @@ from ucluster_tune.cli.data.jet_options import (
 @new_dataset_option
 @click.option(
     "--classes",
-    type=ClassList(),
+    type=ClassList(may_be_none=True),
     default="w,z,t",
     show_default=True,
-    help="Jet classes to keep: some of g,q,w,z,t (gluon, light quark, W, Z, top).",
+    help="Jet classes to keep: some of g,q,w,z,t (gluon, light quark, W, Z, top); none: all jets,"
+    " and no classes are kept.",
 )
 @click.option(
     "--mass-min",
@@ -113,7 +114,7 @@ def convert(
 
     command = [
         *("ucluster-tune", "data", "convert", str(source), "--out", str(out)),
-        *("--classes", ",".join(classes)),
+        *("--classes", ",".join(classes) or "none"),
         *([] if mass_min is None else ["--mass-min", str(mass_min)]),
         *([] if mass_max is None else ["--mass-max", str(mass_max)]),
         *("--fractions", ",".join(str(fraction) for fraction in fractions)),
@@ -139,7 +140,8 @@ def convert(
         )
     manifest = conversion.manifest
     sizes = ", ".join(f"{manifest.n_jets(split)} {split}" for split in SPLITS)
-    click.echo(f"{out}: {sizes} jets of classes {', '.join(manifest.classes)}")
+    kind = f"of classes {', '.join(manifest.classes)}" if classes else "without classes"
+    click.echo(f"{out}: {sizes} jets {kind}")
     reasons = "".join(f", {n} {reason}" for reason, n in conversion.left_out.items())
     left_out = f"; left out:{reasons[1:]}" if reasons else ""
     click.echo(f"{conversion.n_jets} jets were read{left_out}")

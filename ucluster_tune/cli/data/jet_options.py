@@ -81,9 +81,16 @@ new_dataset_option = click.option(
 
 
 class ClassList(click.ParamType[tuple[str, ...]]):
-    """Jet classes, separated by commas."""
+    """Jet classes, separated by commas.
+
+    Args:
+        may_be_none: whether `none` stands for jets without classes, an empty tuple.
+    """
 
     name = "list"
+
+    def __init__(self, *, may_be_none: bool = False) -> None:
+        self._may_be_none = may_be_none
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -91,6 +98,8 @@ class ClassList(click.ParamType[tuple[str, ...]]):
         """Return the classes as a tuple; fails on unknown and repeated ones."""
         if isinstance(value, tuple):
             return value
+        if self._may_be_none and str(value).strip().lower() == "none":
+            return ()
         names = [name.strip().lower() for name in str(value).split(",")]
         unknown = [name for name in names if name not in CLASS_NAMES]
         if unknown:

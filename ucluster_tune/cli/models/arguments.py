@@ -120,17 +120,35 @@ def _is_hls4ml(place: str) -> bool:
 
 @contextmanager
 def predictions(
-    model: "SavedModel", source: "JetSource", n_workers: int, batch_size: int
+    model: "SavedModel",
+    source: "JetSource",
+    n_workers: int,
+    batch_size: int,
+    address: str | None = None,
 ) -> "Iterator[Iterator[Prediction]]":
-    """Give the predictions of all jets of a source in order; processes end with the block."""
+    """Give the predictions of all jets of a source in order; processes end with the block.
+
+    Args:
+        model: that predicts.
+        source: of the jets.
+        n_workers: processes.
+        batch_size: jets at a time.
+        address: of a Ray that runs already, on whose nodes the processes are and read the jets.
+    """
+    from ucluster_tune.cluster.connection import joined_ray
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
 
-    prepare_environment()
+    prepare_environment(is_embedded=address is None)
     from ucluster_tune.models.prediction import predict_here, predict_with_workers
 
     n_cpus = this_machine().n_cpus
     with ExitStack() as stack:
-        if n_workers == 1:
+        if address is not None:
+            n_cpus = stack.enter_context(joined_ray(address)).machine().n_cpus
+            found = predict_with_workers(
+                model, source, batch_size, n_workers, max(1, min(n_cpus // n_workers, 4))
+            )
+        elif n_workers == 1:
             found = predict_here(model, source, batch_size)
         else:
             # More workers than cores are allowed: they share them.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Example:
       ucluster-tune predict published data/wzt --out clusters.parquet
       ucluster-tune predict quickstart data/wzt --out clusters.parquet --split test
+      ucluster-tune predict quickstart s3://B/j --out c.parquet --workers-at HEAD:6379 --workers 9
     """
 )
 @model_argument
@@ -49,6 +50,12 @@ if TYPE_CHECKING:
 )
 @workers_option
 @click.option(
+    "--workers-at",
+    "address",
+    metavar="HOST:PORT",
+    help="Put the workers on the Ray that runs there; its nodes must see DATA by the same name.",
+)
+@click.option(
     "--batch-size",
     type=click.IntRange(1, 65536),
     default=DEFAULT_BATCH,
@@ -57,7 +64,13 @@ if TYPE_CHECKING:
     help="Jets at a time; the result does not depend on it.",
 )
 def predict(
-    model_dir: str, data: str, out: Path, split: str | None, workers: int, batch_size: int
+    model_dir: str,
+    data: str,
+    out: Path,
+    split: str | None,
+    workers: int,
+    address: str | None,
+    batch_size: int,
 ) -> None:
     """Write the cluster of every jet, in the order of DATA.
 
@@ -72,7 +85,7 @@ def predict(
 
     refuse_existing(out)
     with opened_source(data, split) as source:
-        counts = _write(load_model(model_dir), source, out, workers, batch_size)
+        counts = _write(load_model(model_dir), source, out, workers, batch_size, address)
     sizes = ", ".join(f"{cluster}: {n_jets:,}" for cluster, n_jets in enumerate(counts))
     click.echo(f"{out}: {sum(counts):,} jets of {source.description}")
     click.echo(f"Jets by cluster: {sizes}")
@@ -82,7 +95,12 @@ def predict(
 
 
 def _write(
-    model: "SavedModel", source: "WholeSource", out: Path, n_workers: int, batch_size: int
+    model: "SavedModel",
+    source: "WholeSource",
+    out: Path,
+    n_workers: int,
+    batch_size: int,
+    address: str | None,
 ) -> list[int]:
     """Write the prediction; return the jets of each cluster."""
     import numpy as np
@@ -106,7 +124,7 @@ def _write(
             source.origins,
         ) as writer,
         JetProgress("predicting", n_jets) as progress,
-        predictions(model, source, n_workers, batch_size) as found,
+        predictions(model, source, n_workers, batch_size, address) as found,
     ):
         for part in found:
             writer.write(

@@ -75,12 +75,14 @@ def train(
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
     study = study.reading(prepared_data_path(plan_preparation(study.data), yes))
-    open_checked_dataset(study.data, study.resources.n_workers)
+    dataset = open_checked_dataset(
+        study.data, study.resources.n_workers, needing_labels=study.objective.needing_labels
+    )
     _write_config(study, out)
-    click.echo(_train(study, out))
+    click.echo(_train(study, out, dataset.is_labelled))
     again = ["train", str(asked), "--out", shown_path(out)]
     again += [] if workers is None else ["--workers", str(workers)]
-    click.echo(_next_commands(again, study, out, overrides))
+    click.echo(_next_commands(again, study, out, overrides, dataset.is_labelled))
 
 
 def _file_of(config: Path) -> Path:
@@ -145,21 +147,21 @@ def _refuse_other(before: TrialConfig, now: TrialConfig, files: "TrialFiles") ->
 
 
 def _next_commands(
-    again: list[str], study: StudyConfig, out: Path, overrides: tuple[str, ...]
+    again: list[str], study: StudyConfig, out: Path, overrides: tuple[str, ...], is_labelled: bool
 ) -> str:
     model, data = shown_path(out), study.data.path
     n_epochs = f"training.n_epochs={2 * study.training.n_epochs}"
     kept = [o for o in overrides if not o.strip().startswith("training.n_epochs")]
     commands = {
         "its clusters": ["predict", model, data, "--out", "clusters.parquet"],
-        "how good they are": ["evaluate", model, data],
+        **({"how good they are": ["evaluate", model, data]} if is_labelled else {}),
         "more epochs": [*again, *set_words([*kept, n_epochs])],
     }
     lines = [f"  {what:17}  {shlex.join([program(), *c])}" for what, c in commands.items()]
     return "\n".join(["Next, type", *lines])
 
 
-def _train(study: StudyConfig, out: Path) -> str:
+def _train(study: StudyConfig, out: Path, is_labelled: bool) -> str:
     """Run the epochs that are left, and return what they reached, in words."""
     from ucluster_tune.cluster.embedded import embedded_ray, prepare_environment
     from ucluster_tune.report.progress import TrainingProgress, training_summary
@@ -170,7 +172,9 @@ def _train(study: StudyConfig, out: Path) -> str:
     files, resources = TrialFiles(out), study.resources
     task = TrainingTask(trial_config_of(study), files.place, study.objective)
     with ExitStack() as stack:
-        progress = stack.enter_context(TrainingProgress(study, files.last_epoch))
+        progress = stack.enter_context(
+            TrainingProgress(study, files.last_epoch, is_labelled=is_labelled)
+        )
         if resources.n_workers > 1:
             machine = this_machine()
             stack.enter_context(embedded_ray(machine.n_cpus, machine.n_gpus))
@@ -185,5 +189,5 @@ def _train(study: StudyConfig, out: Path) -> str:
     from ucluster_tune.trial.training_run import measure  # TensorFlow
 
     checkpoint = files.checkpoint(newest.best.epoch)
-    test = measure(task.config, str(checkpoint), "test")
+    test = measure(task.config, str(checkpoint), "test") if is_labelled else None
     return training_summary(newest.best, test, study, str(checkpoint))

@@ -58,7 +58,8 @@ def check(file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     told = _jets_in_words(jets) or preparation.in_words()
     if study.training.n_jets is not None:
         told += f"\ntrained on {study.training.n_jets} of them, the same ones in all trials"
-    console.print(_study_table(study, plan, told))
+    is_labelled = not jets or bool(_classes(jets))
+    console.print(_study_table(study, plan, told, is_labelled))
     console.print(_space_table(study))
     for warning in [*warnings_for(study), *_machine_warnings(plan)]:
         click.secho(f"Warning: {warning}", fg="yellow", err=True)
@@ -71,16 +72,30 @@ def describe_jets(study: StudyConfig) -> dict[str, dict[str, int]]:
     from ucluster_tune.data.format.schema import SPLITS
     from ucluster_tune.data.reading.dataset import open_checked_dataset
 
-    dataset = open_checked_dataset(study.data, study.resources.n_workers)
+    dataset = open_checked_dataset(
+        study.data,
+        study.resources.n_workers,
+        needing_labels=study.objective.needing_labels,
+    )
     return {split: dataset.counts(split) for split in SPLITS}
 
 
 def _jets_in_words(jets: dict[str, dict[str, int]]) -> str:
     counts = ", ".join(f"{sum(by_class.values())} {split}" for split, by_class in jets.items())
-    return f"jets of {', '.join(jets['train'])}: {counts}" if jets else ""
+    if not jets:
+        return ""
+    return f"jets {_classes(jets) or 'without classes'}: {counts}"
 
 
-def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
+def _classes(jets: dict[str, dict[str, int]]) -> str:
+    """Return `of` and the classes of jets, nothing where they have none."""
+    from ucluster_tune.data.format.schema import UNLABELLED
+
+    names = [name for name in jets["train"] if name != UNLABELLED]
+    return f"of {', '.join(names)}" if names else ""
+
+
+def _study_table(study: StudyConfig, plan: Plan, jets: str, is_labelled: bool) -> Table:
     table = Table(title=Text(f"Study {study.name}"), show_header=False, title_justify="left")
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -102,6 +117,8 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str) -> Table:
         "This machine": _machine(plan),
         "Tracking": _tracking(study),
     }
+    if not is_labelled:
+        del rows["Reference"]  # an accuracy
     if study.derived:
         rows["Derived"] = "\n".join(f"{path} = {text}" for path, text in study.derived.items())
     if study.constraints:

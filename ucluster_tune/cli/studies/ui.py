@@ -244,7 +244,8 @@ class Pages:
         """Return the pages of a study."""
         runs = compared_runs(record)
         own = [record.run_id] if record.run_id else []
-        curves = curves_page("", record.experiment_id, [*runs, *own]) if runs else None
+        metric = None if record.is_labelled else record.objective.metric
+        curves = curves_page("", record.experiment_id, [*runs, *own], metric) if runs else None
         table = runs_page("", record.experiment_id, view_key(record))
         compared = comparison_page("", record.experiment_id, runs) if runs else None
         return cls(record.name, curves, table, compared)

@@ -20,6 +20,9 @@ SPLITS: Final = ("train", "validation", "test")
 JET_CLASS: Final = "jet_class"
 MASS_GEV: Final = "mass_gev"
 
+UNLABELLED: Final = "unlabelled"
+"""In place of a class, where jets are counted that have none."""
+
 MEND: Final = "copy the data set again from where it came, or make it again"
 """What to do with a data set that is damaged, to end a message."""
 

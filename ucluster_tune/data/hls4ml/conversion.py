@@ -21,7 +21,7 @@ from ucluster_tune.data.format.bounds import MASS_BOUNDS_GEV, MassCensus
 from ucluster_tune.data.format.duplicates import JetCensus, jet_keys
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.format.manifest import HLS4ML_SOURCE, Manifest
-from ucluster_tune.data.format.schema import SPLITS, jets_table
+from ucluster_tune.data.format.schema import SPLITS, UNLABELLED, jets_table
 from ucluster_tune.data.hls4ml.jets import (
     NO_CLASS,
     JetBlock,
@@ -80,7 +80,7 @@ class ConversionSettings:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The classes that are kept."""
+        """The classes that are kept; none where jets are taken without labels."""
         return CLASS_NAMES if self.selection.classes is None else self.selection.classes
 
 
@@ -136,7 +136,7 @@ def convert_dataset(
     on_size(sum(file.n_bytes for file in files))
     converter = _Converter(settings)
     with DatasetWriter(directory, row_group_size=row_group_size) as writer:
-        check_hdf5_files(files)
+        check_hdf5_files(files, needs_classes=bool(settings.class_names))
         with writer.scratch() as scratch:
             _convert(files, converter, writer, scratch, on_bytes)
         if not converter.n_jets:
@@ -174,7 +174,8 @@ def _convert(
     member_folder.mkdir()
     mixing_folder.mkdir()
     with JetMixer(mixing_folder, _JETS_IN_MEMORY) as mixer:
-        for file, block in _blocks(files, member_folder, on_bytes):
+        needs_classes = bool(converter.class_names)
+        for file, block in _blocks(files, member_folder, on_bytes, needs_classes):
             converter.take(file, block, mixer)
         for table in mixer.tables():
             for index, split in enumerate(SPLITS):
@@ -199,7 +200,10 @@ def _recorded(settings: ConversionSettings) -> dict[str, JsonValue]:
 
 
 def _blocks(
-    files: tuple[SourceFile, ...], scratch: Path, on_bytes: Callable[[int], None]
+    files: tuple[SourceFile, ...],
+    scratch: Path,
+    on_bytes: Callable[[int], None],
+    needs_classes: bool,
 ) -> Iterator[tuple[Hdf5File, JetBlock]]:
     """Yield small blocks of all files; progress inside of a file is counted in its jets."""
     is_archive = files[0].is_archive
@@ -208,7 +212,7 @@ def _blocks(
         return
     for file in hdf5_files(files, scratch, on_bytes):
         found = check_file(file.path, file.label)
-        refuse_unlabelled(found, file.label)
+        refuse_unlabelled(found, file.label, needs_classes=needs_classes)
         n_jets = found.n_jets
         n_bytes = 0 if is_archive else file.path.stat().st_size
         n_done = 0
@@ -238,6 +242,7 @@ class _Converter:
 
     def __init__(self, settings: ConversionSettings) -> None:
         self.n_jets = 0
+        self.class_names = settings.class_names
         self.masses = MassCensus()
         self.left_out: Counter[str] = Counter()
         self._settings = settings
@@ -258,8 +263,9 @@ class _Converter:
         is_good = self._is_good(file, block.start + rows, block.mass_gev[rows], counts, features)
         is_good &= self._are_new(file, block.mass_gev[rows], counts, features, is_good)
         rows = rows[is_good]
+        names = np.array(CLASS_NAMES)[block.class_index[rows]].tolist()
         table = jets_table(
-            np.array(CLASS_NAMES)[block.class_index[rows]].tolist(),
+            names if self.class_names else [None] * len(rows),
             block.mass_gev[rows],
             counts[is_good],
             features[np.repeat(is_good, counts)],
@@ -292,7 +298,7 @@ class _Converter:
         # A mass that is NaN is selected, to be found bad.
         is_outside = ~selection.in_window(mass) & np.isfinite(mass)
         is_kept: npt.NDArray[np.bool_] = is_wanted & ~is_outside
-        is_unlabelled = block.class_index == NO_CLASS
+        is_unlabelled = (block.class_index == NO_CLASS) & ~is_wanted
         self._leave_out("without a class", int(is_unlabelled.sum()))
         self._leave_out("of another class", int((~is_wanted & ~is_unlabelled).sum()))
         self._leave_out("outside the mass range", int((is_wanted & is_outside).sum()))
@@ -369,11 +375,15 @@ def _refuse_empty(
     if converter.left_out:
         reasons = [f"{n} {reason}" for reason, n in converter.left_out.items()]
         read += f", {', '.join(reasons)}"
-    for name in settings.class_names:
+    for name in settings.class_names or (UNLABELLED,):
+        what, others = (
+            (f"jets of class {name}", "name other classes (--classes, data.classes), ")
+            if settings.class_names
+            else ("jets", "")
+        )
         for split, fraction in zip(SPLITS, settings.fractions, strict=True):
             if fraction > 0 and not writer.counts(split).get(name):
                 raise DataError(
-                    f"no {split} jets of class {name}: {read}; name other classes"
-                    " (--classes, data.classes), widen the mass range, give that split a larger"
-                    " share (--fractions), or convert more files"
+                    f"no {split} {what}: {read}; {others}widen the mass range, give that split a"
+                    " larger share (--fractions), or convert more files"
                 )

@@ -154,9 +154,9 @@ def find_layout(file: h5py.File, label: str) -> Layout:
     )
 
 
-def refuse_unlabelled(layout: Layout, label: str) -> None:
-    """Raise DataError where the jets have no classes."""
-    if layout.classes is not None:
+def refuse_unlabelled(layout: Layout, label: str, *, needs_classes: bool = True) -> None:
+    """Raise DataError where the jets have no masses, or no classes though these are needed."""
+    if layout.classes is not None or (layout.mass is not None and not needs_classes):
         return
     if layout.mass is None:
         raise DataError(
@@ -169,8 +169,9 @@ def refuse_unlabelled(layout: Layout, label: str) -> None:
     raise DataError(
         f"{label}: {some}{JETS} has no column{'s' * (len(absent) > 1)} {', '.join(absent)}: a"
         " search needs labelled jets to measure its accuracy; choose files with all of"
-        f" {', '.join(CLASS_COLUMNS)}, or predict the clusters of these with"
-        " `ucluster-tune predict`, which needs no labels"
+        f" {', '.join(CLASS_COLUMNS)}, convert these without classes with `ucluster-tune data"
+        " convert --classes none`, to search by a metric that needs none, or predict their"
+        " clusters with `ucluster-tune predict`"
     )
 
 

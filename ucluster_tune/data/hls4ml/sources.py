@@ -127,17 +127,18 @@ def hdf5_files(
             yield Hdf5File(file.path, file.path.name, str(file.path))
 
 
-def check_hdf5_files(files: tuple[SourceFile, ...]) -> None:
+def check_hdf5_files(files: tuple[SourceFile, ...], *, needs_classes: bool = True) -> None:
     """Look at all files to convert that are not in archives, so that a wrong one is found at once.
 
     Raises:
-        DataError: one is damaged, no HLS4ML file, or its jets have no classes.
+        DataError: one is damaged, no HLS4ML file, or its jets lack classes that are needed.
     """
     for file in files:
         if file.is_parquet:
             count_jets(file.path, str(file.path))
         elif not file.is_archive:
-            refuse_unlabelled(check_file(file.path, str(file.path)), str(file.path))
+            layout = check_file(file.path, str(file.path))
+            refuse_unlabelled(layout, str(file.path), needs_classes=needs_classes)
 
 
 def _visible_files(folder: Path) -> Iterator[Path]:

@@ -21,7 +21,7 @@ from pydantic import JsonValue
 
 from ucluster_tune.data.format.features import CLASS_NAMES, FEATURE_NAMES
 from ucluster_tune.data.format.manifest import MANIFEST_NAME, Manifest, ManifestFile, sha256_of
-from ucluster_tune.data.format.schema import JET_CLASS, SPLITS, jets_schema
+from ucluster_tune.data.format.schema import JET_CLASS, SPLITS, UNLABELLED, jets_schema
 from ucluster_tune.errors import DataError, MachineError
 from ucluster_tune.storage.whole_files import (
     beside,
@@ -172,7 +172,7 @@ class DatasetWriter:
             self._splits[split].append(table)
 
     def counts(self, split: str) -> dict[str, int]:
-        """Jets by class so far; those without truth are in no class."""
+        """Jets by class so far, those without truth as UNLABELLED."""
         return dict(self._splits[split].counts) if split in self._splits else {}
 
     def finish(
@@ -233,7 +233,7 @@ class _SplitFiles:
 
     def append(self, table: pa.Table) -> None:
         """Take jets; all full row groups go to disk."""
-        for entry in pc.value_counts(table[JET_CLASS].drop_null()).to_pylist():
+        for entry in pc.value_counts(table[JET_CLASS].fill_null(UNLABELLED)).to_pylist():
             self.counts[entry["values"]] = self.counts.get(entry["values"], 0) + entry["counts"]
         self._pending.append(table)
         self._n_pending += table.num_rows

@@ -23,7 +23,7 @@ from ucluster_tune.data.format.parquet_files import (
     as_promised,
     refuse_unknown_classes,
 )
-from ucluster_tune.data.format.schema import JET_CLASS, MEND, SPLITS
+from ucluster_tune.data.format.schema import JET_CLASS, MEND, SPLITS, UNLABELLED
 from ucluster_tune.data.reading.row_groups import (
     FileMetadata,
     Labels,
@@ -44,9 +44,10 @@ class JetDataset:
     Attributes:
         config: path and selection.
         manifest: as read.
-        class_names: classes that are kept, in the order of their indices.
+        class_names: classes that are kept, in the order of their indices; none of jets without
+            labels, whose index is -1.
         row_groups: of each split that was opened.
-        n_selected: jets of each such split that pass the selection, by class.
+        n_selected: jets of each such split that pass the selection, by class or as UNLABELLED.
         n_training_jets: of these are trained on, always the same ones; None for all.
     """
 
@@ -56,6 +57,11 @@ class JetDataset:
     row_groups: dict[str, tuple[RowGroup, ...]]
     n_selected: dict[str, dict[str, int]]
     n_training_jets: int | None = None
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether jets have classes, which all measures of agreement need."""
+        return bool(self.class_names)
 
     def training_on(self, n_jets: int | None) -> "JetDataset":
         """Return the same data set with so many training jets at most, None for all."""
@@ -134,7 +140,8 @@ class JetDataset:
             for labels in read_labels(jet_file):
                 passes = self.selection.passes(labels.mass_gev, labels.jet_class)
                 masses.append(labels.mass_gev[passes])
-                classes.append(np.searchsorted(index, labels.jet_class[passes]))
+                of_class = labels.jet_class[passes]
+                classes.append(np.searchsorted(index, of_class) if len(index) else of_class)
         return np.concatenate(masses), np.concatenate(classes)
 
     def check_values(self) -> None:
@@ -178,13 +185,16 @@ def open_dataset(config: DataConfig, splits: Sequence[str] = SPLITS) -> JetDatas
         dataset.row_groups[split] = groups
         dataset.n_selected[split] = {
             name: int(counts[CLASS_NAMES.index(name)]) for name in class_names
-        }
+        } or {UNLABELLED: sum(group.n_jets for group in groups)}
         _refuse_empty(dataset, split)
     return dataset
 
 
 def open_checked_dataset(
-    config: DataConfig, world_size: int, checked_before: str | None = None
+    config: DataConfig,
+    world_size: int,
+    checked_before: str | None = None,
+    needing_labels: Sequence[str] = (),
 ) -> JetDataset:
     """Return the data set of `open_dataset`, looked at as closely as is worth it for a study.
 
@@ -197,12 +207,19 @@ def open_checked_dataset(
         world_size: number of ranks.
         checked_before: the data set's checksum when all its values were read, with this
             selection; files that still have their checksums are not read again.
+        needing_labels: metrics of the objective that jets without classes do not have.
 
     Raises:
         DataError: as `open_dataset`; or a file was altered, a value is not finite, a jet is in two
-            splits, or there are too few jets for `world_size` ranks.
+            splits, there are too few jets for `world_size` ranks, or they lack classes.
     """
     dataset = open_dataset(config)
+    if needing_labels and not dataset.is_labelled:
+        raise DataError(
+            f"{config.path}: the jets have no classes, which objective.metric and"
+            f" objective.others, here {', '.join(needing_labels)}, would need; choose metrics"
+            " without labels, as by --set objective.metric=silhouette"
+        )
     if locate(config.path).is_local:
         verify_files(config.path, dataset.manifest)
         if dataset.manifest.dataset_checksum != checked_before:
@@ -218,18 +235,27 @@ def _count_selected(
     """Return all row groups with the number of jets that pass, and their sum by CLASS_NAMES."""
     groups: list[RowGroup] = []
     by_class, all_jets = np.zeros((2, len(CLASS_NAMES)), np.int64)
+    n_jets_read = 0
     for listed in manifest.split_files(split):
         file = JetFile(folder / listed.path, listed.n_bytes)
         for labels in read_labels(file):
-            _refuse_unlabelled(file, labels)
-            all_jets += np.bincount(labels.jet_class, minlength=len(CLASS_NAMES))
+            is_known = labels.jet_class >= 0
+            if manifest.classes or is_known.any():
+                _refuse_unlabelled(file, labels)
+            n_jets_read += len(is_known)
+            all_jets += np.bincount(labels.jet_class[is_known], minlength=len(CLASS_NAMES))
             passes = selection.passes(labels.mass_gev, labels.jet_class)
             group = np.repeat(np.arange(len(labels.sizes)), labels.sizes)[passes]
             n_jets = np.bincount(group, minlength=len(labels.sizes)).tolist()
             groups += map(RowGroup, [file] * len(n_jets), labels.row_groups, n_jets)
-            by_class += np.bincount(labels.jet_class[passes], minlength=len(CLASS_NAMES))
+            by_class += np.bincount(
+                labels.jet_class[passes & is_known], minlength=len(CLASS_NAMES)
+            )
     told = {name: n for name, n in manifest.counts.get(split, {}).items() if n}
     found = {name: int(n) for name, n in zip(CLASS_NAMES, all_jets, strict=True) if n}
+    if not manifest.classes:
+        told = {**told, UNLABELLED: manifest.n_jets(split)}
+        found = {**found, UNLABELLED: n_jets_read}
     if told != found:
         raise DataError(f"{folder}: {split} has jets {found}, {MANIFEST_NAME} says {told}; {MEND}")
     return tuple(groups), by_class
@@ -248,7 +274,8 @@ def _refuse_unlabelled(file: JetFile, labels: Labels) -> None:
     if table[JET_CLASS].null_count:
         raise DataError(
             f"{where}, column {JET_CLASS}: {table[JET_CLASS].null_count} jets have no class;"
-            " a search needs labelled jets to measure its accuracy"
+            " a search measures its accuracy on labelled jets: either all of a data set have a"
+            f" class, or none has and {MANIFEST_NAME} lists none"
         )
     refuse_unknown_classes(table, where)
 
@@ -256,6 +283,8 @@ def _refuse_unlabelled(file: JetFile, labels: Labels) -> None:
 def _kept_classes(config: DataConfig, manifest: Manifest, folder: Location) -> tuple[str, ...]:
     wanted = config.classes if config.classes is not None else manifest.classes
     absent = [name for name in wanted if name not in manifest.classes]
+    if absent and not manifest.classes:
+        raise DataError(f"{folder}: its jets have no classes; leave data.classes out")
     if absent:
         raise DataError(
             f"{folder}: has no jets of class {', '.join(absent)};"
@@ -267,9 +296,10 @@ def _kept_classes(config: DataConfig, manifest: Manifest, folder: Location) -> t
 def _refuse_empty(dataset: JetDataset, split: str) -> None:
     config, counts = dataset.config, dataset.counts(split)
     window = f"{config.mass_min_gev:g} < mass < {config.mass_max_gev:g} GeV"
+    of_classes = f" of {', '.join(dataset.class_names)}" if dataset.is_labelled else ""
     if not any(counts.values()):
         raise DataError(
-            f"{config.path}: no {split} jets of {', '.join(dataset.class_names)} with {window};"
+            f"{config.path}: no {split} jets{of_classes} with {window};"
             " widen data.mass_min_gev and data.mass_max_gev, or check the data set"
             f"{_unit_hint(dataset, split)}"
         )

@@ -24,7 +24,7 @@ from ucluster_tune.data.format.parquet_files import (
     refuse_unknown_classes,
     tables_of,
 )
-from ucluster_tune.data.format.schema import MASS_GEV, SPLITS
+from ucluster_tune.data.format.schema import MASS_GEV, SPLITS, UNLABELLED
 from ucluster_tune.errors import DataError
 from ucluster_tune.storage.locations import Location, locate
 
@@ -32,7 +32,6 @@ Floats = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.int64]
 
 QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
-UNLABELLED: Final = "unlabelled"
 N_CONSTITUENTS: Final = "n_constituents"
 SPECTRA: Final = (MASS_GEV, N_CONSTITUENTS, *FEATURE_NAMES)
 

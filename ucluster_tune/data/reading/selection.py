@@ -21,7 +21,7 @@ class Selection:
 
     Attributes:
         mass_min_gev, mass_max_gev: jets strictly between them; infinite ones keep all.
-        classes: names; None for all.
+        classes: names; None for all; an empty one for all jets, whatever their class, or of none.
 
     Raises:
         ValueError: no mass lies between the two, or a class is repeated or unknown.
@@ -29,7 +29,7 @@ class Selection:
 
     mass_min_gev: float = DataConfig.model_fields["mass_min_gev"].default
     mass_max_gev: float = DataConfig.model_fields["mass_max_gev"].default
-    classes: Annotated[tuple[JetClass, ...], Field(min_length=1)] | None = None
+    classes: tuple[JetClass, ...] | None = None
 
     @model_validator(mode="after")
     def _rules_of_the_data_section_hold(self) -> "Selection":
@@ -39,7 +39,7 @@ class Selection:
 
     def __str__(self) -> str:
         window = f"{self.mass_min_gev:g} < mass < {self.mass_max_gev:g} GeV"
-        return window if self.classes is None else f"{', '.join(self.classes)} with {window}"
+        return f"{', '.join(self.classes)} with {window}" if self.classes else window
 
     def in_window(self, mass_gev: npt.NDArray[np.floating[Any]]) -> BoolArray:
         """Return bool [jet]; compared in double precision."""
@@ -47,7 +47,9 @@ class Selection:
         return (mass_gev > self.mass_min_gev) & (mass_gev < self.mass_max_gev)
 
     def in_classes(self, jet_class: npt.NDArray[np.integer[Any]]) -> BoolArray:
-        """Return bool [jet] for indices into CLASS_NAMES; jets without class are in none."""
+        """Return bool [jet] for indices into CLASS_NAMES; a jet without class is in no class."""
+        if self.classes == ():
+            return np.ones(len(jet_class), np.bool_)
         wanted = CLASS_NAMES if self.classes is None else self.classes
         return np.isin(jet_class, [CLASS_NAMES.index(name) for name in wanted])
 

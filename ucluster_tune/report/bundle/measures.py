@@ -24,6 +24,8 @@ _AT_BEST: Final = (
     "purity",
     "nmi",
     "ari",
+    "silhouette",
+    "stability",
 )
 _YARDSTICK: Final = ("accuracy", "low", "high", "batched", "purity", "nmi", "ari", "n_jets")
 

@@ -6,6 +6,7 @@ from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.yardsticks import best_on_test, mass_sentence, own_words
 from ucluster_tune.report.trials_table import outcome_counts
+from ucluster_tune.report.yardstick_words import WITHOUT_LABELS
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.status import remaining_s
@@ -47,6 +48,7 @@ def answer_in_words(contents: StudyContents) -> list[str]:
             f" ({contents.config.reference.source}){_reference_remark(contents)}."
         )
     begin = "So far the search would choose" if record.state == "running" else "The search chose"
+    found += [] if record.is_labelled else [f"{WITHOUT_LABELS}."]
     return [*own_words(contents), f"{begin} {chosen}.", *found, *_what_is_left(contents)]
 
 

@@ -183,17 +183,19 @@ def outcomes_section(contents: StudyContents) -> Section:
     rows = []
     for trial in trials:
         best = trial.best
+        batched = best.clustering_accuracy_batched if best else None
         rows.append(
             (
                 trial.id,
                 cells.outcome(trial).plain,
                 f"{trial.epochs}/{trial.n_epochs}",
                 cells.metric(contents.metric, contents.score(trial) if best else None),
-                cells.percent(best.clustering_accuracy_batched if best else None),
+                *([cells.percent(batched)] if contents.record.is_labelled else []),
                 *(cells.setting(trial.hyperparameters.get(name, "")) for name in names),
             )
         )
-    columns = ("trial", "outcome", "epochs", contents.metric_label, "in batches")
+    columns = ["trial", "outcome", "epochs", contents.metric_label]
+    columns += ["in batches"] if contents.record.is_labelled else []
     best_row = [i for i, trial in enumerate(trials) if trial is contents.record.best]
     short = [name.rpartition(".")[2].replace("_", " ") for name in names]
     tables = [

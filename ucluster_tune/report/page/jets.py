@@ -69,8 +69,8 @@ def embedding_section(contents: StudyContents) -> Section:
     if evaluation is None:
         return absent(title, contents.no_evaluation)
     caption = (
-        f"{len(evaluation.embedding):,} validation jets in the space where they are clustered: by"
-        " true class above, by cluster below."
+        f"{len(evaluation.embedding):,} validation jets in the space where they are clustered"
+        + (": by true class above, by cluster below." if evaluation.class_names else ".")
     )
     return Section(
         title, pictures=[Picture("embedding", embedding_figure(evaluation), caption, is_wide=True)]
@@ -108,8 +108,11 @@ def mass_section(contents: StudyContents) -> Section:
             "mass_by_cluster",
             f"Jet mass of {n_jets:,} validation jets, by cluster.",
         ),
-        _spectra(evaluation, of_class, "mass_by_class", "The same jets by true class."),
     ]
+    if of_class:
+        pictures.append(
+            _spectra(evaluation, of_class, "mass_by_class", "The same jets by true class.")
+        )
     return Section(title, pictures=pictures)
 
 

@@ -21,6 +21,7 @@ from ucluster_tune.report.page.course import (
     outcomes_section,
     time_section,
 )
+from ucluster_tune.report.page.criteria import criteria_section
 from ucluster_tune.report.page.front import front_section
 from ucluster_tune.report.page.hyperparameters import importance_section, parallel_section
 from ucluster_tune.report.page.jets import (
@@ -54,12 +55,17 @@ SECTIONS: Final[tuple[tuple[str, SectionMaker], ...]] = (
     ("Values tried", parallel_section),
     ("Outcomes", outcomes_section),
     ("Finalists", finalists_section),
+    ("Choosing without labels", criteria_section),
     ("Classes and clusters", confusion_section),
     ("Embedding", embedding_section),
     ("Mass spectrum", mass_section),
     ("Efficiency and purity", efficiency_section),
     ("Time", time_section),
     ("To make it again", provenance_section),
+)
+
+_NEEDING_LABELS: Final = (
+    *(yardsticks_section, finalists_section, confusion_section, efficiency_section),
 )
 
 
@@ -122,7 +128,10 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
     """
     contents = read_contents(record, paths)
     with physics_style():
-        made = (_made(title, make, contents) for title, make in SECTIONS)
+        wanted = [s for s in SECTIONS if record.is_labelled or s[1] not in _NEEDING_LABELS]
+        if not record.is_labelled and record.confirmed:  # on other jets, which have classes
+            wanted.append(("Finalists", finalists_section))
+        made = (_made(title, make, contents) for title, make in wanted)
         sections = [section for section in made if section is not None]
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     jets = uri_without_password(contents.config.data.path).rstrip("/").rpartition("/")[2]

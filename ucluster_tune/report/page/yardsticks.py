@@ -168,12 +168,12 @@ def finalists_section(contents: StudyContents) -> Section:
             (
                 "published recipe" if contender.is_published else f"trial {contender.trial}",
                 str(len(contender.seeds)),
-                cells.percent(contender.validation),
+                cells.metric(contents.metric, contender.validation),
                 cells.percent(accuracy.mean),
                 _interval(accuracy.interval),
                 cells.NOTHING if accuracy.spread is None else f"{100 * accuracy.spread:.1f}",
                 cells.percent(batched.mean),
-                cells.percent(contender.search_score),
+                cells.metric(contents.metric, contender.search_score),
             )
         )
     columns = (

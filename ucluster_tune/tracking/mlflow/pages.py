@@ -9,7 +9,9 @@ from ucluster_tune.study.record import StudyRecord
 N_COMPARED = 50  # curves in one picture, and the page asks the server for each run's history
 
 
-def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+def curves_page(
+    base: str, experiment_id: str, run_ids: Sequence[str], metric: str | None = None
+) -> str:
     """Return the page with the accuracy of all given trials by epoch, and the reference.
 
     Both are matched within batches, as the published 81 % is.
@@ -18,12 +20,14 @@ def curves_page(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
         base: of the server, such as http://127.0.0.1:5000.
         experiment_id: of the runs.
         run_ids: of the trials, at least one, and of the study, which has the reference.
+        metric: in place of both, of jets without classes.
     """
+    curves = [metric] if metric else ["clustering_accuracy_batched", "reference_accuracy"]
     query = {
         "runs": _json(list(run_ids)),
-        "metric": _json("clustering_accuracy_batched"),
+        "metric": _json(curves[0]),
         "experiments": _json([experiment_id]),
-        "plot_metric_keys": _json(["clustering_accuracy_batched", "reference_accuracy"]),
+        "plot_metric_keys": _json(curves),
         "plot_layout": "{}",
         "x_axis": "step",
         "y_axis_scale": "linear",
@@ -81,9 +85,11 @@ def trials_view(record: StudyRecord, run_id: str) -> str:
         run_id: of the study's run.
     """
     objective = record.objective
-    names = dict.fromkeys((objective.metric, "clustering_accuracy"))
+    beside = ["clustering_accuracy"] if record.is_labelled else []
+    names = dict.fromkeys((objective.metric, *beside))
     columns = [*(f"metrics.`best_{name}`" for name in names), "metrics.`best_epoch`"]
-    columns += ["metrics.`clustering_accuracy_batched`", "tags.`ucluster_tune.outcome`"]
+    last = ["clustering_accuracy_batched"] if record.is_labelled else ["silhouette", "stability"]
+    columns += [*(f"metrics.`{name}`" for name in last), "tags.`ucluster_tune.outcome`"]
     columns += [f"params.`{name}`" for name in record.config.get("search_space", {})]
     return _json(
         {

@@ -41,7 +41,8 @@ def begin_in_mlflow(tracker: Tracker, config: StudyConfig, record: StudyRecord) 
     )
     searched = config.search_space.get("training.n_epochs")
     n_epochs = config.training.n_epochs if searched is None else max(map(int, corners(searched)))
-    tracker.draw_reference(run_id, record.reference_accuracy, n_epochs)
+    if record.is_labelled:
+        tracker.draw_reference(run_id, record.reference_accuracy, n_epochs)
     return run_id
 
 
@@ -98,9 +99,11 @@ def draw_best_epoch(paths: StudyPaths, draw: DrawPictures) -> Callable[[TrialSta
 
 def study_metrics(record: StudyRecord) -> dict[str, float]:
     """Return what the study reached, as metrics of its run."""
-    metrics = {"reference_accuracy": record.reference_accuracy}
+    metrics = {"reference_accuracy": record.reference_accuracy} if record.is_labelled else {}
     if record.best is not None and record.best.best is not None:
-        metrics["best_validation_clustering_accuracy"] = record.best.best.clustering_accuracy
+        names = dict.fromkeys(("clustering_accuracy", record.objective.metric))
+        found = {name: record.best.best.value(name) for name in names}
+        metrics |= {f"best_validation_{n}": v for n, v in found.items() if v is not None}
     if record.best_test is not None:
         metrics["best_test_clustering_accuracy"] = record.best_test["clustering_accuracy"]
     return metrics

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ucluster_tune.config.objective import NEEDING_LABELS
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
@@ -43,6 +44,7 @@ TRACKED_METRICS = (
     "nmi",
     "ari",
     "silhouette",
+    "stability",
     "focal_loss",
     "clustering_loss",
     "total_loss",
@@ -240,8 +242,9 @@ class Tracker:
             # The best comes first: it is what MLflow's comparison shows unasked.
             metrics: dict[str, Any] = dict(best.get(record.epoch, {}))
             metrics |= {name: getattr(record, name) for name in TRACKED_METRICS}
-            if record.value("silhouette") is None:  # always a number since it is measured
-                del metrics["silhouette"]
+            for name in (*NEEDING_LABELS, "silhouette", "stability"):
+                if record.value(name) is None:  # no classes, or of a version that measured less
+                    del metrics[name]
             batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
