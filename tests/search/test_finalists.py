@@ -117,7 +117,8 @@ def test_training_with_labels_is_the_recipe_s_but_for_its_head_and_is_chosen_by_
     search.driver.config = study_config(
         search_space=CONFIG.model_dump()["search_space"], objective=objective
     )
-    *_, recipe, labelled = [search.finalists.suggest(f"tune{n}")["task"] for n in range(3)]  # type: ignore[index,call-overload]
+    told: list[Any] = [search.finalists.suggest(f"tune{n}") for n in range(3)]
+    recipe, labelled = told[1]["task"], told[2]["task"]
     model, training = labelled.config.model, labelled.config.training
     assert (model.head, model.n_clusters, training.n_pretraining_epochs) == ("classes", 3, 1)
     assert model.model_copy(update={"head": "mass_bins"}) == recipe.config.model

@@ -67,11 +67,15 @@ def best_on_test(contents: StudyContents) -> Bar | None:
 
 
 def supervised_on_same_jets(contents: StudyContents) -> Contender | None:
-    """Return the network trained with labels, where a confirmation on the study's jets has it."""
-    confirmed = contents.record.confirmed
-    if confirmed is None or confirmed.result is None or confirmed.plan.data_path is not None:
-        return None
-    return next((c for c in confirmed.result.contenders if c.uses_labels), None)
+    """Return the network trained with labels, of the newest confirmation on these jets with it."""
+    found = [
+        contender
+        for confirmation in contents.record.confirmations.values()
+        if confirmation.result is not None and confirmation.plan.data_path is None
+        for contender in confirmation.result.contenders
+        if contender.uses_labels
+    ]
+    return found[-1] if found else None
 
 
 def _supervised_bar(contender: Contender) -> Bar:
