@@ -4,6 +4,7 @@ import json
 import signal
 from pathlib import Path
 
+import mlflow
 import pytest
 
 from tests import small_study
@@ -45,7 +46,8 @@ def test_confirmation_that_is_killed_goes_on_and_answers(
     study: StudyPaths, tmp_path: Path
 ) -> None:
     words = ["confirm", "tiny", "--studies-dir", str(study.root.parent)]
-    search = small_study.RunningCommand(tmp_path, *words, "--top", "2", "--seeds", "2")
+    asked = ["--top", "2", "--seeds", "2", "--supervised"]
+    search = small_study.RunningCommand(tmp_path, *words, *asked)
     try:
         search.wait_for("epoch 2/3")
         search.process.send_signal(signal.SIGKILL)
@@ -65,14 +67,21 @@ def test_confirmation_that_is_killed_goes_on_and_answers(
     assert plan.published in plan.finalists  # the sampler's first suggestion
     assert all(len(contender.seeds) == 2 for contender in result.contenders)
     for trial, training in plan.trainings():  # no epoch is lost, none is there twice
-        found = record.trials[trial].trainings[training.id]
+        trials = record.trials if trial in plan.finalists else record.other_trials
+        found = trials[trial].trainings[training.id]
         assert [epoch.epoch for epoch in found.records] == [1, 2, 3]
         assert found.test is not None
     for contender in result.contenders:
         accuracies = [test.clustering_accuracy for test in contender.by_seed]
         mean = contender.test["clustering_accuracy"].mean
         assert mean == pytest.approx(sum(accuracies) / len(accuracies))
+    assert [c.trial for c in result.contenders if c.uses_labels] == ["supervised"]
     assert result.words[0] in " ".join(done.stdout.split())
+    assert "supervised, uses labels" in done.stdout
+    client = mlflow.MlflowClient(tracking_uri=record.tracking_uri)
+    assert record.run_id is not None
+    described = client.get_run(record.run_id).data.tags["mlflow.note.content"]
+    assert described.startswith(result.words[0])
     status = small_study.call("status", *words[1:], "--json")
     told = json.loads(status.stdout)["confirmations"]
     assert told[0]["result"]["words"] == result.words

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from ucluster_tune.config.trial import LossConfig, ModelConfig
+from ucluster_tune.config.trial import CROSS_ENTROPY, LossConfig, ModelConfig
 from ucluster_tune.model.losses import (
     clustering_loss_sum,
     focal_loss_sum,
@@ -27,6 +27,14 @@ def test_focal_loss_is_of_the_true_bin():
     second = float(focal_loss_sum(logits, tf.constant([1]), config))
     assert first == pytest.approx(0.25**2 * -np.log(0.75), rel=1e-7)
     assert second == pytest.approx(0.75**2 * -np.log(0.25), rel=1e-7)
+
+
+def test_loss_of_classes_is_the_cross_entropy():
+    generator = np.random.default_rng(1)
+    logits, target = tf.constant(generator.normal(size=(9, 3))), generator.integers(0, 3, 9)
+    loss = focal_loss_sum(logits, tf.constant(target, tf.int32), CROSS_ENTROPY)
+    wanted = tf.nn.sparse_softmax_cross_entropy_with_logits(target, logits)
+    assert float(loss) == pytest.approx(float(tf.reduce_sum(wanted)), rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.5, 4.0])

@@ -173,11 +173,14 @@ def test_the_width_factor_scales_every_layer():
     assert build_abcnet(ModelConfig(width_factor=0.001)).config.scaled(16) == 1
 
 
-@pytest.mark.parametrize("option", ["mask_padding_in_pool", "mask_padding_in_neighbors"])
-def test_networks_unknown_to_the_published_code_are_not_exported(option):
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("mask_padding_in_pool", True), ("mask_padding_in_neighbors", True), ("head", "classes")],
+)
+def test_networks_unknown_to_the_published_code_are_not_exported(option, value):
     refuse_unpublished(ModelConfig(dropout=0.3, width_factor=2.0, synchronized_batch_norm=True))
-    with pytest.raises(ModelError, match=f"{option}: True, which the published code has not"):
-        refuse_unpublished(ModelConfig(**{option: True}))
+    with pytest.raises(ModelError, match=f"{option}: {value}, which the published code has not"):
+        refuse_unpublished(ModelConfig.model_validate({option: value}))
 
 
 # Dropout

@@ -35,7 +35,7 @@ def test_end_tells_the_answer_in_words_first_and_fits_a_terminal() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "…" not in text
     rows = {line.split("  ")[0].strip(): line for line in text.splitlines()}
-    assert "66.0 %" in rows["0001"]
+    assert "66.0 %" in rows["trial 0001"]
     assert "64.0 %" in rows["published recipe"]
     difference = rows["the published recipe"]
     for told in ("+2.0", "+0.0 to +4.0", "90 %"):

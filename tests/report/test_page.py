@@ -1,6 +1,7 @@
 import re
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.report.test_pictures import write_evaluation
-from tests.study_answers import confirmation
+from tests.study_answers import confirmation, result
 from tests.study_events import (
     epoch,
     four_trials,
@@ -17,11 +18,14 @@ from tests.study_events import (
     trial_ended,
     trial_started,
 )
+from ucluster_tune.errors import StudyError
 from ucluster_tune.report.page.comparison import comparison_page
 from ucluster_tune.report.page.contents import StudyContents, read_contents
+from ucluster_tune.report.page.gallery import how_to_read, write_gallery
 from ucluster_tune.report.page.importance import LEAST_TRIALS, importances
 from ucluster_tune.report.page.parts import Section
 from ucluster_tune.report.page.writing import Page, study_page, write_study_page
+from ucluster_tune.report.page.yardsticks import lines_to_beat
 from ucluster_tune.search.reporting import WrittenReport, report_in_time
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated
 from ucluster_tune.study.paths import StudyPaths
@@ -136,6 +140,39 @@ def test_the_answer_begins_with_what_was_confirmed_and_holds_the_yardsticks(
     assert "no yardstick here: these jets are others, sample" in text
 
 
+def test_network_with_labels_is_a_yardstick_of_every_view(tmp_path: Path) -> None:
+    record = study_of_four(StudyEvaluated(trial="0001", test=TEST), *confirmation())
+    assert record.confirmed is not None
+    published = result().contender("published")
+    record.confirmed.result = replace(
+        result(), contenders=[published, replace(published, trial="supervised", validation=0.9)]
+    )
+    paths = StudyPaths(tmp_path / "jets")
+    contents = read_contents(record, paths)
+    assert ("supervised, uses labels", 0.9) in lines_to_beat(contents)
+    row = ("supervised, uses labels (2 seeds)", "64.0 %", "62.0 to 66.0 %", "64.0 %")
+    page = {section.title: section for section in study_page(record, paths).sections}
+    assert page["Yardsticks on the same jets"].tables[0].rows[3][:4] == row
+    assert page["Finalists"].tables[0].rows[1][0] == "supervised, uses labels"
+    compared = comparison_page([(record, paths), (study_of_four(), paths)])
+    (table,) = next(s for s in compared.sections if s.title.startswith("Yardsticks")).tables
+    assert table.rows[2] == ("supervised, uses labels (2 seeds)", "64.0 %", "")
+
+
+def test_what_was_confirmed_is_made_again_by_the_same_command(written: Path) -> None:
+    told = page_of(written).partition("To make it again</h2>")[2]
+    command = "ucluster-tune confirm jets-again --top 1 --seeds 2 --workers 1   # its finalists"
+    assert command in told
+    assert "11, 12" in told
+
+
+def test_yardsticks_are_lines_in_every_picture_of_an_accuracy(written: Path) -> None:
+    for name in ("history_by_trial", "history_by_cost", "curves_clustering_accuracy", "finalists"):
+        picture = (written / "report" / "figures" / f"{name}.svg").read_text()
+        assert "k-means on the jet mass" in picture, name
+    assert "Dashed: what is to be beaten" in page_of(written)
+
+
 def test_tables_are_written_for_latex_and_in_words_for_mlflow(written: Path) -> None:
     table = (written / "report" / "tables" / "best_configuration.tex").read_text()
     assert r"training.learning\_rate & 0.001" in table
@@ -168,6 +205,24 @@ def study_events_of_two() -> list[Any]:
         events += [trial_started(trial), epoch(trial, 3, accuracy, seconds=seconds)]
         events.append(trial_ended(trial, "complete", 3))
     return events
+
+
+def test_gallery_is_small_and_says_of_each_picture_how_to_read_it(
+    written: Path, tmp_path: Path
+) -> None:
+    paths = StudyPaths(written)
+    record = study_of_four(StudyEvaluated(trial="0001", test=TEST), *confirmation())
+    page = study_page(record, paths)
+    text = write_gallery(page, tmp_path / "gallery").read_text()
+    names = [picture.name for section in page.sections for picture in section.pictures]
+    assert {"embedding", "finalists", "slice_training_learning_rate"} <= set(names)
+    assert all(how_to_read(name) for name in (*names, "pareto_ari", "importance"))
+    assert re.findall(r"\(([^)]*)\.png\)", text) == names
+    files = [tmp_path / "gallery" / f"{name}.png" for name in names]
+    assert max(file.stat().st_size for file in files) < 200_000
+    assert page.sections[0].sentences[0] in text
+    with pytest.raises(StudyError, match="there are no pictures yet"):
+        write_gallery(study_page(fold([started()]), paths), tmp_path / "none")
 
 
 def test_what_is_not_known_is_absent_with_the_reason(tmp_path: Path) -> None:
@@ -276,8 +331,6 @@ def test_a_report_that_fails_or_hangs_ends_no_search(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    from ucluster_tune.errors import StudyError
-
     (tmp_path / "out").write_text("a file")
     with pytest.raises(StudyError, match="out: cannot be written"):
         Page("title", "about", []).write(tmp_path / "out")

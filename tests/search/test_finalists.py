@@ -43,7 +43,7 @@ class Confirming:
                 self.journal.append(event)
         record = read_record(self.paths.record)
         self.keeper = RecordKeeper(self.journal, record)
-        self.plan = plan_confirmation(record, CONFIG, ConfirmationRequest(**asked), "abc")
+        self.plan = plan_confirmation(record, CONFIG, ConfirmationRequest(**asked), "abc", 3)
         if is_new:
             self.keeper.note(ConfirmationPlanned(plan=self.plan))
         self.keeper.note(StudyResumed(code_version="0", host="here", purpose="confirmation"))
@@ -109,6 +109,25 @@ def test_training_has_the_seed_and_epochs_of_the_plan_and_the_trials_own_rest(
     assert recipe["task"].config.training.learning_rate == 0.001  # as published
 
 
+def test_training_with_labels_is_the_recipe_s_but_for_its_head_and_is_chosen_by_accuracy(
+    confirm: Callable[..., Confirming],
+) -> None:
+    objective = {"metric": "silhouette"}
+    search = confirm(is_supervised=True)
+    search.driver.config = study_config(
+        search_space=CONFIG.model_dump()["search_space"], objective=objective
+    )
+    told: list[Any] = [search.finalists.suggest(f"tune{n}") for n in range(3)]
+    recipe, labelled = told[1]["task"], told[2]["task"]
+    model, training = labelled.config.model, labelled.config.training
+    assert (model.head, model.n_clusters, training.n_pretraining_epochs) == ("classes", 3, 1)
+    assert model.model_copy(update={"head": "mass_bins"}) == recipe.config.model
+    assert training.model_copy(update={"n_pretraining_epochs": 2}) == recipe.config.training
+    assert labelled.objective.metric == "clustering_accuracy"
+    assert recipe.objective.metric == "silhouette"
+    assert list(search.driver.record.other_trials) == ["published", "supervised"]
+
+
 def test_epochs_of_finalists_teach_nobody_and_no_judge_stops_them(
     confirm: Callable[..., Confirming],
 ) -> None:
@@ -144,6 +163,25 @@ def test_confirmation_that_was_killed_goes_on_where_it_was(
     assert again.suggest(4) == [second, *rest, Searcher.FINISHED]
     training = again.driver.record.other_trials["published"].trainings[second.split(".")[1]]
     assert (training.outcome, training.epochs) == ("running", 3)
+
+
+def test_training_with_labels_that_was_killed_goes_on_where_it_was(
+    confirm: Callable[..., Confirming],
+) -> None:
+    search = confirm(is_supervised=True, n_seeds=1)
+    search.suggest(3)
+    *others, labelled = search.keys
+    for key in others:
+        search.run(key, 6)
+        search.driver.end_trial(key)
+    search.run(labelled, 3)
+    search.driver.end_running_trials("killed")
+    search.keeper.note(StudyEnded(state="interrupted"))
+    again = confirm(n_seeds=1)
+    assert again.suggest(2) == [labelled, Searcher.FINISHED]
+    training = again.driver.record.other_trials["supervised"].trainings[labelled.split(".")[1]]
+    assert (training.outcome, training.epochs) == ("running", 3)
+    assert training.plan.hyperparameters["model.head"] == "classes"
 
 
 def test_stop_gives_out_no_further_training(confirm: Callable[..., Confirming]) -> None:

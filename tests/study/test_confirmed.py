@@ -47,7 +47,7 @@ def searched(**accuracies: float) -> StudyRecord:
 
 
 def plan(record: StudyRecord, **asked: Any) -> ConfirmationPlan:
-    return plan_confirmation(record, CONFIG, ConfirmationRequest(**asked), "abc")
+    return plan_confirmation(record, CONFIG, ConfirmationRequest(**asked), "abc", 3)
 
 
 def test_best_trials_are_the_finalists_and_the_recipe_stands_beside_them() -> None:
@@ -90,6 +90,8 @@ def test_open_confirmation_goes_on_and_another_one_is_refused() -> None:
     assert plan(record) == plan(record, n_seeds=2, top=1) == first
     with pytest.raises(StudyError, match=r"c1, with --seeds 2, not 3: carry it on"):
         plan(record, n_seeds=3)
+    with pytest.raises(StudyError, match=r"c1, without --supervised: carry it on"):
+        plan(record, is_supervised=True)
 
 
 def test_confirmation_whose_trainings_all_failed_gives_way_to_another_one() -> None:
@@ -130,22 +132,22 @@ def concluded(accuracies: dict[str, float], n_seeds: int = 4, **lost: int) -> Co
         lost: trainings, of a trial `t0001`, that failed.
     """
     record = searched(t0001=0.8, t0002=0.7)
-    confirmation = plan(record, top=2, n_seeds=n_seeds)
+    confirmation = plan(record, top=2, n_seeds=n_seeds, is_supervised="supervised" in accuracies)
     record.apply(ConfirmationPlanned(plan=confirmation))
     found = {}
     for number, (trial, training) in enumerate(confirmation.trainings()):
         event: Any = TrainingStarted(trial=trial, training=training)
-        if trial == "published" and trial not in record.other_trials:
+        if trial in ("published", "supervised") and trial not in record.other_trials:
             event = TrialStarted(trial=trial, hyperparameters={}, training=training)
         record.apply(event)
         accuracy = accuracies[trial]
         told = EpochRecord(epoch=3, phase="clustering", clustering_accuracy=accuracy - 0.01)
         record.apply(EpochEnded(trial=trial, training=training.id, record=told))
-        has_failed = number // 3 < lost.get(f"t{trial}", 0)
+        has_failed = number // len(accuracies) < lost.get(f"t{trial}", 0)
         outcome: Any = "failed" if has_failed else "complete"
         record.apply(TrialEnded(trial=trial, training=training.id, outcome=outcome, epochs=6))
         found[trial, training.id] = clusters(accuracy, number)
-    assert len(known_trainings(record, confirmation)) == 3 * n_seeds
+    assert len(known_trainings(record, confirmation)) == len(accuracies) * n_seeds
     ways = [
         Clustered("kmeans_mass", False, "", 3, {"test": clusters(0.61, 98)}),
         Clustered("mass_thresholds", True, "", 3, {"test": clusters(0.82, 99)}),
@@ -183,6 +185,17 @@ def test_comparisons_tell_what_is_better_worse_and_not_known() -> None:
     sentences = " ".join(found.words)
     assert "It is better than the published recipe: +" in sentences
     assert "It is worse than two mass thresholds (use labels): -" in sentences
+
+
+def test_network_with_labels_is_no_finalist_and_stands_as_what_uses_labels() -> None:
+    found = concluded({"0001": 0.66, "0002": 0.6, "published": 0.61, "supervised": 0.9})
+    bound = found.contender("supervised")
+    assert (found.chosen, bound.uses_labels, bound.title) == (
+        "0001", True, "supervised, uses labels"
+    )  # fmt: skip
+    assert bound.test["clustering_accuracy"].mean == pytest.approx(0.9, abs=0.02)
+    sentences = " ".join(found.words)
+    assert "It is worse than the same network trained with labels: -2" in sentences
 
 
 def test_reference_of_other_jets_is_compared_in_its_own_protocol_and_told_so() -> None:

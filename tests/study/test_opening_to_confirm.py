@@ -1,5 +1,6 @@
 """What must hold before finalists are trained again."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,26 @@ def test_other_jets_are_known_by_their_own_checksum(study: StudyPaths, tmp_path:
         assert opened.config.data.path == str(jets)
         assert opened.checksum == read_manifest(jets).dataset_checksum
         assert opened.has_other_jets
+
+
+def test_training_with_labels_has_an_output_for_each_class_of_its_jets(
+    study: StudyPaths, tmp_path: Path
+) -> None:
+    jets = write_jets(tmp_path / "more", classes=("w", "t"))
+    request = ConfirmationRequest(top=1, data_path=str(jets), is_supervised=True)
+    with study_to_confirm(folder_of(study), "jets", request) as opened:
+        assert opened.confirmation is not None
+        trial, plan = opened.confirmation.trainings()[-1]
+        assert (trial, plan.role) == ("supervised", "baseline")
+        assert plan.hyperparameters == {
+            "model.head": "classes", "model.n_clusters": 2, "training.n_pretraining_epochs": 1
+        }  # fmt: skip
+    one_class = write_jets(tmp_path / "tops", classes=("t",))
+    with (
+        pytest.raises(StudyError, match="--supervised needs jets of two classes or more"),
+        study_to_confirm(folder_of(study), "jets", replace(request, data_path=str(one_class))),
+    ):
+        pass
 
 
 @pytest.mark.parametrize(

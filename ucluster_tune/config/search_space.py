@@ -32,8 +32,9 @@ TUNABLE_SECTIONS: dict[str, type[Section]] = {
 _NOT_TUNABLE = {
     "training.seed": "a better seed is luck, not a better model",
     "training.n_jets": "more jets are better",
+    "model.head": "with labels a network classifies, it does not cluster",
 }
-SET_ALONE = frozenset({"training.n_jets"})
+SET_ALONE = frozenset({"training.n_jets", "model.head"})
 """What a training may be given beside its hyperparameters though it is never searched."""
 
 

@@ -114,6 +114,8 @@ _OF_ANY_NUMBER = ("nmi", "ari", "silhouette", "seconds")  # of clusters
 def _metric_warnings(study: StudyConfig) -> list[str]:
     metric, others = study.objective.metric, study.objective.others
     found = []
+    if study.model.head == "classes":
+        found.append("model.head: with classes trials learn from labels, and are no clusterings")
     for name in study.objective.metrics:
         if "model.n_clusters" in study.search_space and name not in _OF_ANY_NUMBER:
             where = "metric" if name == metric else "others"

@@ -5,7 +5,7 @@ constants from the published code. Knows nothing of files, TensorFlow, Ray or Op
 """
 
 from collections.abc import Callable, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -144,6 +144,11 @@ class ModelConfig(Section):
     dropout: float = Field(
         0.0, ge=0, lt=1, description="share of channels left out before embedding and mass bins"
     )
+    head: Literal["mass_bins", "classes"] = Field(
+        "mass_bins",
+        description="what the head tells of a jet: its mass bin, or, with labels, its class, which"
+        " is then its cluster",
+    )
 
     def scaled(self, width: int) -> int:
         """Return a width times `width_factor`, at least 1."""
@@ -176,6 +181,10 @@ class LossConfig(Section):
     mass_bin_smoothing: Fraction = Field(
         0.0, description="share of the target spread evenly over all mass bins"
     )
+
+
+# The focal loss without its focus; nothing pulls the embedding into clusters.
+CROSS_ENTROPY: Final = LossConfig(focal_scale=1.0, focal_gamma=0.0, clustering_weight=0.0)
 
 
 class TrainingConfig(Section):
@@ -248,3 +257,8 @@ class TrialConfig(Section):
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     training: TrainingConfig = TrainingConfig()
+
+    @property
+    def acting_loss(self) -> LossConfig:
+        """The losses that act: the cross-entropy alone where the head is trained with labels."""
+        return self.loss if self.model.head == "mass_bins" else CROSS_ENTROPY

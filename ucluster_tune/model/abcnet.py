@@ -1,4 +1,4 @@
-"""ABCnet-UCluster: a jet's constituents in, its embedding and the logits of its mass bin out.
+"""ABCnet-UCluster: a jet's constituents in, its embedding and the logits of its head out.
 
 The network of arXiv:2010.07106 with the constants of the published code.
 """
@@ -19,6 +19,7 @@ from ucluster_tune.model.attention import (
     normalized_layers,
 )
 from ucluster_tune.model.dropout import Dropout
+from ucluster_tune.model.losses import squared_distances
 from ucluster_tune.model.normalization import (
     BatchNormalization,
     Normalization,
@@ -61,7 +62,7 @@ class Abcnet:
         sum_over_group: SumOverGroup = of_this_worker,
         dropout_seed: tf.Tensor | None = None,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Return embedding [jet, dim], logits [jet, mass bin] and batch moments [averages.size].
+        """Return embedding [jet, dim], logits [jet, of the head] and moments [averages.size].
 
         Args:
             parameters: all weights by name.
@@ -80,7 +81,7 @@ class Abcnet:
         )
         dropout = Dropout(self.config.dropout, dropout_seed)
         embedding = self._embed(parameters, batch, normalization, dropout)
-        logits = self._mass_bin_logits(parameters, embedding, normalization, dropout)
+        logits = self._logits(parameters, embedding, normalization, dropout)
         start = self.averages.unpack(tf.constant(self.initial_averages(), embedding.dtype))
         return embedding, logits, self.averages.pack({**start, **normalization.moments})
 
@@ -90,12 +91,24 @@ class Abcnet:
         averages: Mapping[str, tf.Tensor],
         batch: PackedBatch,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return embedding [jet, dim] and logits [jet, mass bin], with stored averages."""
+        """Return embedding [jet, dim] and logits [jet, of the head], with stored averages."""
         normalization = StoredNormalization(
             parameters, averages, self.config.batch_norm_epsilon, self.operations
         )
         embedding = self._embed(parameters, batch, normalization, Dropout())
-        return embedding, self._mass_bin_logits(parameters, embedding, normalization, Dropout())
+        return embedding, self._logits(parameters, embedding, normalization, Dropout())
+
+    def distances(
+        self, parameters: Mapping[str, tf.Tensor], embedding: tf.Tensor, logits: tf.Tensor
+    ) -> tf.Tensor:
+        """Return float32 [jet, cluster], least for the cluster that a jet is in.
+
+        Squared distances to the centroids; of a head that tells classes, -ln of the probability of
+        each class, so that a jet's cluster is its likeliest class.
+        """
+        if self.config.head == "classes":
+            return -tf.nn.log_softmax(logits)
+        return squared_distances(embedding, parameters[CENTROIDS])
 
     def initial_parameters(self, seed: int) -> FloatArray:
         """Return float32 [parameters.size]: Glorot-uniform weights, gamma 1, all others 0."""
@@ -180,7 +193,7 @@ class Abcnet:
         n_real = tf.math.unsorted_segment_sum(weights, batch.jet, n_jets)
         return totals / tf.maximum(n_real, 1.0)[:, None]
 
-    def _mass_bin_logits(
+    def _logits(
         self,
         parameters: Mapping[str, tf.Tensor],
         embedding: tf.Tensor,
@@ -233,9 +246,10 @@ def build_abcnet(config: ModelConfig, operations: Operations | None = None) -> A
             (f"{layer}/weights", (n_inputs, width)),
             *((f"{layer}/{part}", (width,)) for part in ("biases", "gamma", "beta")),
         ]
+    n_logits = config.n_clusters if config.head == "classes" else config.n_mass_bins
     parameters += [
-        ("logits/weights", (head_2, config.n_mass_bins)),
-        ("logits/biases", (config.n_mass_bins,)),
+        ("logits/weights", (head_2, n_logits)),
+        ("logits/biases", (n_logits,)),
         (CENTROIDS, (config.n_clusters, config.embedding_dim)),
     ]
 

@@ -1,4 +1,4 @@
-"""A network at rest as a function of batches: embeddings, and distances to the centroids."""
+"""A network at rest as a function of batches: embeddings, and distances to the clusters."""
 
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
@@ -7,11 +7,10 @@ import tensorflow as tf
 
 from ucluster_tune.data.format.features import N_FEATURES
 from ucluster_tune.data.format.packed import PackedBatch
-from ucluster_tune.model.abcnet import CENTROIDS, Abcnet
-from ucluster_tune.model.losses import squared_distances
+from ucluster_tune.model.abcnet import Abcnet
 
 Infer: TypeAlias = Callable[[PackedBatch], tuple[tf.Tensor, tf.Tensor]]
-"""Returns embedding [jet, dim] and squared distances [jet, cluster] to the centroids."""
+"""Returns embedding [jet, dim] and distances [jet, cluster], as `Abcnet.distances` has them."""
 
 INFERENCE_BATCH: Final = 64  # jets; small enough to stay in the processor's caches
 
@@ -30,8 +29,8 @@ def inference_of(network: Abcnet, parameters: Any, averages: Any) -> Infer:
     def infer(batch: PackedBatch) -> tuple[tf.Tensor, tf.Tensor]:
         weights = network.parameters.unpack(tf.convert_to_tensor(parameters))
         stored = network.averages.unpack(tf.convert_to_tensor(averages))
-        embedding, _ = network.in_inference(weights, stored, batch)
-        return embedding, squared_distances(embedding, weights[CENTROIDS])
+        embedding, logits = network.in_inference(weights, stored, batch)
+        return embedding, network.distances(weights, embedding, logits)
 
     return infer  # type: ignore[no-any-return]
 

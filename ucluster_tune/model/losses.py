@@ -23,19 +23,20 @@ def mass_bins(mass_gev: npt.NDArray[np.float32], model: ModelConfig) -> npt.NDAr
     return (np.searchsorted(edges_gev, mass_gev, side="right") - 1).clip(0).astype(np.int32)
 
 
-def focal_loss_sum(logits: tf.Tensor, mass_bin: tf.Tensor, loss: LossConfig) -> tf.Tensor:
-    """Return the sum over jets of scale (1 - p)^gamma (-ln(p + epsilon)), p of the true mass bin.
+def focal_loss_sum(logits: tf.Tensor, target: tf.Tensor, loss: LossConfig) -> tf.Tensor:
+    """Return the sum over jets of scale (1 - p)^gamma (-ln(p + epsilon)), p of the target.
 
-    With `mass_bin_smoothing` s, the same of every bin, weighted with a target of s spread evenly
-    over all bins and 1 - s more on the true one.
+    The target is the jet's mass bin; with gamma 0 this is the cross-entropy, by which a head
+    learns classes. With `mass_bin_smoothing` s, the same of every bin, weighted with a target of
+    s spread evenly over all bins and 1 - s more on the true one.
 
     Args:
-        logits: float32 [jet, mass bin].
-        mass_bin: int32 [jet].
+        logits: float32 [jet, of the head].
+        target: int32 [jet].
         loss: constants.
     """
     probabilities = tf.nn.softmax(logits)
-    of_true_bin = _focal_terms(tf.gather(probabilities, mass_bin, batch_dims=1), loss)
+    of_true_bin = _focal_terms(tf.gather(probabilities, target, batch_dims=1), loss)
     if loss.mass_bin_smoothing == 0:
         return loss.focal_scale * tf.reduce_sum(of_true_bin)
     evenly = tf.reduce_mean(_focal_terms(probabilities, loss), axis=1)

@@ -130,7 +130,7 @@ def config_from_published(shapes: Mapping[str, Shape], n_neighbors: int) -> Mode
 def refuse_unpublished(config: ModelConfig) -> None:
     """Raise ModelError for a network that the published code cannot be."""
     published = ModelConfig()
-    options = ("mask_padding_in_pool", "mask_padding_in_neighbors", "n_attention_heads")
+    options = ("mask_padding_in_pool", "mask_padding_in_neighbors", "n_attention_heads", "head")
     changed = [name for name in options if getattr(config, name) != getattr(published, name)]
     if changed:
         raise ModelError(

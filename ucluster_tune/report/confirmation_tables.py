@@ -46,10 +46,9 @@ def _contenders(result: ConfirmationResult, metric: str) -> RenderableType:
     columns = ("seeds", "search\nshowed", "validation", "test jets\n95 %", "spread")
     table = cells.plain_table("", *columns, "in batches\n95 %", left=("",))
     for contender in result.contenders:
-        name = contender.trial + (", published" if contender.is_published else "")
         once, batched = (contender.test[protocol] for protocol in PROTOCOLS)
         table.add_row(
-            "published recipe" if name == "published, published" else name,
+            contender.title,
             str(len(contender.seeds)),
             cells.metric(metric, contender.search_score),
             cells.metric(metric, contender.validation),

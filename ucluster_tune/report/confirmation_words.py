@@ -15,7 +15,7 @@ from ucluster_tune.study.events import (
     TrialResumed,
     TrialStarted,
 )
-from ucluster_tune.study.finalists import PUBLISHED
+from ucluster_tune.study.finalists import PUBLISHED, SUPERVISED
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import FIRST, TrainingPlan, TrainingState
 
@@ -55,7 +55,8 @@ def _of_training(event: Event, training: TrainingState) -> str | None:
 
 
 def _called(trial: str, plan: TrainingPlan) -> str:
-    name = "the published recipe" if trial == PUBLISHED else f"trial {trial}"
+    named = {PUBLISHED: "the published recipe", SUPERVISED: "the same network with labels"}
+    name = named.get(trial, f"trial {trial}")
     return f"{name}, seed {plan.seed},"
 
 

@@ -12,6 +12,7 @@ from ucluster_tune.data.format.packed import IntArray
 from ucluster_tune.data.reading.dataset import open_dataset
 from ucluster_tune.errors import StudyError
 from ucluster_tune.search.driver import training_config
+from ucluster_tune.search.reporting import WrittenReport
 from ucluster_tune.search.room import Room, SearchSetting
 from ucluster_tune.search.session import Session
 from ucluster_tune.search.suggestions import Finalists
@@ -27,6 +28,7 @@ from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrainingState
+from ucluster_tune.tracking.mlflow.tracked_study import open_store_of
 from ucluster_tune.training.agreement import measured_on
 from ucluster_tune.trial.measurement import measure_checkpoint
 
@@ -37,7 +39,8 @@ _CLUSTERS = "test_clusters.npy"  # of a training's best epoch: int64 [jet]
 class Confirmation(Session):
     """Trains what the study's open confirmation plans, and tells what came of it.
 
-    Neither sampler nor dashboards nor MLflow are told of its trainings.
+    Neither sampler nor dashboards nor MLflow are told of its trainings; the study's run in MLflow
+    gets the answer.
 
     Args:
         study: as it was asked for, and as it runs here, on the jets of the confirmation.
@@ -74,7 +77,19 @@ class Confirmation(Session):
         return "complete", None
 
     def _last_steps(self, state: FinalState) -> tuple[Callable[[], object], ...]:
-        return (lambda: self._written_report(state),)
+        return (lambda: self._tell_mlflow(self._written_report(state)),)
+
+    def _tell_mlflow(self, report: WrittenReport | None) -> None:
+        """Have the study's run tell the answer that is confirmed; its trials stay as they are."""
+        record, config = self.driver.record, self.driver.config
+        if report is None or record.run_id is None:
+            return
+        try:
+            tracker = open_store_of(config, record, self._setting.folder)
+            if tracker.study_exists(record.run_id):
+                tracker.tell_answer(record.run_id, report.page.parent, report.words)
+        except StudyError as error:
+            self._setting.say(f"MLflow has the answer of the search still: {error}")
 
     def _judge(self) -> None:
         driver, plan = self.driver, self._plan

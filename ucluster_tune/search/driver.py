@@ -189,7 +189,12 @@ class StudyDriver:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": key,
-            "task": TrainingTask(config, files.place, self.config.objective, self._most_neighbors),
+            "task": TrainingTask(
+                config,
+                files.place,
+                training.plan.objective(self.config.objective),
+                self._most_neighbors,
+            ),
             "resources": self.config.resources,
             "max_retries": self.config.failures.max_retries,
         }

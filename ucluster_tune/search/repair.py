@@ -1,6 +1,7 @@
 """All that can be rebuilt from a study's record, compared with it and rebuilt."""
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,9 @@ from ucluster_tune.tracking.mlflow.tracked_study import (
 _MLFLOW_TIMEOUT_S = 600.0
 
 
+WordsOf = Callable[[StudyRecord, StudyPaths], str]
+
+
 @dataclass
 class Repair:
     """What a repair found.
@@ -46,8 +50,16 @@ class Repair:
     left: list[str] = field(default_factory=list)
 
 
-def repair_study(paths: StudyPaths, folder: StudiesFolder, draw: DrawPictures) -> Repair:
+def repair_study(
+    paths: StudyPaths, folder: StudiesFolder, draw: DrawPictures, words_of: WordsOf
+) -> Repair:
     """Rebuild what differs from the record of a study that nothing drives.
+
+    Args:
+        paths: of the study.
+        folder: of all studies.
+        draw: draws a trial's best epoch.
+        words_of: the answer, as Markdown, where the study has a report.
 
     Raises:
         StudyError: it runs, or its record itself is damaged.
@@ -76,7 +88,7 @@ def repair_study(paths: StudyPaths, folder: StudiesFolder, draw: DrawPictures) -
                 _mend_file(paths.best_yaml, best_config(config, record), found)
             _mend_folders(paths, record, found)
             _mend_optuna(paths, config, record, found)
-            _mend_mlflow(paths, folder, draw, config, record, journal, found)
+            _mend_mlflow(paths, folder, draw, words_of, config, record, journal, found)
     return found
 
 
@@ -147,6 +159,7 @@ def _mend_mlflow(
     paths: StudyPaths,
     folder: StudiesFolder,
     draw: DrawPictures,
+    words_of: WordsOf,
     config: StudyConfig,
     record: StudyRecord,
     journal: StudyJournal,
@@ -169,6 +182,8 @@ def _mend_mlflow(
     try:
         if not mirror.study_says(record.state):
             mirror.end_study(record.state, study_metrics(record))
+            if paths.report_page.is_file():
+                mirror.tell_answer(paths.report, words_of(record, paths))
             found.changed.append(f"MLflow: the study's run says {record.state} now")
     except StudyError as error:
         found.left.append(str(error))

@@ -102,7 +102,7 @@ class ConfirmationJudge:
         if not seeds:
             return None
         trainings = [self._known[trial, self._plan.training_id(seed)] for seed in seeds]
-        metric = self._record.objective.metric
+        metric = trainings[0].plan.objective(self._record.objective).metric
         best = [t.best for t in trainings if t.best is not None]
         test = {p: _estimate(self._right(trial, seeds, p)) for p in PROTOCOLS}
         searched = self._record.trials.get(trial)
@@ -131,8 +131,7 @@ class ConfirmationJudge:
                 difference = self._right(chosen.trial, both, protocol) - self._right(
                     other.trial, both, protocol
                 )
-                title = "the published recipe" if other.is_published else f"trial {other.trial}"
-                found.append(_comparison(other.trial, title, protocol, difference))
+                found.append(_comparison(other.trial, other.in_words, protocol, difference))
             for way in self._ways:
                 title = next(y.title for y in self._yardsticks.yardsticks if y.name == way.name)
                 right = self._right_of(way.clusters["test"], protocol)

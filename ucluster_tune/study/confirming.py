@@ -28,6 +28,7 @@ class ConfirmationRequest:
         data_path: other jets than the search's.
         n_jets: of a training, in place of the search's number.
         n_workers: of a training, in place of the search's number.
+        is_supervised: whether the published recipe is trained with labels too.
     """
 
     top: int | None = None
@@ -37,12 +38,24 @@ class ConfirmationRequest:
     data_path: str | None = None
     n_jets: int | None = None
     n_workers: int | None = None
+    is_supervised: bool = False
 
 
 def plan_confirmation(
-    record: StudyRecord, config: StudyConfig, request: ConfirmationRequest, checksum: str
+    record: StudyRecord,
+    config: StudyConfig,
+    request: ConfirmationRequest,
+    checksum: str,
+    n_classes: int | None = None,
 ) -> ConfirmationPlan:
     """Return what is to be trained: the confirmation that is open, or a new one.
+
+    Args:
+        record: of the study.
+        config: of the study.
+        request: what is asked for.
+        checksum: of the jets.
+        n_classes: of the jets; needed where a training with labels is asked for.
 
     Raises:
         StudyError: no trial has a score, or another confirmation is open.
@@ -81,6 +94,7 @@ def plan_confirmation(
         data_path=request.data_path,
         dataset_checksum=checksum,
         n_jets=request.n_jets,
+        n_classes=n_classes if request.is_supervised else None,
     )
 
 
@@ -108,6 +122,12 @@ def _refuse_another(
         "--jets": (request.n_jets, plan.n_jets),
         "--workers": (request.n_workers, plan.world_size),
     }
+    if request.is_supervised and plan.n_classes is None:
+        raise StudyError(
+            f"study {record.name} has a confirmation that is not finished, {plan.id}, without"
+            f" --supervised: carry it on with `ucluster-tune confirm {record.name}`, then start"
+            " another one"
+        )
     for option, (wanted, planned) in asked.items():
         if wanted is not None and wanted != planned:
             raise StudyError(

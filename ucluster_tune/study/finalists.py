@@ -1,8 +1,9 @@
 """The best trials of a study trained again: what is planned, and what came of it; pure data.
 
-A confirmation trains each finalist, and the published recipe, once for each of some fresh seeds.
-Its trainings stand in the study's record beside those of the search, with the role `final` or
-`baseline`. Statistics are made once, at its end, by `training.confidence`.
+A confirmation trains each finalist, the published recipe and, where asked for, the same network
+with labels, once for each of some fresh seeds. Its trainings stand in the study's record beside
+those of the search, with the role `final` or `baseline`. Statistics are made once, at its end, by
+`training.confidence`.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from ucluster_tune.study.trainings import Role, TrainingPlan, Value
 from ucluster_tune.training.yardsticks import Interval, Measured, Yardsticks
 
 PUBLISHED: Final = "published"  # id of the trial that is the published recipe, in `other_trials`
+SUPERVISED: Final = "supervised"  # likewise, of its network trained with labels: an upper bound
 PROTOCOLS: Final = ("clustering_accuracy", "clustering_accuracy_batched")
 REFERENCE: Final = "reference"
 
@@ -31,6 +33,7 @@ class ConfirmationPlan:
         data_path: other jets than the search's, None for those.
         dataset_checksum: of the jets.
         n_jets: that a training takes in place of the search's number, None for that.
+        n_classes: of the jets, where the published recipe is trained with labels too; else None.
     """
 
     id: str
@@ -42,12 +45,14 @@ class ConfirmationPlan:
     data_path: str | None = None
     dataset_checksum: str = ""
     n_jets: int | None = None
+    n_classes: int | None = None
 
     @property
     def contenders(self) -> list[str]:
         """Ids of all trials that are trained."""
         also = [self.published] if self.published not in (None, *self.finalists) else []
-        return [*self.finalists, *(name for name in also if name)]
+        labelled = [SUPERVISED] if self.n_classes is not None else []
+        return [*self.finalists, *(name for name in also if name), *labelled]
 
     def training_id(self, seed: int) -> str:
         """Return the id, in its trial, of the training with a seed."""
@@ -68,7 +73,7 @@ class ConfirmationPlan:
                     role=self._role(trial),
                     seed=seed,
                     world_size=self.world_size,
-                    hyperparameters=other,
+                    hyperparameters=other | self._with_labels(trial),
                 ),
             )
             for seed in self.seeds
@@ -76,7 +81,17 @@ class ConfirmationPlan:
         ]
 
     def _role(self, trial: str) -> Role:
-        return "baseline" if trial == PUBLISHED else "final"
+        return "baseline" if trial in (PUBLISHED, SUPERVISED) else "final"
+
+    def _with_labels(self, trial: str) -> dict[str, Value]:
+        """Return what makes a training one with labels: an output a class, and one phase."""
+        if trial != SUPERVISED or self.n_classes is None:
+            return {}
+        return {
+            "model.head": "classes",
+            "model.n_clusters": self.n_classes,
+            "training.n_pretraining_epochs": 1,  # the fewest there can be
+        }
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,8 @@ class Contender:
         is_published: whether it is the published recipe.
         seeds: of the trainings that came to their end, in order.
         best_epochs: of each, chosen on validation jets.
-        validation: mean over seeds of the objective at these epochs, on validation jets.
+        validation: mean over seeds of the objective at these epochs, on validation jets; of the
+            accuracy where it uses labels.
         test: by protocol, on test jets.
         by_seed: on test jets, of each training.
         search_score: the objective that the search had seen; None of one that it did not try.
@@ -121,6 +137,27 @@ class Contender:
     by_seed: list[Measured]
     search_score: float | None = None
     optimism: float | None = None
+
+    @property
+    def uses_labels(self) -> bool:
+        """Whether it was trained with labels, which no clustering is."""
+        return self.trial == SUPERVISED
+
+    @property
+    def title(self) -> str:
+        """What to call it in a table."""
+        if self.uses_labels:
+            return "supervised, uses labels"
+        if self.trial == PUBLISHED:
+            return "published recipe"
+        return f"trial {self.trial}" + (", published" if self.is_published else "")
+
+    @property
+    def in_words(self) -> str:
+        """What to call it in a sentence."""
+        if self.uses_labels:
+            return "the same network trained with labels"
+        return "the published recipe" if self.is_published else f"trial {self.trial}"
 
 
 @dataclass(frozen=True)

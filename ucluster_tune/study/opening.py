@@ -202,7 +202,8 @@ def study_to_confirm(
                 f" with --data PATH, or rank its trials with `ucluster-tune select {name}"
                 " --without-labels`"
             )
-        plan = plan_confirmation(record, config, request, checksum)
+        n_classes = _n_classes(config, request.data_path) if request.is_supervised else None
+        plan = plan_confirmation(record, config, request, checksum, n_classes)
         trial, training = plan.trainings()[0]
         best = record.trials[trial].hyperparameters
         trial_config(config, {**best, **training.hyperparameters})  # refuses what cannot be
@@ -221,6 +222,19 @@ def study_to_confirm(
             f" each; {n_ended} of {len(plan.trainings())} trainings are done"
         )
         yield StudyToDrive(paths, config, record, tuple(news), None, (*remarks, told), plan)
+
+
+def _n_classes(config: StudyConfig, data_path: str | None) -> int:
+    from ucluster_tune.data.reading.dataset import open_dataset  # loads Arrow
+
+    there = config if data_path is None else config.reading(data_path)
+    names = open_dataset(there.data).class_names
+    if len(names) < 2:
+        raise StudyError(
+            f"{there.data.path}: --supervised needs jets of two classes or more, these have"
+            f" {len(names)}: leave it out"
+        )
+    return len(names)
 
 
 def _what_goes_on(record: StudyRecord) -> str:

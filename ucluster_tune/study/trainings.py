@@ -51,6 +51,11 @@ class TrainingPlan(BaseModel):
     parent: ParentCheckpoint | None = None
     hyperparameters: dict[str, Value] = {}
 
+    def objective(self, of_study: ObjectiveConfig) -> ObjectiveConfig:
+        """Return what its best epoch is chosen by: the accuracy where it learns from labels."""
+        has_labels = self.hyperparameters.get("model.head") == "classes"
+        return ObjectiveConfig() if has_labels else of_study
+
 
 @dataclass
 class TrainingState:
@@ -106,13 +111,14 @@ class TrainingState:
             return False
         return any(known.is_same_training(epoch) for known in self.records)
 
-    def add(self, epoch: EpochRecord, objective: ObjectiveConfig) -> None:
+    def add(self, epoch: EpochRecord, of_study: ObjectiveConfig) -> None:
         """Add an epoch; one that was run again replaces the old one and all after it."""
+        objective = self.plan.objective(of_study)
         if self.records and epoch.epoch <= self.epochs:
             kept = [old for old in self.records if old.epoch < epoch.epoch]
             self.records, self.best, self.rank = [], None, None
             for old in kept:
-                self.add(old, objective)
+                self.add(old, of_study)
         self.records.append(epoch)
         rank = epoch_rank(epoch, objective)
         if rank is not None and (self.rank is None or rank > self.rank):

@@ -12,7 +12,6 @@ from ucluster_tune.model.losses import (
     centroid_separation_loss,
     clustering_loss_sum,
     focal_loss_sum,
-    squared_distances,
 )
 from ucluster_tune.model.optimizer import AdamState, adam_update
 from ucluster_tune.model.parameters import FloatArray
@@ -39,10 +38,10 @@ class StepResult(NamedTuple):
     """What a step saw before its update.
 
     Attributes:
-        focal_loss: mean over the jets of all workers.
+        focal_loss: mean over the jets of all workers; see `TrialConfig.acting_loss`.
         clustering_loss: likewise.
         embedding: float32 [jet, dim] of this worker's jets, with the batch's moments.
-        cluster_jets: float32 [cluster]; jets of all workers nearest to each centroid.
+        cluster_jets: float32 [cluster]; jets of all workers in each cluster.
         embedding_mean: float32 [dim]; over the jets of all workers.
         embedding_square: float32 [dim]; mean of the squares.
         separation_loss: of the centroids; 0 where it has no weight.
@@ -78,7 +77,7 @@ class NetworkState:
 
 
 class TrainingStep:
-    """The training step of one network, its state and its group: `run(batch, mass_bin, scalars)`.
+    """The training step of one network, its state and its group: `run(batch, target, scalars)`.
 
     Args:
         network: shapes.
@@ -93,22 +92,22 @@ class TrainingStep:
         self._network, self._state, self._config, self._group = network, state, config, group
         dtype = state.parameters.dtype
         batch = batch_spec(config.model.n_neighbors, dtype)
-        mass_bin = tf.TensorSpec([None], tf.int32)
+        target = tf.TensorSpec([None], tf.int32)  # of the head
         scalar = tf.TensorSpec([], dtype)
         scalars = StepScalars(scalar, scalar, scalar, scalar)
         self.run = tf.function(
-            self._run, input_signature=[batch, mass_bin, scalars], autograph=False
+            self._run, input_signature=[batch, target, scalars], autograph=False
         )
 
-    def _run(self, batch: PackedBatch, mass_bin: tf.Tensor, scalars: StepScalars) -> StepResult:
-        network, state, loss = self._network, self._state, self._config.loss
+    def _run(self, batch: PackedBatch, target: tf.Tensor, scalars: StepScalars) -> StepResult:
+        network, state, loss = self._network, self._state, self._config.acting_loss
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(state.parameters)
             parameters = network.parameters.unpack(state.parameters)
             embedding, logits, moments = network.in_training(
                 parameters, batch, self._group.sum_tensor, state.dropout_seed
             )
-            focal = focal_loss_sum(logits, mass_bin, loss)
+            focal = focal_loss_sum(logits, target, loss)
             clustering = clustering_loss_sum(
                 embedding, parameters[CENTROIDS], scalars.inverse_temperature
             )
@@ -129,7 +128,7 @@ class TrainingStep:
         parts = [
             gradient,
             moments * n_jets,
-            _jets_by_cluster(embedding, parameters[CENTROIDS]),
+            _jets_by_cluster(network.distances(parameters, embedding, logits)),
             tf.reduce_sum(embedding, axis=0),
             tf.reduce_sum(tf.square(embedding), axis=0),
             [focal, clustering, n_jets],
@@ -163,7 +162,7 @@ class TrainingStep:
         )
 
 
-def _jets_by_cluster(embedding: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
-    """Return [cluster]: how many jets are nearest to each centroid."""
-    nearest = tf.argmin(squared_distances(embedding, centroids), axis=1)
-    return tf.reduce_sum(tf.one_hot(nearest, centroids.shape[0], dtype=embedding.dtype), axis=0)
+def _jets_by_cluster(distances: tf.Tensor) -> tf.Tensor:
+    """Return [cluster]: how many jets are in each."""
+    nearest = tf.argmin(distances, axis=1)
+    return tf.reduce_sum(tf.one_hot(nearest, distances.shape[1], dtype=distances.dtype), axis=0)

@@ -1,5 +1,6 @@
 """Training of one network by one worker, alone or one of a group: pretraining, then clustering."""
 
+import math
 import time
 from collections.abc import Callable
 
@@ -13,7 +14,7 @@ from ucluster_tune.data.feeding.kept_jets import KeptJets
 from ucluster_tune.data.format.packed import IntArray, PackedBatch, PackedJets
 from ucluster_tune.data.reading.dataset import JetDataset
 from ucluster_tune.data.reading.sharding import steps_per_epoch
-from ucluster_tune.errors import CheckpointError, NonFiniteLossError
+from ucluster_tune.errors import CheckpointError, ConfigurationError, NonFiniteLossError
 from ucluster_tune.model.abcnet import CENTROIDS, build_abcnet
 from ucluster_tune.model.inference import INFERENCE_BATCH, inference_of
 from ucluster_tune.model.losses import mass_bins
@@ -57,6 +58,7 @@ class Trainer:
         self.epoch = 0
         self.last_evaluation: Evaluation | None = None
         dataset = dataset.training_on(config.training.n_jets)
+        _refuse_other_classes(config, dataset)
         self._dataset, self._group = dataset, group
         self._network = build_abcnet(config.model)
         self._state = NetworkState(
@@ -88,7 +90,7 @@ class Trainer:
             NonFiniteLossError: a loss is not finite, or what the last step left is not.
             CollapsedEmbeddingError: the embedding is zero for every jet and stays so.
         """
-        epoch, training, loss = self.epoch + 1, self.config.training, self.config.loss
+        epoch, training, loss = self.epoch + 1, self.config.training, self.config.acting_loss
         in_pretraining = epoch <= training.n_pretraining_epochs
         inverse_temperature = inverse_temperature_in(
             epoch,
@@ -137,8 +139,7 @@ class Trainer:
             jets_per_second=self._dataset.n_jets("train") / training_seconds,
             seconds=time.perf_counter() - started,
             **vars(self.last_evaluation.quality),
-            silhouette=self.last_evaluation.silhouette,
-            stability=self.last_evaluation.stability,
+            **self._label_free_criteria(),
             confusion=self.last_evaluation.confusion.tolist(),
             class_names=list(self._dataset.class_names),
             warnings=epoch_warnings(watch.health, epoch, in_pretraining),
@@ -201,7 +202,7 @@ class Trainer:
             self._state.dropout_seed.assign([training.seed, draw % 2**31])
         result: StepResult = self._training_step.run(
             jets.batch,
-            tf.constant(mass_bins(jets.mass_gev, self.config.model)),
+            tf.constant(self._targets(jets)),
             StepScalars(
                 clustering_weight=tf.constant(clustering_weight),
                 inverse_temperature=tf.constant(inverse_temperature),
@@ -212,6 +213,25 @@ class Trainer:
         self._n_steps += 1
         self._n_jets += training.global_batch_size
         return result
+
+    @property
+    def _is_supervised(self) -> bool:
+        return self.config.model.head == "classes"
+
+    def _label_free_criteria(self) -> dict[str, float]:
+        """Return silhouette and stability; none of a head that tells classes, not clusters."""
+        if self._is_supervised or self.last_evaluation is None:
+            return {}
+        return {
+            "silhouette": self.last_evaluation.silhouette,
+            "stability": self.last_evaluation.stability,
+        }
+
+    def _targets(self, jets: JetBatch[PackedBatch]) -> npt.NDArray[np.int32]:
+        """Return what the head is to tell: int32 [jet]."""
+        if self._is_supervised:
+            return jets.jet_class.astype(np.int32)
+        return mass_bins(jets.mass_gev, self.config.model)
 
     def _learning_rate(self) -> float:
         """Return the learning rate of the next step."""
@@ -274,3 +294,16 @@ class Trainer:
                 f" {self._learning_rate():g}: try a lower learning rate"
             )
         return evaluation
+
+
+def _refuse_other_classes(config: TrialConfig, dataset: JetDataset) -> None:
+    """Raise ConfigurationError where a head that tells classes has another number of them."""
+    n_clusters, names = config.model.n_clusters, dataset.class_names
+    if config.model.head == "classes" and n_clusters != len(names):
+        raise ConfigurationError(
+            str(config.data.path),
+            [
+                f"model.n_clusters: must be {len(names)} where model.head is classes, one for each"
+                f" of {', '.join(names)}, got {n_clusters}"
+            ],
+        )

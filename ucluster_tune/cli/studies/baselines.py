@@ -45,7 +45,8 @@ def baselines(
     k-means on the jet mass, the two best thresholds on the mass (which use labels), and k-means
     on the mass and the jet's substructure: chosen on training jets, measured on validation and
     test jets. DATA is a parquet data set; of a STUDY its own jets and selection are taken, and
-    what is measured is kept with it.
+    what is measured is kept with it. What has to be trained, the published recipe and the network
+    with labels as an upper bound, `confirm STUDY --supervised` trains.
     """
     from rich.console import Console
 

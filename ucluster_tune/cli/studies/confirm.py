@@ -27,6 +27,7 @@ class _Confirm(SearchCommand):
     Example:
       ucluster-tune confirm quickstart
       ucluster-tune confirm quickstart --top 2 --seeds 3
+      ucluster-tune confirm quickstart --top 1 --supervised
       ucluster-tune confirm quickstart --epochs 60 --data data/wzt
       ucluster-tune confirm quickstart --jets 100000 --workers 2
     """,
@@ -52,6 +53,12 @@ class _Confirm(SearchCommand):
     help="What is trained beside them: the published recipe, or nothing.",
 )
 @click.option(
+    "--supervised",
+    is_flag=True,
+    help="Train the published recipe with labels beside them too: what its network could reach at"
+    " most.",
+)
+@click.option(
     "--epochs", type=click.IntRange(min=2), metavar="N", help="Epochs.  [default: as searched]"
 )
 @click.option("--data", metavar="PATH", help="Other jets to train and test on.")
@@ -74,6 +81,7 @@ def confirm(
     top: int | None,
     seeds: int | None,
     against: str,
+    supervised: bool,
     epochs: int | None,
     data: str | None,
     jets: int | None,
@@ -86,10 +94,14 @@ def confirm(
     Each with some fresh seeds, and the published recipe beside them with the same ones. The best
     one is chosen on validation jets and quoted on test jets, with an interval of seeds and jets
     together, and compared with the published recipe, with k-means and thresholds on the same jets,
-    and with the reference. Killed or stopped, and called again, it goes on where it was; `resume
-    --all` carries it on too.
+    and with the reference. With --supervised the network learns the classes of training jets by
+    cross-entropy, which no clustering may: an upper bound, in every table beside the yardsticks.
+    Killed or stopped, and called again, it goes on where it was; `resume --all` carries it on too.
     """
     from ucluster_tune.study.confirming import ConfirmationRequest
 
-    request = ConfirmationRequest(top, seeds, against == "published", epochs, data, jets, workers)
+    with_published = against == "published"
+    request = ConfirmationRequest(
+        top, seeds, with_published, epochs, data, jets, workers, supervised
+    )
     ctx.exit(carry_confirmation_on(name, request, studies_dir, place))

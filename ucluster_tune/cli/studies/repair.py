@@ -27,12 +27,13 @@ def repair(ctx: click.Context, name: str, as_json: bool, studies_dir: str | None
 
     Prints what was found and changed. The exit code is 1 where something is still wrong.
     """
+    from ucluster_tune.report.page.answer import words_of
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.search.repair import repair_study
 
     folder = open_studies(studies_dir)
     paths = find_study(folder, name)
-    found = repair_study(paths, folder, draw_trial_pictures)
+    found = repair_study(paths, folder, draw_trial_pictures, words_of)
     if as_json:
         click.echo(json.dumps({"changed": found.changed, "left": found.left}, indent=2))
     else:

@@ -45,6 +45,7 @@ _latex_option = click.option("--latex", is_flag=True, help="Write its tables as 
       ucluster-tune report quickstart --open
       ucluster-tune report quickstart --out talk --latex
       ucluster-tune report quickstart --bundle
+      ucluster-tune report quickstart --gallery docs/gallery
     """,
 )
 @one_study
@@ -56,6 +57,13 @@ _latex_option = click.option("--latex", is_flag=True, help="Write its tables as 
 )
 @_open_option
 @_latex_option
+@click.option(
+    "--gallery",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write its pictures as small PNG files, and a page on how to read them, in its place.",
+)
+@click.option("--svg", is_flag=True, help="Write its pictures as SVG alone, which is faster.")
 @click.option(
     "--bundle",
     "is_bundle",
@@ -76,6 +84,8 @@ def report(
     out: Path | None,
     is_opened: bool,
     latex: bool,
+    gallery: Path | None,
+    svg: bool,
     is_bundle: bool,
     license_name: str,
 ) -> None:
@@ -87,6 +97,7 @@ def report(
     page, its pictures and tables, the configurations, the record, all metrics as CSV, and their
     provenance as RO-Crate.
     """
+    from ucluster_tune.report.page.gallery import write_gallery
     from ucluster_tune.report.page.writing import study_page
 
     paths = find_study(open_studies(studies_dir), name)
@@ -95,7 +106,10 @@ def report(
         _write_bundle(paths, folder / f"{name}.zip", license_name)
         return
     page = study_page(read_study(paths), paths)
-    _write(page, folder, latex=latex, is_opened=is_opened)
+    if gallery is not None:
+        click.echo(cells.shown_path(write_gallery(page, gallery).absolute()))
+        return
+    _write(page, folder, latex=latex, is_opened=is_opened, svg=svg)
 
 
 @click.command(
@@ -154,8 +168,10 @@ def _write_bundle(paths: StudyPaths, target: Path, license_name: str) -> None:
     )
 
 
-def _write(page: "Page", folder: Path, *, latex: bool, is_opened: bool) -> None:
-    path = page.write(folder, latex=latex)
+def _write(page: "Page", folder: Path, *, latex: bool, is_opened: bool, svg: bool = False) -> None:
+    from ucluster_tune.report.page.writing import PICTURE_FORMATS
+
+    path = page.write(folder, latex=latex, formats=() if svg else PICTURE_FORMATS)
     click.echo(cells.shown_path(path.absolute()))
     if is_opened and not webbrowser.open(path.absolute().as_uri()):
         click.echo("No browser was found here; open the file yourself.", err=True)

@@ -10,7 +10,11 @@ import click
 from ucluster_tune.cli.main import INTERRUPTED
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand, typed_words
 from ucluster_tune.cli.studies.searching import carry_confirmation_on, carry_on
-from ucluster_tune.cli.studies.study_options import one_study_if_any, until_option
+from ucluster_tune.cli.studies.study_options import (
+    one_study_if_any,
+    report_option,
+    until_option,
+)
 from ucluster_tune.config.yaml_text import quoted
 from ucluster_tune.report.cells import program
 
@@ -76,6 +80,7 @@ _NOTHING = "No study was interrupted: nothing to resume"
     help="So many trials in all from now on, fewer or more than it was to have.",
 )
 @until_option
+@report_option
 @click.pass_context
 def resume(
     ctx: click.Context,
@@ -84,6 +89,7 @@ def resume(
     data: str | None,
     trials: int | None,
     until: datetime | None,
+    has_report: bool,
     studies_dir: str | None,
     place: "Place",
 ) -> None:
@@ -99,7 +105,7 @@ def resume(
     overrides += [] if trials is None else [f"budget.n_trials={trials}"]
     changed = Extension(overrides=tuple(overrides)) if overrides else None
     if name is not None:
-        ctx.exit(carry_on(name, changed, studies_dir, place, until))
+        ctx.exit(carry_on(name, changed, studies_dir, place, until, has_report=has_report))
     from ucluster_tune.study.confirming import ConfirmationRequest
     from ucluster_tune.study.paths import open_studies
     from ucluster_tune.study.status import list_studies
@@ -108,7 +114,10 @@ def resume(
     names, to_confirm = interrupted_studies(studies), open_confirmations(studies)
     if not names and not to_confirm:
         click.echo(_NOTHING, err=True)
-    ways_on = [partial(carry_on, name, changed, studies_dir, place, until) for name in names]
+    ways_on = [
+        partial(carry_on, name, changed, studies_dir, place, until, has_report=has_report)
+        for name in names
+    ]
     ways_on += [
         partial(carry_confirmation_on, name, ConfirmationRequest(), studies_dir, place)
         for name in to_confirm

@@ -11,6 +11,7 @@ from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand
 from ucluster_tune.cli.studies.prepared_data import prepared_data_path
 from ucluster_tune.cli.studies.searching import show_search
 from ucluster_tune.cli.studies.study_options import (
+    report_option,
     search_space_file,
     set_option,
     studies_dir_option,
@@ -44,6 +45,8 @@ class _Run(SearchCommand):
         for option in ("warm_start", "studies_dir"):
             if params[option] is not None:
                 words += [f"--{option.replace('_', '-')}", params[option]]
+        if params["has_report"]:
+            words.append("--report")
         if params["until"] is not None:
             words += ["--until", params["until"].isoformat()]
         return Job(words, {_JOB_FILE: dump_config(config)}, config.name)
@@ -65,6 +68,7 @@ class _Run(SearchCommand):
     "--warm-start", metavar="STUDY", help="Learn from another study's trials from the start."
 )
 @until_option
+@report_option
 @yes_option
 @studies_dir_option
 @click.pass_context
@@ -76,6 +80,7 @@ def run(
     overrides: tuple[str, ...],
     warm_start: str | None,
     until: datetime | None,
+    has_report: bool,
     yes: bool,
     studies_dir: str | None,
     place: "Place",
@@ -101,7 +106,7 @@ def run(
 
             return drive_study(study, fitted, nodes, setting)
 
-    ctx.exit(show_search(search, studies_dir, place, until=until))
+    ctx.exit(show_search(search, studies_dir, place, until=until, has_report=has_report))
 
 
 def _path_of_jets(config: StudyConfig, nodes: "SearchNodes", place: "Place", yes: bool) -> str:

@@ -32,6 +32,8 @@ def carry_on(
     studies_dir: str | None,
     place: "Place",
     until: "datetime | None" = None,
+    *,
+    has_report: bool = False,
 ) -> int:
     """Carry a study on, shown as `show_search` does, and return the exit code."""
 
@@ -45,7 +47,7 @@ def carry_on(
 
             return drive_study(study, fitted, nodes, setting)
 
-    return show_search(search, studies_dir, place, until=until)
+    return show_search(search, studies_dir, place, until=until, has_report=has_report)
 
 
 def carry_confirmation_on(
@@ -89,6 +91,8 @@ def show_search(
     place: "Place",
     summary_of: "Callable[[StudyRecord], RenderableType] | None" = None,
     until: "datetime | None" = None,
+    *,
+    has_report: bool = False,
 ) -> int:
     """Run a search with its live table, print what it found, and return the exit code.
 
@@ -98,6 +102,7 @@ def show_search(
         place: the Ray to run on.
         until: when the machines are taken away; None where Slurm may tell that.
         summary_of: makes what is printed at its end, in place of the search's own summary.
+        has_report: whether its report is written again and again while it runs.
     """
     from ucluster_tune.cluster.embedded import prepare_environment
     from ucluster_tune.study.paths import open_studies
@@ -108,19 +113,21 @@ def show_search(
     from ucluster_tune.report.live import LiveTable
     from ucluster_tune.report.notice import Notice
     from ucluster_tune.report.pictures import draw_trial_pictures
+    from ucluster_tune.report.refreshing import ReportBeside
     from ucluster_tune.report.study_tables import final_summary
     from ucluster_tune.search.allocation import allocation_of
     from ucluster_tune.search.room import SearchSetting
 
     folder = open_studies(studies_dir)
     table = LiveTable()
+    also = [ReportBeside(folder, table.say)] if has_report else []
     try:
         record = search(
             SearchSetting(
                 folder=folder,
                 place=place,
                 machine=this_machine(),
-                observers=[table, Notice(table.say)],
+                observers=[table, Notice(table.say), *also],
                 draw_pictures=draw_trial_pictures,
                 write_report=_write_report,
                 say=table.say,

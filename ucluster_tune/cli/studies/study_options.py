@@ -108,6 +108,12 @@ until_option = click.option(
     metavar="TIME",
     help="Stop in time for the machines' end, checkpointed.  [default: Slurm's own, in a job]",
 )
+report_option = click.option(
+    "--report",
+    "has_report",
+    is_flag=True,
+    help="Write the report again after trials, for a browser that reads it again.",
+)
 yes_option = click.option(
     "--yes", is_flag=True, help="Fetch and convert missing jets without asking."
 )

@@ -7,7 +7,6 @@ from ucluster_tune.cli.studies.study_options import one_study
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.report.cells import plural
 from ucluster_tune.study.paths import open_studies
-from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import find_study
 
 
@@ -33,17 +32,12 @@ def sync(name: str, uri: str, studies_dir: str | None) -> None:
     already is not sent again, whatever was interrupted and however often this is called; the
     study goes on in the store that it began with.
     """
-    from ucluster_tune.report.page.answer import answer_in_words
-    from ucluster_tune.report.page.contents import read_contents
+    from ucluster_tune.report.page.answer import words_of
     from ucluster_tune.tracking.mlflow.sync import send_study
 
     folder = open_studies(studies_dir)
     paths = find_study(folder, name)
-
-    def words_of(record: StudyRecord) -> str:
-        return "\n\n".join(answer_in_words(read_contents(record, paths)))
-
-    sent = send_study(paths, folder, uri, words_of)
+    sent = send_study(paths, folder, uri, lambda record: words_of(record, paths))
     trials = sent.record.trials.values()
     n_epochs = plural(sum(trial.epochs for trial in trials), "epoch")
     for line in sent.changes:

@@ -19,7 +19,7 @@ from ucluster_tune.report.page.style import (
     physics_style,
 )
 from ucluster_tune.report.page.writing import Page
-from ucluster_tune.report.page.yardsticks import best_on_test
+from ucluster_tune.report.page.yardsticks import best_on_test, yardstick_bars
 from ucluster_tune.report.pictures import MARKS
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
@@ -39,6 +39,7 @@ def comparison_page(studies: Sequence[tuple[StudyRecord, StudyPaths]]) -> Page:
         sections = [
             _answer(contents),
             _found(contents),
+            _to_beat(contents),
             _history(contents),
             _differences(contents),
         ]
@@ -93,6 +94,21 @@ def _found(contents: Sequence[StudyContents]) -> Section:
         "95 % interval", "in batches", "jets",
     )  # fmt: skip
     return Section("What each found", tables=[Table("studies", columns, rows, n_text=2)])
+
+
+def _to_beat(contents: Sequence[StudyContents]) -> Section:
+    """Return what simple ways to cluster, and the network with labels, reach on test jets."""
+    title = "Yardsticks on the test jets of each"
+    bars = [{bar.title: bar for bar in yardstick_bars(study, "test")} for study in contents]
+    names = dict.fromkeys(name for own in bars for name in own)
+    if not names:
+        return absent(title, "none was measured")
+    rows = [
+        (name, *(cells.percent(own[name].accuracy) if name in own else "" for own in bars))
+        for name in names
+    ]
+    columns = ("", *(study.record.name for study in contents))
+    return Section(title, tables=[Table("yardsticks", columns, rows)])
 
 
 def _history(contents: Sequence[StudyContents]) -> Section:

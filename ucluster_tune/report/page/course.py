@@ -1,15 +1,15 @@
 """How the search went: scores by trial and by cost, learning curves, outcomes, time."""
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.style import (
-    DASHES,
     GREY,
     Picture,
     color_of,
+    draw_lines,
     in_percent,
     logarithmic,
     new_figure,
@@ -19,6 +19,9 @@ from ucluster_tune.report.page.yardsticks import lines_to_beat
 from ucluster_tune.study.events import seconds_between
 from ucluster_tune.study.trainings import Outcome, TrialState
 from ucluster_tune.trial.failures import in_one_line
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 OUTCOMES: Final[dict[Outcome, tuple[str, int]]] = {  # mark and colour
     "complete": ("o", 0),
@@ -92,15 +95,9 @@ def _by_cost(contents: StudyContents) -> Picture:
     return Picture("history_by_cost", figure, caption)
 
 
-def _with_lines(contents: StudyContents, axes: object) -> None:
+def _with_lines(contents: StudyContents, axes: "Axes") -> None:
     """Draw what is to be beaten, name the vertical axis, and put the legend below the picture."""
-    from matplotlib.axes import Axes
-
-    assert isinstance(axes, Axes)
-    for number, (title, value) in enumerate(lines_to_beat(contents)):
-        axes.axhline(
-            value, color="black", linewidth=0.9, linestyle=DASHES[number % 5], label=title
-        )
+    draw_lines(lines_to_beat(contents), axes.axhline)
     axes.set_ylabel(contents.metric_label)
     if contents.is_fraction:
         in_percent(axes.yaxis)

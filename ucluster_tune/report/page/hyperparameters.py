@@ -14,11 +14,13 @@ from ucluster_tune.report.page.style import (
     HEIGHT,
     Picture,
     color_of,
+    draw_lines,
     in_percent,
     logarithmic,
     new_figure,
     whole_numbers,
 )
+from ucluster_tune.report.page.yardsticks import lines_to_beat
 from ucluster_tune.study.trainings import TrialState, Value
 
 if TYPE_CHECKING:
@@ -216,5 +218,8 @@ def _slice(contents: StudyContents, trials: list[TrialState], name: str) -> Pict
         in_percent(axes.yaxis)
     axes.set_xlabel(name)
     axes.set_ylabel(contents.metric_label)
+    lines = lines_to_beat(contents)
+    draw_lines(lines, axes.axhline)
     caption = f"Score of each trial by its {name}; the best one's is dotted."
+    caption += " Dashed: what is to be beaten, as in the history of the search." if lines else ""
     return Picture(f"slice_{name.replace('.', '_')}", figure, caption)

@@ -1,6 +1,7 @@
 """How to make a study again: versions, checksums, seeds and the exact commands."""
 
 import platform
+import shlex
 from importlib.metadata import PackageNotFoundError, version
 from typing import Final
 
@@ -10,6 +11,7 @@ from ucluster_tune.config.passwords import hide_passwords, uri_without_password
 from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Listing, Section, Table
+from ucluster_tune.study.finalists import ConfirmationPlan
 from ucluster_tune.study.folder import best_config
 
 _LIBRARIES: Final = ("tensorflow-cpu", "tensorflow", "horovod", "ray", "optuna", "mlflow", "numpy")
@@ -26,6 +28,10 @@ def provenance_section(contents: StudyContents) -> Section:
         ("checksum of the jets", record.dataset_checksum),
         ("seed of the trainings", str(record.seed)),
         ("seed of the sampler", str(config.sampler.seed)),
+        *(
+            (f"seeds of confirmation {name}", ", ".join(map(str, confirmation.plan.seeds)))
+            for name, confirmation in record.confirmations.items()
+        ),
         ("ucluster-tune of the search", record.code_version),
         ("drivers", str(record.n_sessions)),
         *(("extended", "; ".join(changes)) for changes in record.extensions),
@@ -39,6 +45,10 @@ def provenance_section(contents: StudyContents) -> Section:
     name = record.name
     commands = [
         f"ucluster-tune run study.yaml --name {name}-again   # the whole search",
+        *(
+            f"{_confirm_again(c.plan, name)}   # its finalists"
+            for c in contents.record.confirmations.values()
+        ),
         "ucluster-tune train best.yaml --out best   # the best trial alone",
         f"{cells.command('report', contents.paths, name)}   # this page",
     ]
@@ -58,6 +68,21 @@ def provenance_section(contents: StudyContents) -> Section:
             " training; suggestions also depend on which of several trials ended first."
         ],
     )
+
+
+def _confirm_again(plan: ConfirmationPlan, name: str) -> str:
+    words = ["ucluster-tune", "confirm", f"{name}-again", "--top", str(len(plan.finalists))]
+    words += ["--seeds", str(len(plan.seeds))]
+    for option, value in (
+        ("--epochs", plan.n_epochs),
+        ("--data", None if plan.data_path is None else uri_without_password(plan.data_path)),
+        ("--jets", plan.n_jets),
+        ("--workers", plan.world_size),
+    ):
+        words += [] if value is None else [option, str(value)]
+    words += ["--against", "nothing"] if plan.published is None else []
+    words += [] if plan.n_classes is None else ["--supervised"]
+    return shlex.join(words)
 
 
 def _versions() -> list[str]:

@@ -7,7 +7,7 @@ the page's text, so that it can be read on light and on dark paper.
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +110,18 @@ def new_figure(
 def color_of(index: int) -> str:
     """Return a colour that is told apart from its neighbours with every colour blindness."""
     return PALETTE[index % len(PALETTE)]
+
+
+def draw_lines(lines: Sequence[tuple[str, float]], draw: Callable[..., Any]) -> None:
+    """Draw values to be beaten across a picture, each dashed in a way of its own.
+
+    Args:
+        lines: names for a legend, and values.
+        draw: `axhline` or `axvline` of the picture's axes.
+    """
+    for number, (title, value) in enumerate(lines):
+        style = DASHES[number % len(DASHES)]
+        draw(value, color="black", linewidth=0.9, linestyle=style, label=title, zorder=1)
 
 
 def in_percent(axis: Any) -> None:

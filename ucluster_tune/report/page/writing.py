@@ -41,6 +41,7 @@ from ucluster_tune.study.record import StudyRecord
 
 _LOGGER = logging.getLogger(__name__)
 _FIGURES, _TABLES = "figures", "tables"
+_AGAIN_S: Final = 60  # of a search that runs, as `run --report` writes it
 PICTURE_FORMATS: Final = ("png", "pdf")
 
 SectionMaker = Callable[[StudyContents], Section | None]  # None: nothing to say
@@ -78,12 +79,14 @@ class Page:
         about: one line below the title.
         sections: in their order.
         file_name: of the page.
+        again_s: after so many seconds a browser reads it again; None for never.
     """
 
     title: str
     about: str
     sections: Sequence[Section]
     file_name: str = "report.html"
+    again_s: int | None = None
 
     def write(
         self, folder: Path, *, latex: bool = False, formats: Sequence[str] = PICTURE_FORMATS
@@ -140,7 +143,8 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
         f" ucluster-tune {__version__}. Pictures are in the folder {_FIGURES} beside this file;"
         f" `ucluster-tune report {record.name}` writes them as PNG and PDF too."
     )
-    return Page(f"Search {record.name}", about, sections)
+    again_s = _AGAIN_S if record.state == "running" else None
+    return Page(f"Search {record.name}", about, sections, again_s=again_s)
 
 
 def write_study_page(record: StudyRecord, paths: StudyPaths) -> WrittenReport:

@@ -1,12 +1,21 @@
 """What the best trial is held against: yardsticks on the same jets, and finalists over seeds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ucluster_tune.report import cells
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
-from ucluster_tune.report.page.style import GREY, Picture, color_of, in_percent, new_figure
+from ucluster_tune.report.page.style import (
+    GREY,
+    Picture,
+    color_of,
+    draw_lines,
+    in_percent,
+    new_figure,
+)
+from ucluster_tune.study.finalists import PROTOCOLS, ConfirmationResult, Contender
 from ucluster_tune.training.yardsticks import with_interval
 
 _OWN: Final = "best trial of the search"
@@ -57,8 +66,38 @@ def best_on_test(contents: StudyContents) -> Bar | None:
     return Bar.of_values(_OWN, contents.record.best_test or {})
 
 
+def supervised_on_same_jets(contents: StudyContents) -> Contender | None:
+    """Return the network trained with labels, of the newest confirmation on these jets with it."""
+    found = [
+        contender
+        for confirmation in contents.record.confirmations.values()
+        if confirmation.result is not None and confirmation.plan.data_path is None
+        for contender in confirmation.result.contenders
+        if contender.uses_labels
+    ]
+    return found[-1] if found else None
+
+
+def _supervised_bar(contender: Contender) -> Bar:
+    once, batched = (contender.test[protocol] for protocol in PROTOCOLS)
+    others = (
+        sum(getattr(m, name) for m in contender.by_seed) / len(contender.by_seed)
+        for name in ("purity", "nmi", "ari")
+    )
+    n_jets = contender.by_seed[0].n_jets
+    seeds = cells.plural(len(contender.seeds), "seed")
+    title = f"{contender.title} ({seeds})"
+    return Bar(title, once.mean, once.interval, batched.mean, n_jets, *others)
+
+
 def yardstick_bars(contents: StudyContents, split: str) -> list[Bar]:
-    """Return the yardsticks that were measured on the jets of a split."""
+    """Return the yardsticks that were measured on the jets of a split, upper bound last."""
+    supervised = supervised_on_same_jets(contents) if split == "test" else None
+    bars = _measured_bars(contents, split)
+    return [*bars, _supervised_bar(supervised)] if supervised else bars
+
+
+def _measured_bars(contents: StudyContents, split: str) -> list[Bar]:
     found = contents.record.yardsticks
     if found is None:
         mass = contents.record.baselines.get("kmeans_mass", {})
@@ -87,7 +126,11 @@ def yardstick_bars(contents: StudyContents, split: str) -> list[Bar]:
 def lines_to_beat(contents: StudyContents) -> list[tuple[str, float]]:
     """Return the values that a picture of the objective on validation jets has as lines."""
     if contents.metric == "clustering_accuracy":
-        return [(bar.title, bar.accuracy) for bar in yardstick_bars(contents, "validation")]
+        supervised = supervised_on_same_jets(contents)
+        return [
+            *((bar.title, bar.accuracy) for bar in yardstick_bars(contents, "validation")),
+            *([(supervised.title, supervised.validation)] if supervised else []),
+        ]
     if contents.metric == "clustering_accuracy_batched":
         bars = yardstick_bars(contents, "validation")
         known = [(bar.title, bar.batched) for bar in bars if bar.batched is not None]
@@ -142,8 +185,8 @@ def yardsticks_section(contents: StudyContents) -> Section:
         notes=[
             "Accuracy: clusters matched to classes once, one to one, over all jets. In batches:"
             f" anew in each batch of {size} jets, as published, which flatters. Intervals are of"
-            " the number of jets alone; another seed of the training may move the best trial by"
-            " more.",
+            " the number of jets alone, but for a training over several seeds; another seed may"
+            " move the best trial by more.",
             f"Published: {contents.config.reference.source}.",
             *how,
         ],
@@ -166,7 +209,7 @@ def finalists_section(contents: StudyContents) -> Section:
         )
         rows.append(
             (
-                "published recipe" if contender.is_published else f"trial {contender.trial}",
+                contender.title,
                 str(len(contender.seeds)),
                 cells.metric(contents.metric, contender.validation),
                 cells.percent(accuracy.mean),
@@ -181,6 +224,9 @@ def finalists_section(contents: StudyContents) -> Section:
         "in batches", "score in the search",
     )  # fmt: skip
     chosen = [i for i, c in enumerate(result.contenders) if c.trial == result.chosen]
+    lines = [
+        (y.title, y.by_split["test"].clustering_accuracy) for y in result.yardsticks.yardsticks
+    ]
     differences = [
         (
             comparison.title,
@@ -206,7 +252,7 @@ def finalists_section(contents: StudyContents) -> Section:
                 n_text=2,
             ),
         ],
-        [_finalists_picture(result)],
+        [_finalists_picture(result, lines)],
     )  # fmt: skip
 
 
@@ -258,9 +304,10 @@ def _picture(contents: StudyContents, own: Bar | None, bars: list[Bar], split: s
     return Picture("yardsticks", figure, caption)
 
 
-def _finalists_picture(result: Any) -> Picture:
+def _finalists_picture(result: ConfirmationResult, lines: Sequence[tuple[str, float]]) -> Picture:
     contenders = list(reversed(result.contenders))
-    figure, (axes,) = new_figure(height=1.3 + 0.42 * len(contenders))
+    figure, (axes,) = new_figure(height=1.3 + 0.42 * len(contenders) + 0.2 * len(lines))
+    draw_lines(lines, axes.axvline)
     for position, contender in enumerate(contenders):
         estimate = contender.test["clustering_accuracy"]
         color = color_of(0) if contender.trial == result.chosen else GREY
@@ -271,12 +318,14 @@ def _finalists_picture(result: Any) -> Picture:
         )  # fmt: skip
         seeds = [measured.clustering_accuracy for measured in contender.by_seed]
         axes.scatter(seeds, [position + 0.2] * len(seeds), marker="|", color=color, s=40)
-    names = ["published recipe" if c.is_published else f"trial {c.trial}" for c in contenders]
+    names = [_folded(contender.title) for contender in contenders]
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(axis="y", which="both", length=0)
     axes.set_ylim(-0.6, len(names) - 0.4)
     in_percent(axes.xaxis)
     axes.set_xlabel("clustering accuracy on test jets")
+    if lines:
+        axes.figure.legend(loc="outside lower center")
     caption = (
         "Finalists on test jets: mean over seeds with the 95 % interval of seeds and jets; a bar"
         " above for each seed."
