@@ -20,7 +20,7 @@ from ucluster_tune.study.events import (
     TrialStarted,
 )
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.study.trainings import FIRST, TrialState
 
 _LONG_WAIT_S = 30.0  # longer than a process takes to start
 
@@ -46,13 +46,16 @@ def lines_of_event(event: Event, record: StudyRecord, left_s: float | None = Non
         case TrialStarted():
             told = _started_line(record.trials[event.trial])
         case TrialPlaced() if event.waited_s >= _LONG_WAIT_S:
-            told = f"trial {event.trial} has its place after {cells.duration(event.waited_s)}"
+            told = f"{_named(event)} has its place after {cells.duration(event.waited_s)}"
         case TrialResumed() | TrialRestored():
             told = _goes_on_line(event)
         case EpochEnded():
-            told = _epoch_line(record.trials[event.trial], record)
+            told = _epoch_line(event, record)
         case TrialEnded():
             trial = record.trials[event.trial]
+            if trial.outcome == "running":
+                n_left = trial.n_seeds - sum(t.outcome == "complete" for t in trial.searched)
+                return [f"{_named(event)} {event.outcome}, {cells.plural(n_left, 'seed')} to go"]
             return [_ended_line(trial, record, left_s), *warning_lines(trial)]
     return [] if told is None else [told]
 
@@ -100,18 +103,22 @@ def _started_line(trial: TrialState) -> str:
 
 def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
     if isinstance(event, TrialResumed):
-        return f"trial {event.trial} goes on: {event.cause.strip().splitlines()[0]}"
+        return f"{_named(event)} goes on: {event.cause.strip().splitlines()[0]}"
     if not event.epoch:
-        return f"trial {event.trial} begins again: no checkpoint of it is whole"
-    return f"trial {event.trial} went on from its checkpoint of epoch {event.epoch}"
+        return f"{_named(event)} begins again: no checkpoint of it is whole"
+    return f"{_named(event)} went on from its checkpoint of epoch {event.epoch}"
 
 
-def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
-    last = trial.records[-1]
+def _named(event: TrialPlaced | TrialResumed | TrialRestored | EpochEnded | TrialEnded) -> str:
+    return f"trial {event.trial}" + (f" {event.training}" if event.training != FIRST else "")
+
+
+def _epoch_line(event: EpochEnded, record: StudyRecord) -> str:
+    trial, last = record.trials[event.trial], event.record
     batched = last.clustering_accuracy_batched
     beside = beside_mass(record, last.value("clustering_accuracy"))
     return (
-        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
+        f"{_named(event)} epoch {last.epoch}/{trial.n_epochs} {last.phase}:"
         f" focal loss {cells.number(last.focal_loss)},"
         f" clustering loss {cells.number(last.clustering_loss)},"
         f" accuracy {cells.percent(last.clustering_accuracy)},"
@@ -125,5 +132,6 @@ def _ended_line(trial: TrialState, record: StudyRecord, left_s: float | None) ->
     line = f"trial {trial.id} {trial.outcome.replace('_', ' ')} after epoch {trial.epochs}"
     metric = record.objective.metric
     line += f": best {metric} {cells.metric(metric, trial.score(record.objective))}"
+    line += f", seeds {cells.spread(metric, trial)}" if trial.n_seeds > 1 else ""
     line += f"; {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
     return line + (f", {cells.about(left_s)} left" if left_s is not None else "")

@@ -198,15 +198,17 @@ def best_line(record: StudyRecord) -> Text:
     line = Text("Best so far: ")
     line.append(f"trial {best.id}, epoch {best.best_epoch}: ")
     if metric == "clustering_accuracy":
-        line.append(f"accuracy {cells.percent(best.best.value(metric))}", style="bold green")
+        line.append(f"accuracy {cells.percent(best.value(metric))}", style="bold green")
     else:
         line.append(
             f"{metric.replace('_', ' ')} {cells.metric(metric, best.score(record.objective))}",
             style="bold green",
         )
-    beside = beside_mass(record, best.best.value("clustering_accuracy"))
+    if best.n_seeds > 1:
+        line.append(f", seeds {cells.spread(metric, best)}")
+    beside = beside_mass(record, best.value("clustering_accuracy"))
     line.append(f", {beside}" if beside and metric == "clustering_accuracy" else "")
-    batched = best.best.clustering_accuracy_batched
+    batched = best.value("clustering_accuracy_batched")
     line.append(f"\nIn batches {cells.percent(batched)}: ")
     line.append(cells.below_reference(batched, record.reference_accuracy))
     if record.yardsticks is not None and not record.yardsticks.is_reference_data:

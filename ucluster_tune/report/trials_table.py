@@ -16,6 +16,7 @@ from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
 BEST = "*"
+_SPREAD = "seeds"
 _IN_ALL_COLUMNS = ("clustering_accuracy", "clustering_accuracy_batched")
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
 # How many of them, and whether hyperparameters and further metrics have columns of their own.
@@ -43,6 +44,7 @@ class _TrialsTable:
         metric = self._record.objective.metric
         extra: list[str] = [] if metric.startswith("clustering_accuracy") else [metric]
         extra += [m for m in self._record.objective.others if m not in _IN_ALL_COLUMNS]
+        extra += [_SPREAD] if self._record.objective.seeds_per_trial > 1 else []
         short = [name.rpartition(".")[2] for name in self._names]
         stacked = "hyperparameters" if has_metrics or not extra else "metrics, hyperparameters"
         further = [*(extra if has_metrics else []), *(short if has_settings else [])]
@@ -50,14 +52,13 @@ class _TrialsTable:
         names += [] if has_settings else [stacked]
         table = cells.plain_table(*columns, *names, left=("outcome", stacked))
         for trial in self._trials:
-            best = trial.best
             is_best = trial is self._record.best
             told = (
                 f"{BEST} {trial.id}" if is_best else trial.id,
                 cells.outcome(trial),
-                f"{trial.epochs}/{trial.n_epochs}",
-                cells.percent(best.clustering_accuracy if best else None),
-                cells.percent(best.clustering_accuracy_batched if best else None),
+                cells.epochs(trial),
+                cells.percent(trial.value("clustering_accuracy")),
+                cells.percent(trial.value("clustering_accuracy_batched")),
             )
             table.add_row(
                 *told[: len(columns)],
@@ -74,8 +75,13 @@ class _TrialsTable:
         has_settings: bool,
         has_metrics: bool,
     ) -> list[Text]:
-        best = trial.best
-        metrics = [cells.metric(name, best.value(name) if best else None) for name in extra]
+        of_seeds = self._record.objective.metric
+        metrics = [
+            cells.spread(of_seeds, trial)
+            if name == _SPREAD
+            else cells.metric(name, trial.value(name))
+            for name in extra
+        ]
         values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
         in_columns = [*(metrics if has_metrics else []), *(values if has_settings else [])]
         below = [] if has_metrics else list(zip(extra, metrics, strict=True))

@@ -9,6 +9,7 @@ whoever has to know follows the record: see `study.keeper`.
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ucluster_tune.config.loading import dump_config
@@ -37,7 +38,14 @@ from ucluster_tune.study.events import (
 )
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.trainings import FIRST, TrainingPlan, TrainingState, TrialState, Value
+from ucluster_tune.study.trainings import (
+    FIRST,
+    TrainingPlan,
+    TrainingState,
+    TrialState,
+    Value,
+    further_seeds,
+)
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     FAILURE_KINDS,
@@ -69,7 +77,7 @@ def _ids(key: str) -> dict[str, str]:
 def training_config(study: StudyConfig, trial: TrialState, plan: TrainingPlan) -> TrialConfig:
     """Return the full configuration of a training; ConfigurationError where it is not legal."""
     config = trial_config(study, {**trial.hyperparameters, **plan.hyperparameters})
-    if plan.role == "search" or plan.seed is None:
+    if plan.seed is None:
         return config
     return config.model_copy(
         update={"training": config.training.model_copy(update={"seed": plan.seed})}
@@ -91,6 +99,8 @@ class StudyDriver:
         stop_cause: why the search ends by itself before its budget; None where it does not.
         pause_cause: why it is interrupted, where that is no signal.
         is_spent: whether that is its budget, so that it has come to its end.
+        begun: further trainings of trials that are in the record and that Tune has yet to be
+            given, in order.
     """
 
     def __init__(
@@ -107,6 +117,7 @@ class StudyDriver:
         self.stop_cause: str | None = None
         self.pause_cause: str | None = None
         self.is_spent = False
+        self.begun: list[str] = []
         self._judge = build_judge(config)
         _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
         self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
@@ -163,11 +174,20 @@ class StudyDriver:
     def resume_trial(self, key: str) -> dict[str, Any] | None:
         """Return Tune's configuration of a trial that was interrupted; None as for a new one."""
         trial, training = self._found(key)
-        if training.plan.role == "search":
+        if training is trial.shown and training.plan.role == "search":
             self._verdicts[key] = verdict_so_far(self._judge, self.record, trial)
         cause = training.cause or "interrupted"
         self.keeper.note(TrialResumed(**_ids(key), cause=cause))
         return self._tune_config(key)
+
+    def next_begun(self) -> dict[str, Any] | None:
+        """Return Tune's configuration of the next of those begun; None as for a new one."""
+        return self._tune_config(self.begun.pop(0))
+
+    @property
+    def may_begin_more(self) -> bool:
+        """Whether further trainings may follow from those that run."""
+        return self.config.objective.seeds_per_trial > 1 and bool(self.record.running)
 
     def _found(self, key: str) -> tuple[TrialState, TrainingState]:
         ids = _ids(key)
@@ -221,13 +241,13 @@ class StudyDriver:
         for told in (*note.earlier, *([] if epoch is None else [epoch])):
             if not training.has(told):
                 self.keeper.note(EpochEnded(**_ids(trial_id), record=told))
-                if training.plan.role == "search":
+                if training is trial.shown and training.plan.role == "search":
                     self._judge_epoch(trial, told.epoch)
 
     def _judge_epoch(self, trial: TrialState, epoch: int) -> None:
         decision = self._judge.decide(self.record, trial, epoch)
         if decision is not Decision.GO_ON:
-            self._verdicts[trial.id] = decision
+            self._verdicts[key_of(trial.id, trial.shown.plan.id)] = decision
 
     def verdict(self, trial_id: str) -> Decision:
         """Return what becomes of a trial after the epochs that it reported."""
@@ -240,16 +260,24 @@ class StudyDriver:
             trial_id: of the trial.
             failure: why it failed; None where it came to its last epoch, or was stopped.
         """
-        training = self._found(trial_id)[1]
+        trial, training = self._found(trial_id)
         if failure is not None:
             self._fail_trial(trial_id, failure)
         elif training.epochs >= training.n_epochs:
+            if training is trial.shown and training.plan.role == "search":
+                self._begin_further(trial.id, further_seeds(trial))
             self._end_trial(trial_id, "complete", "; ".join(training.warnings) or None)
         elif self.verdict(trial_id) is Decision.STOP:
             why = [f"stopped by {self.config.scheduler.name}", *training.warnings]
             self._end_trial(trial_id, "stopped_early", "; ".join(why))
         else:
             self._end_trial(trial_id, "interrupted", "the search was interrupted")
+
+    def _begin_further(self, trial_id: str, plans: Sequence[TrainingPlan]) -> None:
+        """Begin trainings that follow from one: before it ends, so that no kill comes between."""
+        for plan in plans:
+            self.keeper.note(TrainingStarted(trial=trial_id, training=plan))
+            self.begun.append(key_of(trial_id, plan.id))
 
     def lose_process(self, trial_id: str, failure: TrialFailure) -> int | None:
         """Take in that a trial's process or node was lost.

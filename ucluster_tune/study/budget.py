@@ -145,7 +145,7 @@ def elapsed_s(record: "StudyRecord") -> float:
 
 def n_epochs_run(record: "StudyRecord") -> int:
     """Return the epochs of all trials of the search so far."""
-    return sum(trial.epochs for trial in record.trials.values())
+    return sum(trial.epochs_run for trial in record.trials.values())
 
 
 def _ended_after(best: "TrialState", trial: "TrialState") -> bool:

@@ -31,6 +31,12 @@ def answer_in_words(contents: StudyContents) -> list[str]:
         f" {contents.metric_label} {score} on validation jets, on which it was chosen, which"
         " flatters"
     )
+    spread = best.spread(contents.metric)
+    if spread is not None:
+        chosen += (
+            f"; that is the mean of {best.n_seeds} seeds, whose standard deviation is"
+            f" {cells.metric(contents.metric, spread)}; epoch and test jets are of the best one"
+        )
     test = best_on_test(contents)
     if test is not None:
         low, high = test.interval

@@ -180,20 +180,22 @@ def outcomes_section(contents: StudyContents) -> Section:
     if not trials:
         return absent("Outcomes of all trials", "no trial has begun")
     names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+    has_seeds = contents.record.objective.seeds_per_trial > 1
     rows = []
     for trial in trials:
-        best = trial.best
         rows.append(
             (
                 trial.id,
                 cells.outcome(trial).plain,
-                f"{trial.epochs}/{trial.n_epochs}",
-                cells.metric(contents.metric, contents.score(trial) if best else None),
-                cells.percent(best.clustering_accuracy_batched if best else None),
+                cells.epochs(trial),
+                cells.metric(contents.metric, trial.score(contents.record.objective)),
+                *([cells.spread(contents.metric, trial)] if has_seeds else []),
+                cells.percent(trial.value("clustering_accuracy_batched")),
                 *(cells.setting(trial.hyperparameters.get(name, "")) for name in names),
             )
         )
-    columns = ("trial", "outcome", "epochs", contents.metric_label, "in batches")
+    seeds = ["seeds"] if has_seeds else []
+    columns = ("trial", "outcome", "epochs", contents.metric_label, *seeds, "in batches")
     best_row = [i for i, trial in enumerate(trials) if trial is contents.record.best]
     short = [name.rpartition(".")[2].replace("_", " ") for name in names]
     tables = [

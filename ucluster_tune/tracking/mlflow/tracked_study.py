@@ -1,6 +1,7 @@
 """A study's place in MLflow: its run, and the mirror that keeps it equal to the record."""
 
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,7 +101,8 @@ def study_metrics(record: StudyRecord) -> dict[str, float]:
     """Return what the study reached, as metrics of its run."""
     metrics = {"reference_accuracy": record.reference_accuracy}
     if record.best is not None and record.best.best is not None:
-        metrics["best_validation_clustering_accuracy"] = record.best.best.clustering_accuracy
+        accuracy = record.best.value("clustering_accuracy")
+        metrics["best_validation_clustering_accuracy"] = math.nan if accuracy is None else accuracy
     if record.best_test is not None:
         metrics["best_test_clustering_accuracy"] = record.best_test["clustering_accuracy"]
     return metrics
