@@ -57,10 +57,17 @@ class Training:
     """
 
     def __init__(self, task: TrainingTask, kept: dict[str, dict[int, EpochRecord]]) -> None:
-        self._config, self._own = task.config, kept.setdefault(task.folder, {})
+        self._task, self._config = task, task.config
+        self._own = kept.setdefault(task.folder, {})
         self._begun = bool(self._own)
-        self.epochs = max(self._own, default=0)
-        self.accuracy = self._own[self.epochs].clustering_accuracy if self._own else 0.3
+        self.epochs, self.accuracy = 0, 0.3
+        if self._own:
+            self.epochs = max(self._own)
+            self.accuracy = self._own[self.epochs].clustering_accuracy
+        elif task.start is not None:
+            folder, name = task.start.split("/checkpoints/epoch-")
+            start = kept[folder][int(name.removesuffix(".ckpt"))]  # KeyError: it was not kept
+            self.epochs, self.accuracy = start.epoch, start.clustering_accuracy
 
     def step(self, run: Callable[[EpochRecord], None]) -> dict[str, Any]:
         """Return what a trainable returns: at first the epoch that it went on from."""
@@ -75,7 +82,13 @@ class Training:
             self.accuracy += gain * (1 - self.accuracy)
             record = epoch("", self.epochs, self.accuracy, learning_rate=gain).record
             self._own[self.epochs] = record
+            best = max(self._own.values(), key=lambda r: r.clustering_accuracy).epoch
+            last_two = {self.epochs - 1, self.epochs}
+            for gone in set(self._own) - last_two - {best} - self._task.kept_epochs:
+                del self._own[gone]
             run(record)
+            if len(self._own) == 1:
+                note = ResultNote(restored_epoch=0)
         is_last = self.epochs >= self._config.training.n_epochs
         return {EPOCH: record, NOTE: note, "done": is_last}
 

@@ -1,6 +1,7 @@
 """Searches with real workers in which a trial has several trainings."""
 
 import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ SPACE = {"training.learning_rate": {"type": "float", "low": 1e-4, "high": 1e-2, 
 
 
 @pytest.fixture
-def killed_and_resumed(tmp_path: Path, jets_parquet: Path):
+def killed_and_resumed(
+    tmp_path: Path, jets_parquet: Path
+) -> Iterator[Callable[..., StudiesFolder]]:
     """What runs a search, kills it once it has said a text, and resumes it to its end."""
     started: list[small_study.RunningCommand] = []
 
@@ -40,7 +43,9 @@ def killed_and_resumed(tmp_path: Path, jets_parquet: Path):
         search.kill()
 
 
-def test_seeds_of_a_trial_survive_a_kill(killed_and_resumed) -> None:
+def test_seeds_of_a_trial_survive_a_kill(
+    killed_and_resumed: Callable[..., StudiesFolder],
+) -> None:
     studies = killed_and_resumed(
         "trial 0001 seed-2 epoch 1/",
         objective={"seeds_per_trial": 2},
@@ -54,3 +59,26 @@ def test_seeds_of_a_trial_survive_a_kill(killed_and_resumed) -> None:
     first, second = study_status(studies.study("jets"))["trials"][0]["trainings"]
     assert (first["seed"], second["seed"]) == (1, 2)
     assert first["clustering_accuracy"] != second["clustering_accuracy"]
+
+
+def test_population_goes_on_from_each_others_checkpoints_after_a_kill(
+    killed_and_resumed: Callable[..., StudiesFolder],
+) -> None:
+    studies = killed_and_resumed(
+        "goes on as pbt-",
+        training={"n_epochs": 5},
+        scheduler={"name": "pbt", "grace_period": 1, "interval": 1},
+        budget={"n_trials": 5},
+    )
+    record = assert_all_agrees(studies, "jets")
+    children = [t for trial in record.trials.values() for t in trial.searched if t.plan.parent]
+    assert children
+    for training in children:
+        parent = training.plan.parent
+        assert parent is not None
+        files = studies.study("jets").trial(parent.trial, parent.training)
+        assert files.has_checkpoint(parent.epoch)
+        assert training.plan.hyperparameters
+        assert training.records[0].epoch == parent.epoch + 1
+    assert {trial.outcome for trial in record.trials.values()} == {"complete"}
+    assert all(trial.epochs_run == 5 for trial in record.trials.values())

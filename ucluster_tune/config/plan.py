@@ -181,7 +181,8 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     study = on_these_nodes(study, machine)
     least, most = least_and_most(study, "training.n_epochs")
     scheduler, resources = study.scheduler, study.resources
-    shortest = least if scheduler.name == "none" else min(scheduler.grace_period, least)
+    stops_none = scheduler.name in ("none", "pbt")
+    shortest = least if stops_none else min(scheduler.grace_period, least)
     has_rungs = scheduler.name in ("asha", "hyperband")
     n_trials, sampler = most_trials(study), chosen_sampler(study)
     n_seeds = study.objective.seeds_per_trial
@@ -192,8 +193,7 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
         until=study.budget.until,
         epochs_per_trial=most,
         epochs_at_most=n_trials and n_trials * n_seeds * most,
-        epochs_at_least=n_trials
-        and n_trials * shortest * (n_seeds if scheduler.name == "none" else 1),
+        epochs_at_least=n_trials and n_trials * shortest * (n_seeds if stops_none else 1),
         sampler=sampler.name,
         sampler_reason=sampler.reason,
         scheduler=scheduler.name,

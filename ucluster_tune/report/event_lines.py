@@ -13,6 +13,7 @@ from ucluster_tune.study.events import (
     StudyEnded,
     StudyResumed,
     StudyStarted,
+    TrainingStarted,
     TrialEnded,
     TrialPlaced,
     TrialRestored,
@@ -45,6 +46,8 @@ def lines_of_event(event: Event, record: StudyRecord, left_s: float | None = Non
             told = line_of(event, record)
         case TrialStarted():
             told = _started_line(record.trials[event.trial])
+        case TrainingStarted() if event.training.parent is not None:
+            told = _follows_line(event)
         case TrialPlaced() if event.waited_s >= _LONG_WAIT_S:
             told = f"{_named(event)} has its place after {cells.duration(event.waited_s)}"
         case TrialResumed() | TrialRestored():
@@ -53,6 +56,8 @@ def lines_of_event(event: Event, record: StudyRecord, left_s: float | None = Non
             told = _epoch_line(event, record)
         case TrialEnded():
             trial = record.trials[event.trial]
+            if trial.n_seeds == 1 and not record.is_on_curve(event):
+                return []  # that it goes on as another training was told before
             if trial.outcome == "running":
                 n_left = trial.n_seeds - sum(t.outcome == "complete" for t in trial.searched)
                 return [f"{_named(event)} {event.outcome}, {cells.plural(n_left, 'seed')} to go"]
@@ -107,6 +112,16 @@ def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
     if not event.epoch:
         return f"{_named(event)} begins again: no checkpoint of it is whole"
     return f"{_named(event)} went on from its checkpoint of epoch {event.epoch}"
+
+
+def _follows_line(event: TrainingStarted) -> str:
+    plan, parent = event.training, event.training.parent
+    assert parent is not None, "asked of such trainings alone"
+    values = "".join(f", {name}={cells.setting(v)}" for name, v in plan.hyperparameters.items())
+    return (
+        f"trial {event.trial} goes on as {plan.id} from epoch {parent.epoch} of trial"
+        f" {parent.trial}{values}"
+    )
 
 
 def _named(event: TrialPlaced | TrialResumed | TrialRestored | EpochEnded | TrialEnded) -> str:

@@ -20,8 +20,8 @@ from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
 from ucluster_tune.search.allocation import Allocation
 from ucluster_tune.search.samplers.asking import Suggestion
-from ucluster_tune.search.schedulers import build_judge
-from ucluster_tune.search.schedulers.decision import Decision, verdict_so_far
+from ucluster_tune.search.schedulers import build_judge, kept_epochs
+from ucluster_tune.search.schedulers.decision import Decision, GoOnAs, Verdict, verdict_so_far
 from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.budget import overspent
 from ucluster_tune.study.events import (
@@ -76,7 +76,10 @@ def _ids(key: str) -> dict[str, str]:
 
 def training_config(study: StudyConfig, trial: TrialState, plan: TrainingPlan) -> TrialConfig:
     """Return the full configuration of a training; ConfigurationError where it is not legal."""
-    config = trial_config(study, {**trial.hyperparameters, **plan.hyperparameters})
+    of_trial = trial.hyperparameters
+    if plan.role != "search" and trial.searched:  # pbt may have changed them
+        of_trial = {**of_trial, **trial.best_training.plan.hyperparameters}
+    config = trial_config(study, {**of_trial, **plan.hyperparameters})
     if plan.seed is None:
         return config
     return config.model_copy(
@@ -120,7 +123,7 @@ class StudyDriver:
         self.begun: list[str] = []
         self._judge = build_judge(config)
         _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
-        self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
+        self._verdicts: dict[str, Verdict] = {}  # asked for once an epoch: it stays the same
         self._in_epoch: set[str] = set()
         self._failures_in_a_row: list[str] = []
         self._n_retries: Counter[str] = Counter()  # by this driver
@@ -171,6 +174,33 @@ class StudyDriver:
             )
         return self._tune_config(key_of(trial_id, plan.id))
 
+    def interrupted(self) -> list[str]:
+        """Return the trainings of the search that go on, in order.
+
+        One that another follows, and that a kill kept from its end, is ended: its part is done.
+        """
+        keys = []
+        for trial in self.record.trials.values():
+            for training in trial.searched:
+                if training.outcome != "interrupted":
+                    continue
+                if trial.n_seeds > 1 or training is trial.shown:
+                    keys.append(key_of(trial.id, training.plan.id))
+                else:
+                    self._succeed(trial, training, trial.shown.plan)
+        return keys
+
+    def _succeed(self, trial: TrialState, training: TrainingState, plan: TrainingPlan) -> None:
+        """Take in that a training ended since its trial goes on as another one."""
+        self.keeper.note(
+            TrialEnded(
+                **_ids(key_of(trial.id, training.plan.id)),
+                outcome="stopped_early",
+                cause=f"goes on as {plan.id}",
+                epochs=training.epochs,
+            )
+        )
+
     def resume_trial(self, key: str) -> dict[str, Any] | None:
         """Return Tune's configuration of a trial that was interrupted; None as for a new one."""
         trial, training = self._found(key)
@@ -187,7 +217,8 @@ class StudyDriver:
     @property
     def may_begin_more(self) -> bool:
         """Whether further trainings may follow from those that run."""
-        return self.config.objective.seeds_per_trial > 1 and bool(self.record.running)
+        follow = self.config.objective.seeds_per_trial > 1 or bool(kept_epochs(self._judge))
+        return follow and bool(self.record.running)
 
     def _found(self, key: str) -> tuple[TrialState, TrainingState]:
         ids = _ids(key)
@@ -209,10 +240,19 @@ class StudyDriver:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": key,
-            "task": TrainingTask(config, files.place, self.config.objective, self._most_neighbors),
+            "task": self._task(training.plan, config, files.place),
             "resources": self.config.resources,
             "max_retries": self.config.failures.max_retries,
         }
+
+    def _task(self, plan: TrainingPlan, config: TrialConfig, folder: str) -> TrainingTask:
+        start, parent = None, plan.parent
+        if parent is not None:
+            files = self.paths.trial(parent.trial, parent.training)
+            start = files.checkpoint_place(parent.epoch)
+        kept = kept_epochs(self._judge) if plan.role == "search" else frozenset()
+        objective, k = self.config.objective, self._most_neighbors
+        return TrainingTask(config, folder, objective, k, start=start, kept_epochs=kept)
 
     def place_trial(self, trial_id: str) -> None:
         """Take in that a trial's process has started."""
@@ -236,7 +276,7 @@ class StudyDriver:
             self._n_retries[trial_id] += 1
             self.keeper.note(TrialResumed(**_ids(trial_id), cause=cause, is_retry=True))
         restored = note.restored_epoch
-        if restored is not None and (restored or training.epochs):
+        if restored is not None and (restored or training.records):
             self.keeper.note(TrialRestored(**_ids(trial_id), epoch=restored))
         for told in (*note.earlier, *([] if epoch is None else [epoch])):
             if not training.has(told):
@@ -249,7 +289,7 @@ class StudyDriver:
         if decision is not Decision.GO_ON:
             self._verdicts[key_of(trial.id, trial.shown.plan.id)] = decision
 
-    def verdict(self, trial_id: str) -> Decision:
+    def verdict(self, trial_id: str) -> Verdict:
         """Return what becomes of a trial after the epochs that it reported."""
         return self._verdicts.get(trial_id, Decision.GO_ON)
 
@@ -267,7 +307,11 @@ class StudyDriver:
             if training is trial.shown and training.plan.role == "search":
                 self._begin_further(trial.id, further_seeds(trial))
             self._end_trial(trial_id, "complete", "; ".join(training.warnings) or None)
-        elif self.verdict(trial_id) is Decision.STOP:
+        elif isinstance(verdict := self.verdict(trial_id), GoOnAs):
+            self._in_epoch.discard(trial_id)
+            self._begin_further(trial.id, [verdict.plan])
+            self._succeed(trial, training, verdict.plan)
+        elif verdict is Decision.STOP:
             why = [f"stopped by {self.config.scheduler.name}", *training.warnings]
             self._end_trial(trial_id, "stopped_early", "; ".join(why))
         else:

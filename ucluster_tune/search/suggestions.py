@@ -33,12 +33,7 @@ class Suggestions(Searcher):
     ) -> None:
         super().__init__()
         self._sampler, self._driver, self._room = sampler, driver, room
-        self._interrupted = [
-            key_of(trial.id, training.plan.id)
-            for trial in driver.record.trials.values()
-            for training in trial.searched
-            if training.outcome == "interrupted"
-        ]
+        self._interrupted = driver.interrupted()
 
     # Ray's annotation leaves out FINISHED, which is text, and None.
     def suggest(self, trial_id: str) -> TuneConfig | str | None:  # type: ignore[override]

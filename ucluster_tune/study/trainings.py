@@ -244,7 +244,7 @@ class TrialState:
     @property
     def run_id(self) -> str | None:
         """Its run in MLflow."""
-        return self.shown.run_id
+        return next(iter(self.trainings.values())).run_id
 
     @property
     def n_epochs(self) -> int:
@@ -264,23 +264,32 @@ class TrialState:
 
     @property
     def records(self) -> list[EpochRecord]:
-        """Its epochs, in order."""
-        return self.shown.records
+        """Its epochs, in order: where trainings follow each other, those of all of them."""
+        if self.n_seeds > 1:
+            return self.shown.records
+        found: list[EpochRecord] = []
+        for training in self.searched or [self.shown]:
+            start = training.plan.parent.epoch if training.plan.parent else 0
+            found = [record for record in found if record.epoch <= start] + training.records
+        return found
 
     @property
     def times(self) -> dict[int, str]:
         """When each epoch ended, ISO 8601, by epoch."""
-        return self.shown.times
+        if self.n_seeds > 1:
+            return self.shown.times
+        trainings = self.searched or [self.shown]
+        return {epoch: time for t in trainings for epoch, time in t.times.items()}
 
     @property
     def retry_causes(self) -> list[str]:
         """Why its workers were lost and started again."""
-        return [cause for t in self._telling for cause in t.retry_causes]
+        return [cause for t in self.searched or [self.shown] for cause in t.retry_causes]
 
     @property
     def n_lost_nodes(self) -> int:
         """How often it goes on because its node was lost."""
-        return sum(t.n_lost_nodes for t in self._telling)
+        return sum(t.n_lost_nodes for t in self.searched or [self.shown])
 
     @property
     def waiting_since(self) -> str | None:
@@ -291,12 +300,12 @@ class TrialState:
     @property
     def restored_epochs(self) -> list[int]:
         """The checkpoints that it went on from."""
-        return self.shown.restored_epochs
+        return [epoch for t in self.searched or [self.shown] for epoch in t.restored_epochs]
 
     @property
     def n_epochs_again(self) -> int:
         """Epochs run a second time, since no checkpoint of them was left."""
-        return self.shown.n_epochs_again
+        return sum(t.n_epochs_again for t in self.searched or [self.shown])
 
     @property
     def is_waiting(self) -> bool:

@@ -31,7 +31,7 @@ _SPLITS = ("train", "validation")  # test jets are measured once a study
 class TrainingRun:
     """One rank's share in a training.
 
-    Keeps the files of the last two epochs and of the best one so far.
+    Keeps the files of the last two epochs, of the best one so far, and of those the task names.
 
     Args:
         task: what is trained; the same for all ranks.
@@ -46,12 +46,16 @@ class TrainingRun:
 
     def __init__(self, task: TrainingTask, group: Group, kept: KeptJets | None = None) -> None:
         self.files = TrialFiles.at(task.folder, PATIENCE_S)
-        self._objective, self._group = task.objective, group
+        self._task, self._objective, self._group = task, task.objective, group
         dataset = open_dataset(task.config.data, _SPLITS)
         self._trainer = Trainer(task.config, dataset, group, kept)
         self._best: EpochRecord | None = None
         self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()
+        if checkpoint is None and task.start is not None:
+            # What it begins from is the same for all ranks, and the other training's to tell of.
+            self._trainer.restore(read_checkpoint_at(task.start, PATIENCE_S))
+            _LOGGER.info("began from %s", task.start)
         if checkpoint is not None:
             self._trainer.restore(checkpoint)
             self._best = checkpoint.best
@@ -105,7 +109,7 @@ class TrainingRun:
         )
         self.files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
         best_epoch = self._best.epoch if self._best else epoch
-        self.files.keep_only({epoch - 1, epoch, best_epoch})
+        self.files.keep_only({epoch - 1, epoch, best_epoch, *self._task.kept_epochs})
         self._earlier = [*checkpoint.earlier, record]
 
 

@@ -162,7 +162,8 @@ class StudySampler:
             self._learn_epoch(event, record)
         elif isinstance(event, TrialEnded) and event.trial in self._trials:
             trial = record.trials[event.trial]
-            if trial.outcome != "running":  # of several seeds others still do
+            is_end = trial.n_seeds > 1 or record.is_on_curve(event)
+            if is_end and trial.outcome != "running":  # of several seeds others still do
                 self._learn_end(known_trial(trial, record.objective), trial.outcome)
 
     def _learn_epoch(self, event: EpochEnded, record: StudyRecord) -> None:
