@@ -9,6 +9,7 @@ import pytest
 
 from tests.simulated_search import SimulatedSearch, outline
 from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.study.budget import used_up
 from ucluster_tune.study.trainings import Outcome, TrialState
 
 SEEDS: dict[str, Any] = {"objective": {"seeds_per_trial": 3}, "scheduler": {"name": "none"}}
@@ -102,3 +103,13 @@ def test_trial_of_which_a_seed_failed_has_failed_and_one_that_runs_goes_first(
         trial.trainings[name] = replace(trial.trainings[name], outcome=outcome, cause=name)
         told.append((trial.outcome, trial.cause))
     assert told == [("failed", "seed-2"), ("interrupted", "seed-3"), ("running", "first")]
+
+
+def test_target_is_reached_by_the_mean_of_all_seeds_alone(tmp_path: Path) -> None:
+    fields = SEEDS | {"budget": {"n_trials": 4, "target": 0.5}}
+    record = SimulatedSearch(tmp_path, **fields).drive()
+    (trial,) = record.trials.values()
+    assert trial.is_whole
+    assert used_up(record) == f"trial 0001 came to {trial.value('clustering_accuracy'):.4g}," + (
+        " budget.target is 0.5"
+    )

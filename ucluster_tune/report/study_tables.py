@@ -218,7 +218,7 @@ def best_line(record: StudyRecord) -> Text:
 
 def _best_configuration(record: StudyRecord, best: TrialState) -> RenderableType:
     table = Table.grid(padding=(0, 3))
-    for name, value in settings(record, best).items():
+    for name, value in {**settings(record, best), **best.at_best}.items():
         table.add_row(Text(name), Text(cells.setting(value), style="bold"))
     if not best.hyperparameters:
         table.add_row("the study's configuration as it stands: nothing was searched")

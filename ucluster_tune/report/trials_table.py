@@ -29,7 +29,7 @@ class _TrialsTable:
     def __init__(self, record: StudyRecord, trials: Sequence[TrialState]) -> None:
         self._record = record
         self._trials = trials
-        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+        self._names = list(dict.fromkeys(name for t in trials for name in t.at_best))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unbounded = options.update(width=1000)
@@ -82,7 +82,7 @@ class _TrialsTable:
             else cells.metric(name, trial.value(name))
             for name in extra
         ]
-        values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
+        values = [cells.setting(trial.at_best.get(name, "")) for name in self._names]
         in_columns = [*(metrics if has_metrics else []), *(values if has_settings else [])]
         below = [] if has_metrics else list(zip(extra, metrics, strict=True))
         below += [] if has_settings else list(zip(short, values, strict=True))

@@ -164,6 +164,11 @@ class TrialState:
     n_seeds: int = 1
 
     @property
+    def at_best(self) -> dict[str, Value]:
+        """Its hyperparameters at its best epoch, where a scheduler changed them on the way."""
+        return {**self.hyperparameters, **self.best_training.plan.hyperparameters}
+
+    @property
     def searched(self) -> list[TrainingState]:
         """Its trainings of the search."""
         return [t for t in self.trainings.values() if t.plan.role == "search"]

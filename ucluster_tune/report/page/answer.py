@@ -121,7 +121,7 @@ def _at_an_edge(contents: StudyContents) -> list[str]:
     assert best is not None
     at_edge = []
     for name, parameter in contents.config.search_space.items():
-        value = best.hyperparameters.get(name)
+        value = best.at_best.get(name)
         if parameter.type == "categorical" or not isinstance(value, int | float):
             continue
         if parameter.low < parameter.high and value in (parameter.low, parameter.high):

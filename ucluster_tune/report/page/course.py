@@ -179,7 +179,7 @@ def outcomes_section(contents: StudyContents) -> Section:
     trials = list(contents.record.trials.values())
     if not trials:
         return absent("Outcomes of all trials", "no trial has begun")
-    names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+    names = list(dict.fromkeys(name for t in trials for name in t.at_best))
     has_seeds = contents.record.objective.seeds_per_trial > 1
     rows = []
     for trial in trials:
@@ -191,7 +191,7 @@ def outcomes_section(contents: StudyContents) -> Section:
                 cells.metric(contents.metric, trial.score(contents.record.objective)),
                 *([cells.spread(contents.metric, trial)] if has_seeds else []),
                 cells.percent(trial.value("clustering_accuracy_batched")),
-                *(cells.setting(trial.hyperparameters.get(name, "")) for name in names),
+                *(cells.setting(trial.at_best.get(name, "")) for name in names),
             )
         )
     seeds = ["seeds"] if has_seeds else []
