@@ -103,6 +103,8 @@ class SimulatedSearch:
 
     Attributes:
         epochs_run: by all trainings, those that were run again counted again.
+        worlds: the number of workers of each training that was given, by its key.
+        taken: workers at a time.
     """
 
     def __init__(self, folder: Path, room: int = 1, **sections: Any) -> None:
@@ -115,6 +117,7 @@ class SimulatedSearch:
         self.epochs_run = 0
         self.n_events = 0
         self.worlds: list[tuple[str, int]] = []
+        self.taken: list[int] = []
 
     def drive(self, n_events: int = 10**9) -> StudyRecord:
         """Drive the study to its end, or until so many lines are written; return its record."""
@@ -161,6 +164,7 @@ class SimulatedSearch:
                     live[trial.trial_id] = trial, Training(told["task"], self.kept)
                     self.worlds.append((told["trial_id"], told["resources"].n_workers))
                     listener.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+            self.taken.append(sum(t.config["resources"].n_workers for t, _ in live.values()))
             assert live or told == Searcher.FINISHED, "nothing runs, and nothing is given"
             if not live:
                 return
