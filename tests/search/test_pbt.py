@@ -97,3 +97,18 @@ def test_what_cannot_go_with_it_is_refused(tmp_path: Path, lines: str, fault: st
     file.write_text(f"data: {{path: jets}}\nscheduler: {{name: pbt}}\n{lines}\n")
     with pytest.raises(ConfigurationError, match=fault):
         load_study_config(file)
+
+
+def test_checkpoints_that_are_lost_cost_the_epochs_since_the_parents_alone(tmp_path: Path) -> None:
+    search = SimulatedSearch(tmp_path, **PBT)
+    n_events, found = 60, children(search.drive(0))
+    while not [s for _, s in found if s.epochs_run == 1 and s.outcome == "running"]:
+        n_events += 1
+        search = SimulatedSearch(tmp_path / str(n_events), **PBT)
+        found = children(search.drive(n_events))
+    trial, training = found[-1]
+    search.kept[str(search.paths.trial(trial.id, training.plan.id).root)].clear()
+    resumed = search.drive().trials[trial.id].trainings[training.plan.id]
+    parent = training.plan.parent
+    assert (resumed.restored_epochs, resumed.n_epochs_again) == ([parent.epoch], 1)
+    assert resumed.outcome == "complete"

@@ -277,7 +277,9 @@ class StudyDriver:
             self.keeper.note(TrialResumed(**_ids(trial_id), cause=cause, is_retry=True))
         restored = note.restored_epoch
         if restored is not None and (restored or training.records):
-            self.keeper.note(TrialRestored(**_ids(trial_id), epoch=restored))
+            parent = training.plan.parent
+            begin = parent.epoch if parent else 0
+            self.keeper.note(TrialRestored(**_ids(trial_id), epoch=max(restored, begin)))
         for told in (*note.earlier, *([] if epoch is None else [epoch])):
             if not training.has(told):
                 self.keeper.note(EpochEnded(**_ids(trial_id), record=told))
