@@ -46,7 +46,8 @@ def assert_all_agrees(studies: Path | StudiesFolder, name: str) -> StudyRecord:
         epochs = [epoch.epoch for epoch in trial.records]
         assert epochs == list(range(1, trial.epochs + 1)), f"trial {trial.id}: {epochs}"
         if trial.best_epoch is not None:
-            assert paths.trial(trial.id).has_checkpoint(trial.best_epoch)
+            files = paths.trial(trial.id, trial.best_training.plan.id)
+            assert files.has_checkpoint(trial.best_epoch)
     return record
 
 
@@ -55,7 +56,8 @@ def _assert_journal(path: Path) -> None:
     events = [json.loads(line) for line in path.read_text().splitlines()]
     started = [event["trial"] for event in events if event["event"] == "trial_started"]
     assert len(started) == len(set(started))
-    epochs = [(e["trial"], e["record"]["epoch"]) for e in events if e["event"] == "epoch"]
+    ended = [event for event in events if event["event"] == "epoch"]
+    epochs = [(e["trial"], e["training"], e["record"]["epoch"]) for e in ended]
     assert len(epochs) == len(set(epochs))
 
 
@@ -92,10 +94,20 @@ def assert_mlflow_agrees(record: StudyRecord) -> None:
             assert steps == list(range(1, trial.epochs + 1)), (trial.id, metric, steps)
             told = {point.step: point.value for point in history}
             assert told == {e.epoch: e.value(metric) for e in trial.records}
-        if trial.best is not None:  # ranked as `status` does
+        if trial.n_seeds > 1:  # the curve is that of the first one
+            assert [run.data.metrics.get(name) for name in _of_seeds(record)] == [
+                trial.score(record.objective) if trial.is_whole else None,
+                trial.spread(record.objective.metric),
+            ]
+        elif trial.best is not None:  # ranked as `status` does
             assert run.data.metrics["best_epoch"] == trial.best_epoch
             best = run.data.metrics["best_clustering_accuracy"]
             assert best == trial.best.clustering_accuracy
+
+
+def _of_seeds(record: StudyRecord) -> tuple[str, str]:
+    metric = record.objective.metric
+    return f"mean_{metric}", f"spread_{metric}"
 
 
 def assert_optuna_agrees(record: StudyRecord, storage: str, study_name: str) -> None:

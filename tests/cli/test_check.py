@@ -57,6 +57,19 @@ def study_file(tmp_path):
     return write
 
 
+def test_plan_tells_generations_and_seeds():
+    short = ("--set", "training.n_epochs=10")
+    pbt = plan_of(QUICKSTART, *short, "--set", "scheduler={name: pbt, interval: 2}")["plan"]
+    assert pbt["rungs"] == [5, 7, 9]
+    assert pbt["epochs_at_least"] == pbt["epochs_at_most"] == 120
+    seeds = ("--set", "objective.seeds_per_trial=3", "--set", "budget.n_trials=9")
+    result = check(QUICKSTART, *short, *seeds)
+    text = " ".join(result.stdout.split())
+    assert "9, of 10 epochs at most, with 3 seeds each" in text
+    assert "45 to 270 in all" in text
+    assert "asha: trials are compared at epoch 5" in text
+
+
 def test_a_sound_file_shows_its_plan_and_what_to_type_next():
     result = check(QUICKSTART, "--set", "budget.n_trials=9", "--set", "training.n_epochs=30")
     assert result.exit_code == 0, result.stderr

@@ -11,6 +11,7 @@ from tests.study_events import epoch, started, study_config, trial_ended, trial_
 from ucluster_tune.config.loading import load_study_config
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.samplers.asking import StudySampler
+from ucluster_tune.search.schedulers.decision import Decision
 from ucluster_tune.search.suggestions import Finalists
 from ucluster_tune.study.confirming import ConfirmationRequest, ended_well, plan_confirmation
 from ucluster_tune.study.events import ConfirmationPlanned, StudyEnded, StudyResumed
@@ -136,7 +137,7 @@ def test_epochs_of_finalists_teach_nobody_and_no_judge_stops_them(
     known = len(search.sampler.what_it_knows())
     for key in search.keys:
         search.run(key, 6)
-        assert search.driver.verdict(key).name == "GO_ON"
+        assert search.driver.verdict(key) is Decision.GO_ON
         search.driver.end_trial(key)
     record = search.driver.record
     assert len(ended_well(record, search.plan)) == 4

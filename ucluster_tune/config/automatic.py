@@ -54,6 +54,30 @@ def grid_fault(study: StudyConfig) -> str | None:
     )
 
 
+def scheduler_faults(study: StudyConfig) -> list[str]:
+    """Return why a study cannot have the scheduler that it names."""
+    if study.scheduler.name != "pbt":
+        return []
+    found = [
+        f"search_space.{path}.when: must be left out with scheduler.name pbt, which has trials go"
+        " on with each other's hyperparameters"
+        for path, range_ in study.search_space.items()
+        if range_.when
+    ]
+    if "training.n_epochs" in study.search_space:
+        found.append(
+            "search_space.training.n_epochs: must be fixed with scheduler.name pbt, whose trials"
+            " go on from each other's checkpoints"
+        )
+    if study.objective.seeds_per_trial > 1:
+        found.append(
+            "objective.seeds_per_trial: must be 1 with scheduler.name pbt, whose trials go on from"
+            f" each other's checkpoints, got {study.objective.seeds_per_trial}; type"
+            " `ucluster-tune confirm` after the search"
+        )
+    return found
+
+
 def chosen_sampler(study: StudyConfig, n_taught: int = 0) -> Choice:
     """Return the sampler of a study by its search space and its budget.
 
@@ -66,6 +90,8 @@ def chosen_sampler(study: StudyConfig, n_taught: int = 0) -> Choice:
         return Choice(name, "as the file says")
     if not study.search_space:
         return Choice("random", "nothing is searched")
+    if study.scheduler.name == "pbt":
+        return Choice("random", "pbt moves the points while their trials run")
     points = n_points(study)
     if points is not None and points <= min(n_trials or _LARGEST_GRID, _LARGEST_GRID):
         return Choice("grid", "the budget is enough for every point")

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import ucluster_tune
-from ucluster_tune.config.automatic import grid_fault
+from ucluster_tune.config.automatic import grid_fault, scheduler_faults
 from ucluster_tune.config.constraints import constraint_faults, constraint_text_faults
 from ucluster_tune.config.names import did_you_mean, nearest
 from ucluster_tune.config.overrides import RANGE_KEYS, absolute_path, apply_overrides, sections
@@ -94,6 +94,7 @@ def _checked(source: str, raw: Mapping[str, Any], faults: Sequence[str]) -> Stud
     unfit = grid_fault(study)
     if found := [
         *([unfit] if unfit else []),
+        *scheduler_faults(study),
         *constraint_faults(study),
         *drawn_point_faults(study),
     ]:

@@ -60,6 +60,9 @@ class ObjectiveConfig(Section):
         strict=False,
         description="further metrics, each in its own direction: what trials are compared by too",
     )
+    seeds_per_trial: int = Field(
+        1, ge=1, le=100, description="trainings of a trial, whose mean is what it is worth"
+    )
 
     @property
     def metrics(self) -> tuple[str, ...]:

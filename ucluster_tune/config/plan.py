@@ -41,10 +41,10 @@ class Plan:
         n_trials: None where only a time limits them; of a grid, no more than it has points.
         until: when the last one may begin; None where there is no such time.
         epochs_at_most: all trials to their last epoch; None where their number is not known.
-        epochs_at_least: every trial stopped as early as the scheduler may.
+        epochs_at_least: every trial stopped as early as the scheduler may, at its first seed.
         sampler: the one that suggests, in place of `auto` too.
         sampler_reason: why it does.
-        rungs: the epochs at which ASHA or Hyperband compare trials.
+        rungs: the epochs at which the scheduler compares trials; empty where after each, or none.
         workers_why: why so many, where the study leaves it open; empty where it does not.
         cpus_per_trial: cores of all workers of a trial.
         concurrent_trials: trials at a time on this machine; 0 where not even one fits.
@@ -181,23 +181,22 @@ def plan_study(study: StudyConfig, machine: Machine) -> Plan:
     study = on_these_nodes(study, machine)
     least, most = least_and_most(study, "training.n_epochs")
     scheduler, resources = study.scheduler, study.resources
-    shortest = least if scheduler.name == "none" else min(scheduler.grace_period, least)
-    has_rungs = scheduler.name in ("asha", "hyperband")
+    stops_none = scheduler.name in ("none", "pbt")
+    shortest = least if stops_none else min(scheduler.grace_period, least)
     n_trials, sampler = most_trials(study), chosen_sampler(study)
+    n_seeds = study.objective.seeds_per_trial
     cpus = resources.n_workers * resources.cpus_per_worker
     gpus = resources.n_workers * resources.gpus_per_worker
     return Plan(
         n_trials=n_trials,
         until=study.budget.until,
         epochs_per_trial=most,
-        epochs_at_most=n_trials and n_trials * most,
-        epochs_at_least=n_trials and n_trials * shortest,
+        epochs_at_most=n_trials and n_trials * n_seeds * most,
+        epochs_at_least=n_trials and n_trials * shortest * (n_seeds if stops_none else 1),
         sampler=sampler.name,
         sampler_reason=sampler.reason,
         scheduler=scheduler.name,
-        rungs=rung_epochs(scheduler.grace_period, scheduler.reduction_factor, most)
-        if has_rungs
-        else (),
+        rungs=_comparisons(study, most),
         workers_per_trial=resources.n_workers,
         workers_why=workers_why,
         cpus_per_trial=cpus,
@@ -249,7 +248,17 @@ def _n_concurrent(study: StudyConfig, capacity: ClusterCapacity) -> int:
     fitting = n_trials_at_a_time(study.resources, capacity.nodes)
     if capacity.may_grow:  # a trial that waits has the autoscaler add a node
         fitting = max(fitting + 1, limit or 0)
-    return min(fitting, limit or fitting, n_trials or fitting)
+    n_trainings = n_trials and n_trials * study.objective.seeds_per_trial
+    return min(fitting, limit or fitting, n_trainings or fitting)
+
+
+def _comparisons(study: StudyConfig, n_epochs: int) -> tuple[int, ...]:
+    scheduler = study.scheduler
+    if scheduler.name in ("asha", "hyperband"):
+        return rung_epochs(scheduler.grace_period, scheduler.reduction_factor, n_epochs)
+    if scheduler.name == "pbt":
+        return tuple(range(scheduler.grace_period, n_epochs, scheduler.interval))
+    return ()
 
 
 def rung_epochs(grace_period: int, reduction_factor: float, n_epochs: int) -> tuple[int, ...]:

@@ -151,7 +151,7 @@ class SamplerConfig(Section):
 class SchedulerConfig(Section):
     """Which running trials are stopped early."""
 
-    name: Literal["asha", "hyperband", "median", "none"] = "asha"
+    name: Literal["asha", "hyperband", "median", "none", "pbt"] = "asha"
     grace_period: int = Field(
         5,
         ge=1,
@@ -161,6 +161,9 @@ class SchedulerConfig(Section):
     )
     reduction_factor: float = Field(
         3.0, gt=1, le=100, description="one in so many trials passes a rung"
+    )
+    interval: int = Field(
+        5, ge=1, le=100_000, description="pbt: epochs from one comparison to the next"
     )
 
 

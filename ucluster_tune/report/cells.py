@@ -53,6 +53,22 @@ def metric(name: str, value: float | None) -> str:
     return percent(value) if name in _ACCURACIES else number(value)
 
 
+def epochs(trial: TrialState) -> str:
+    """Return the epochs that a trial has run, of all that it is to run, with all of its seeds."""
+    if trial.n_seeds == 1:
+        return f"{trial.epochs}/{trial.n_epochs}"
+    return f"{trial.epochs_run}/{trial.n_epochs * trial.n_seeds}"
+
+
+def spread(name: str, trial: TrialState) -> str:
+    """Return a trial's standard deviation of a metric between seeds; how many ended before."""
+    deviation = trial.spread(name)
+    if deviation is not None:
+        return f"±{metric(name, deviation)}"
+    n_ended = sum(training.outcome == "complete" for training in trial.searched)
+    return f"{n_ended} of {trial.n_seeds}"
+
+
 def interval(values: Mapping[str, Any]) -> str:
     """Return the 95 % interval of an accuracy that was measured; nothing where none is known.
 

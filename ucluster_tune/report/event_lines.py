@@ -13,6 +13,7 @@ from ucluster_tune.study.events import (
     StudyEnded,
     StudyResumed,
     StudyStarted,
+    TrainingStarted,
     TrialEnded,
     TrialPlaced,
     TrialRestored,
@@ -20,7 +21,7 @@ from ucluster_tune.study.events import (
     TrialStarted,
 )
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.study.trainings import FIRST, TrialState
 
 _LONG_WAIT_S = 30.0  # longer than a process takes to start
 
@@ -45,14 +46,21 @@ def lines_of_event(event: Event, record: StudyRecord, left_s: float | None = Non
             told = line_of(event, record)
         case TrialStarted():
             told = _started_line(record.trials[event.trial])
+        case TrainingStarted() if event.training.parent is not None:
+            told = _follows_line(event)
         case TrialPlaced() if event.waited_s >= _LONG_WAIT_S:
-            told = f"trial {event.trial} has its place after {cells.duration(event.waited_s)}"
+            told = f"{_named(event)} has its place after {cells.duration(event.waited_s)}"
         case TrialResumed() | TrialRestored():
             told = _goes_on_line(event)
         case EpochEnded():
-            told = _epoch_line(record.trials[event.trial], record)
+            told = _epoch_line(event, record)
         case TrialEnded():
             trial = record.trials[event.trial]
+            if trial.n_seeds == 1 and not record.is_on_curve(event):
+                return []  # that it goes on as another training was told before
+            if trial.outcome == "running":
+                n_left = trial.n_seeds - sum(t.outcome == "complete" for t in trial.searched)
+                return [f"{_named(event)} {event.outcome}, {cells.plural(n_left, 'seed')} to go"]
             return [_ended_line(trial, record, left_s), *warning_lines(trial)]
     return [] if told is None else [told]
 
@@ -100,14 +108,28 @@ def _started_line(trial: TrialState) -> str:
 
 def _goes_on_line(event: TrialResumed | TrialRestored) -> str:
     if isinstance(event, TrialResumed):
-        return f"trial {event.trial} goes on: {event.cause.strip().splitlines()[0]}"
+        return f"{_named(event)} goes on: {event.cause.strip().splitlines()[0]}"
     if not event.epoch:
-        return f"trial {event.trial} begins again: no checkpoint of it is whole"
-    return f"trial {event.trial} went on from its checkpoint of epoch {event.epoch}"
+        return f"{_named(event)} begins again: no checkpoint of it is whole"
+    return f"{_named(event)} went on from its checkpoint of epoch {event.epoch}"
 
 
-def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
-    last = trial.records[-1]
+def _follows_line(event: TrainingStarted) -> str:
+    plan, parent = event.training, event.training.parent
+    assert parent is not None, "asked of such trainings alone"
+    values = "".join(f", {name}={cells.setting(v)}" for name, v in plan.hyperparameters.items())
+    return (
+        f"trial {event.trial} goes on as {plan.id} from epoch {parent.epoch} of trial"
+        f" {parent.trial}{values}"
+    )
+
+
+def _named(event: TrialPlaced | TrialResumed | TrialRestored | EpochEnded | TrialEnded) -> str:
+    return f"trial {event.trial}" + (f" {event.training}" if event.training != FIRST else "")
+
+
+def _epoch_line(event: EpochEnded, record: StudyRecord) -> str:
+    trial, last = record.trials[event.trial], event.record
     batched = last.clustering_accuracy_batched
     beside = beside_mass(record, last.value("clustering_accuracy"))
     agreement = (
@@ -117,7 +139,7 @@ def _epoch_line(trial: TrialState, record: StudyRecord) -> str:
         f" stability {cells.number(last.stability)}"
     )
     return (
-        f"trial {trial.id} epoch {trial.epochs}/{trial.n_epochs} {last.phase}:"
+        f"{_named(event)} epoch {last.epoch}/{trial.n_epochs} {last.phase}:"
         f" focal loss {cells.number(last.focal_loss)},"
         f" clustering loss {cells.number(last.clustering_loss)},"
         f"{agreement}" + (f", {beside}" if beside else "")
@@ -130,5 +152,6 @@ def _ended_line(trial: TrialState, record: StudyRecord, left_s: float | None) ->
     line = f"trial {trial.id} {trial.outcome.replace('_', ' ')} after epoch {trial.epochs}"
     metric = record.objective.metric
     line += f": best {metric} {cells.metric(metric, trial.score(record.objective))}"
+    line += f", seeds {cells.spread(metric, trial)}" if trial.n_seeds > 1 else ""
     line += f"; {record.n_finished} of {cells.plural(record.n_trials, 'trial')} done"
     return line + (f", {cells.about(left_s)} left" if left_s is not None else "")

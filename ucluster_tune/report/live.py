@@ -220,7 +220,7 @@ def _row(trial: TrialState, record: StudyRecord) -> list[RenderableType]:
     return [
         f"{BEST} {trial.id}" if trial is record.best else trial.id,
         cells.outcome(trial),
-        f"{trial.epochs}/{trial.n_epochs}",
+        cells.epochs(trial),
         cells.number(last.focal_loss if last else None),
         cells.number(last.clustering_loss if last else None),
         *(agreement if record.is_labelled else []),

@@ -205,17 +205,19 @@ def best_line(record: StudyRecord) -> Text:
     line = Text("Best so far: ")
     line.append(f"trial {best.id}, epoch {best.best_epoch}: ")
     if metric == "clustering_accuracy":
-        line.append(f"accuracy {cells.percent(best.best.value(metric))}", style="bold green")
+        line.append(f"accuracy {cells.percent(best.value(metric))}", style="bold green")
     else:
         line.append(
             f"{metric.replace('_', ' ')} {cells.metric(metric, best.score(record.objective))}",
             style="bold green",
         )
-    beside = beside_mass(record, best.best.value("clustering_accuracy"))
+    if best.n_seeds > 1:
+        line.append(f", seeds {cells.spread(metric, best)}")
+    beside = beside_mass(record, best.value("clustering_accuracy"))
     line.append(f", {beside}" if beside and metric == "clustering_accuracy" else "")
     if not record.is_labelled:
         return line
-    batched = best.best.clustering_accuracy_batched
+    batched = best.value("clustering_accuracy_batched")
     line.append(f"\nIn batches {cells.percent(batched)}: ")
     line.append(cells.below_reference(batched, record.reference_accuracy))
     if record.yardsticks is not None and not record.yardsticks.is_reference_data:
@@ -225,7 +227,7 @@ def best_line(record: StudyRecord) -> Text:
 
 def _best_configuration(record: StudyRecord, best: TrialState) -> RenderableType:
     table = Table.grid(padding=(0, 3))
-    for name, value in settings(record, best).items():
+    for name, value in {**settings(record, best), **best.at_best}.items():
         table.add_row(Text(name), Text(cells.setting(value), style="bold"))
     if not best.hyperparameters:
         table.add_row("the study's configuration as it stands: nothing was searched")

@@ -16,6 +16,7 @@ from ucluster_tune.trial.failures import in_one_line
 
 MAX_ROWS = 40
 BEST = "*"
+_SPREAD = "seeds"
 _IN_ALL_COLUMNS = ("clustering_accuracy", "clustering_accuracy_batched")
 _ALL_COLUMNS = ("trial", "outcome", "epochs", "accuracy", "in\nbatches")
 _N_WITHOUT_LABELS = 3  # of them
@@ -29,7 +30,7 @@ class _TrialsTable:
     def __init__(self, record: StudyRecord, trials: Sequence[TrialState]) -> None:
         self._record = record
         self._trials = trials
-        self._names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+        self._names = list(dict.fromkeys(name for t in trials for name in t.at_best))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unbounded = options.update(width=1000)
@@ -44,6 +45,7 @@ class _TrialsTable:
         metric = self._record.objective.metric
         extra: list[str] = [] if metric.startswith("clustering_accuracy") else [metric]
         extra += [m for m in self._record.objective.others if m not in _IN_ALL_COLUMNS]
+        extra += [_SPREAD] if self._record.objective.seeds_per_trial > 1 else []
         short = [name.rpartition(".")[2] for name in self._names]
         stacked = "hyperparameters" if has_metrics or not extra else "metrics, hyperparameters"
         further = [*(extra if has_metrics else []), *(short if has_settings else [])]
@@ -52,15 +54,14 @@ class _TrialsTable:
         columns = columns if self._record.is_labelled else columns[:_N_WITHOUT_LABELS]
         table = cells.plain_table(*columns, *names, left=("outcome", stacked))
         for trial in self._trials:
-            best = trial.best
             is_best = trial is self._record.best
             told = (
                 f"{BEST} {trial.id}" if is_best else trial.id,
                 cells.outcome(trial),
-                f"{trial.epochs}/{trial.n_epochs}",
-                cells.percent(best.clustering_accuracy if best else None),
-                cells.percent(best.clustering_accuracy_batched if best else None),
-            )[: len(_ALL_COLUMNS) if self._record.is_labelled else _N_WITHOUT_LABELS]
+                cells.epochs(trial),
+                cells.percent(trial.value("clustering_accuracy")),
+                cells.percent(trial.value("clustering_accuracy_batched")),
+            )
             table.add_row(
                 *told[: len(columns)],
                 *self._further(trial, extra, short, has_settings, has_metrics),
@@ -76,9 +77,14 @@ class _TrialsTable:
         has_settings: bool,
         has_metrics: bool,
     ) -> list[Text]:
-        best = trial.best
-        metrics = [cells.metric(name, best.value(name) if best else None) for name in extra]
-        values = [cells.setting(trial.hyperparameters.get(name, "")) for name in self._names]
+        of_seeds = self._record.objective.metric
+        metrics = [
+            cells.spread(of_seeds, trial)
+            if name == _SPREAD
+            else cells.metric(name, trial.value(name))
+            for name in extra
+        ]
+        values = [cells.setting(trial.at_best.get(name, "")) for name in self._names]
         in_columns = [*(metrics if has_metrics else []), *(values if has_settings else [])]
         below = [] if has_metrics else list(zip(extra, metrics, strict=True))
         below += [] if has_settings else list(zip(short, values, strict=True))

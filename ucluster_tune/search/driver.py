@@ -9,6 +9,7 @@ whoever has to know follows the record: see `study.keeper`.
 
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ucluster_tune.config.loading import dump_config
@@ -19,8 +20,8 @@ from ucluster_tune.config.trial import TrialConfig
 from ucluster_tune.errors import CheckpointError, ConfigurationError
 from ucluster_tune.search.allocation import Allocation
 from ucluster_tune.search.samplers.asking import Suggestion
-from ucluster_tune.search.schedulers import build_judge
-from ucluster_tune.search.schedulers.decision import Decision, verdict_so_far
+from ucluster_tune.search.schedulers import build_judge, kept_epochs
+from ucluster_tune.search.schedulers.decision import Decision, GoOnAs, Verdict, verdict_so_far
 from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.budget import overspent
 from ucluster_tune.study.events import (
@@ -37,7 +38,14 @@ from ucluster_tune.study.events import (
 )
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.trainings import FIRST, TrainingPlan, TrainingState, TrialState, Value
+from ucluster_tune.study.trainings import (
+    FIRST,
+    TrainingPlan,
+    TrainingState,
+    TrialState,
+    Value,
+    further_seeds,
+)
 from ucluster_tune.training.record import EpochRecord
 from ucluster_tune.trial.failures import (
     FAILURE_KINDS,
@@ -68,8 +76,11 @@ def _ids(key: str) -> dict[str, str]:
 
 def training_config(study: StudyConfig, trial: TrialState, plan: TrainingPlan) -> TrialConfig:
     """Return the full configuration of a training; ConfigurationError where it is not legal."""
-    config = trial_config(study, {**trial.hyperparameters, **plan.hyperparameters})
-    if plan.role == "search" or plan.seed is None:
+    of_trial = trial.hyperparameters
+    if plan.role != "search" and trial.searched:  # pbt may have changed them
+        of_trial = {**of_trial, **trial.best_training.plan.hyperparameters}
+    config = trial_config(study, {**of_trial, **plan.hyperparameters})
+    if plan.seed is None:
         return config
     return config.model_copy(
         update={"training": config.training.model_copy(update={"seed": plan.seed})}
@@ -91,6 +102,8 @@ class StudyDriver:
         stop_cause: why the search ends by itself before its budget; None where it does not.
         pause_cause: why it is interrupted, where that is no signal.
         is_spent: whether that is its budget, so that it has come to its end.
+        begun: further trainings of trials that are in the record and that Tune has yet to be
+            given, in order.
     """
 
     def __init__(
@@ -107,9 +120,10 @@ class StudyDriver:
         self.stop_cause: str | None = None
         self.pause_cause: str | None = None
         self.is_spent = False
+        self.begun: list[str] = []
         self._judge = build_judge(config)
         _, self._most_neighbors = least_and_most(config, "model.n_neighbors")
-        self._verdicts: dict[str, Decision] = {}  # asked for once an epoch: it stays the same
+        self._verdicts: dict[str, Verdict] = {}  # asked for once an epoch: it stays the same
         self._in_epoch: set[str] = set()
         self._failures_in_a_row: list[str] = []
         self._n_retries: Counter[str] = Counter()  # by this driver
@@ -160,14 +174,51 @@ class StudyDriver:
             )
         return self._tune_config(key_of(trial_id, plan.id))
 
+    def interrupted(self) -> list[str]:
+        """Return the trainings of the search that go on, in order.
+
+        One that another follows, and that a kill kept from its end, is ended: its part is done.
+        """
+        keys = []
+        for trial in self.record.trials.values():
+            for training in trial.searched:
+                if training.outcome != "interrupted":
+                    continue
+                if trial.n_seeds > 1 or training is trial.shown:
+                    keys.append(key_of(trial.id, training.plan.id))
+                else:
+                    self._succeed(trial, training, trial.shown.plan)
+        return keys
+
+    def _succeed(self, trial: TrialState, training: TrainingState, plan: TrainingPlan) -> None:
+        """Take in that a training ended since its trial goes on as another one."""
+        self.keeper.note(
+            TrialEnded(
+                **_ids(key_of(trial.id, training.plan.id)),
+                outcome="stopped_early",
+                cause=f"goes on as {plan.id}",
+                epochs=training.epochs,
+            )
+        )
+
     def resume_trial(self, key: str) -> dict[str, Any] | None:
         """Return Tune's configuration of a trial that was interrupted; None as for a new one."""
         trial, training = self._found(key)
-        if training.plan.role == "search":
+        if training is trial.shown and training.plan.role == "search":
             self._verdicts[key] = verdict_so_far(self._judge, self.record, trial)
         cause = training.cause or "interrupted"
         self.keeper.note(TrialResumed(**_ids(key), cause=cause))
         return self._tune_config(key)
+
+    def next_begun(self) -> dict[str, Any] | None:
+        """Return Tune's configuration of the next of those begun; None as for a new one."""
+        return self._tune_config(self.begun.pop(0))
+
+    @property
+    def may_begin_more(self) -> bool:
+        """Whether further trainings may follow from those that run."""
+        follow = self.config.objective.seeds_per_trial > 1 or bool(kept_epochs(self._judge))
+        return follow and bool(self.record.running)
 
     def _found(self, key: str) -> tuple[TrialState, TrainingState]:
         ids = _ids(key)
@@ -189,15 +240,19 @@ class StudyDriver:
             raise self.keeper.end_for(cannot_be_written(files.config, error)) from error
         return {
             "trial_id": key,
-            "task": TrainingTask(
-                config,
-                files.place,
-                training.plan.objective(self.config.objective),
-                self._most_neighbors,
-            ),
+            "task": self._task(training.plan, config, files.place),
             "resources": self.config.resources,
             "max_retries": self.config.failures.max_retries,
         }
+
+    def _task(self, plan: TrainingPlan, config: TrialConfig, folder: str) -> TrainingTask:
+        start, parent = None, plan.parent
+        if parent is not None:
+            files = self.paths.trial(parent.trial, parent.training)
+            start = files.checkpoint_place(parent.epoch)
+        kept = kept_epochs(self._judge) if plan.role == "search" else frozenset()
+        objective, k = plan.objective(self.config.objective), self._most_neighbors
+        return TrainingTask(config, folder, objective, k, start=start, kept_epochs=kept)
 
     def place_trial(self, trial_id: str) -> None:
         """Take in that a trial's process has started."""
@@ -221,20 +276,22 @@ class StudyDriver:
             self._n_retries[trial_id] += 1
             self.keeper.note(TrialResumed(**_ids(trial_id), cause=cause, is_retry=True))
         restored = note.restored_epoch
-        if restored is not None and (restored or training.epochs):
-            self.keeper.note(TrialRestored(**_ids(trial_id), epoch=restored))
+        if restored is not None and (restored or training.records):
+            parent = training.plan.parent
+            begin = parent.epoch if parent else 0
+            self.keeper.note(TrialRestored(**_ids(trial_id), epoch=max(restored, begin)))
         for told in (*note.earlier, *([] if epoch is None else [epoch])):
             if not training.has(told):
                 self.keeper.note(EpochEnded(**_ids(trial_id), record=told))
-                if training.plan.role == "search":
+                if training is trial.shown and training.plan.role == "search":
                     self._judge_epoch(trial, told.epoch)
 
     def _judge_epoch(self, trial: TrialState, epoch: int) -> None:
         decision = self._judge.decide(self.record, trial, epoch)
         if decision is not Decision.GO_ON:
-            self._verdicts[trial.id] = decision
+            self._verdicts[key_of(trial.id, trial.shown.plan.id)] = decision
 
-    def verdict(self, trial_id: str) -> Decision:
+    def verdict(self, trial_id: str) -> Verdict:
         """Return what becomes of a trial after the epochs that it reported."""
         return self._verdicts.get(trial_id, Decision.GO_ON)
 
@@ -245,16 +302,28 @@ class StudyDriver:
             trial_id: of the trial.
             failure: why it failed; None where it came to its last epoch, or was stopped.
         """
-        training = self._found(trial_id)[1]
+        trial, training = self._found(trial_id)
         if failure is not None:
             self._fail_trial(trial_id, failure)
         elif training.epochs >= training.n_epochs:
+            if training is trial.shown and training.plan.role == "search":
+                self._begin_further(trial.id, further_seeds(trial))
             self._end_trial(trial_id, "complete", "; ".join(training.warnings) or None)
-        elif self.verdict(trial_id) is Decision.STOP:
+        elif isinstance(verdict := self.verdict(trial_id), GoOnAs):
+            self._in_epoch.discard(trial_id)
+            self._begin_further(trial.id, [verdict.plan])
+            self._succeed(trial, training, verdict.plan)
+        elif verdict is Decision.STOP:
             why = [f"stopped by {self.config.scheduler.name}", *training.warnings]
             self._end_trial(trial_id, "stopped_early", "; ".join(why))
         else:
             self._end_trial(trial_id, "interrupted", "the search was interrupted")
+
+    def _begin_further(self, trial_id: str, plans: Sequence[TrainingPlan]) -> None:
+        """Begin trainings that follow from one: before it ends, so that no kill comes between."""
+        for plan in plans:
+            self.keeper.note(TrainingStarted(trial=trial_id, training=plan))
+            self.begun.append(key_of(trial_id, plan.id))
 
     def lose_process(self, trial_id: str, failure: TrialFailure) -> int | None:
         """Take in that a trial's process or node was lost.

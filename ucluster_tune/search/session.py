@@ -5,9 +5,8 @@ from collections.abc import Callable
 
 from ucluster_tune.cluster.connection import RunningRay
 from ucluster_tune.config.plan import FittedStudy
-from ucluster_tune.config.points import trial_config
 from ucluster_tune.errors import MachineError, StudyError, UClusterTuneError
-from ucluster_tune.search.driver import StudyDriver
+from ucluster_tune.search.driver import StudyDriver, training_config
 from ucluster_tune.search.listener import Say
 from ucluster_tune.search.reporting import WrittenReport, report_in_time
 from ucluster_tune.search.room import Room, SearchSetting
@@ -219,7 +218,7 @@ def _evaluate_best(driver: StudyDriver, n_cpus: float, say: Say) -> None:
     best = driver.record.best
     assert best is not None
     assert best.best_epoch is not None
-    config = trial_config(driver.config, best.hyperparameters)
+    config = training_config(driver.config, best, best.best_training.plan)
     files = driver.paths.trial(best.id, best.best_training.plan.id)
     try:
         test = measure_checkpoint(

@@ -20,7 +20,7 @@ TuneConfig = dict[str, Any]
 
 
 class Suggestions(Searcher):
-    """Gives Tune one configuration a trial: first those that go on, then new ones.
+    """Gives Tune one configuration a training: those that go on, those that follow, new trials.
 
     Args:
         sampler: asked; follows the record. None for finalists, which nobody suggests.
@@ -33,8 +33,7 @@ class Suggestions(Searcher):
     ) -> None:
         super().__init__()
         self._sampler, self._driver, self._room = sampler, driver, room
-        trials = driver.record.trials.values()
-        self._interrupted = [trial.id for trial in trials if trial.outcome == "interrupted"]
+        self._interrupted = driver.interrupted()
 
     # Ray's annotation leaves out FINISHED, which is text, and None.
     def suggest(self, trial_id: str) -> TuneConfig | str | None:  # type: ignore[override]
@@ -44,15 +43,19 @@ class Suggestions(Searcher):
             trial_id: Tune's own.
         """
         driver, record = self._driver, self._driver.record
-        if len(record.running_trainings) >= self._room():
+        if len(record.running_trainings) - len(driver.begun) >= self._room():
             return None
         while self._interrupted and not driver.is_interrupted:
             config = driver.resume_trial(self._interrupted.pop(0))
             if config is not None:
                 return config
+        while driver.begun and not driver.is_interrupted:
+            config = driver.next_begun()
+            if config is not None:
+                return config
         return self._new_trial()
 
-    def _new_trial(self) -> TuneConfig | str:
+    def _new_trial(self) -> TuneConfig | str | None:
         driver, record = self._driver, self._driver.record
         assert self._sampler is not None
         while not driver.is_interrupted and is_left(record):
@@ -60,6 +63,8 @@ class Suggestions(Searcher):
             config = driver.begin_trial(our_id, self._sampler.ask(our_id))
             if config is not None:
                 return config
+        if driver.may_begin_more and not driver.is_interrupted:
+            return None
         return str(Searcher.FINISHED)
 
     def on_trial_result(self, trial_id: str, result: Mapping[str, Any]) -> None:

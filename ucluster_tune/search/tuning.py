@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from ray import tune
 
 from ucluster_tune.config.budget import MOST_TRIALS
-from ucluster_tune.config.study import ResourcesConfig
+from ucluster_tune.config.study import ResourcesConfig, StudyConfig
 from ucluster_tune.search.driver import StudyDriver
 from ucluster_tune.search.listener import Say, TuneListener
 from ucluster_tune.search.samplers.asking import StudySampler
@@ -58,9 +58,7 @@ def run_trials(
             num_samples=-1,
             reuse_actors=True,  # the start of workers takes as long as an epoch or two
             # So many Tune asks for; fewer run where `room` says so.
-            max_concurrent_trials=config.resources.max_concurrent_trials
-            or config.budget.n_trials
-            or MOST_TRIALS,
+            max_concurrent_trials=config.resources.max_concurrent_trials or most_trainings(config),
             trial_name_creator=lambda trial: str(trial.config["trial_id"]),
             trial_dirname_creator=lambda trial: str(trial.config["trial_id"]),
         ),
@@ -80,6 +78,11 @@ def run_trials(
         tuner.fit()
     # Tune takes an error for one trial's own, so what nothing can go on after is told here again.
     driver.keeper.refuse_fatal()
+
+
+def most_trainings(config: StudyConfig) -> int:
+    """Return how many trainings may run at a time where nothing but the budget limits them."""
+    return (config.budget.n_trials or MOST_TRIALS) * config.objective.seeds_per_trial
 
 
 def _placement(resources: ResourcesConfig) -> tune.PlacementGroupFactory:

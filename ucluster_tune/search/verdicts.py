@@ -6,7 +6,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from ucluster_tune.search.driver import StudyDriver
-from ucluster_tune.search.schedulers.decision import Decision
+from ucluster_tune.search.schedulers.decision import Decision, GoOnAs
 
 _WAITING: Final = (Trial.PENDING, Trial.PAUSED)
 _IN_TUNES_WORDS: Final = {
@@ -45,7 +45,9 @@ class Verdicts(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return what becomes of a trial, whose result the driver has heard before."""
         del tune_controller, result
-        return _IN_TUNES_WORDS[self._driver.verdict(trial.config["trial_id"])]
+        verdict = self._driver.verdict(trial.config["trial_id"])
+        # A trial that goes on as another training is another one to Tune.
+        return TrialScheduler.STOP if isinstance(verdict, GoOnAs) else _IN_TUNES_WORDS[verdict]
 
     def begin_again(self, trial: Any) -> bool:
         """Have Tune place a trial anew whose process was lost before it took the trial in.

@@ -126,8 +126,9 @@ def _good_enough(budget: BudgetConfig, record: "StudyRecord") -> str | None:
     if best is None or score is None:
         return None
     worth = record.objective.worth
-    if budget.target is not None and worth(score) >= worth(budget.target):
-        return f"trial {best.id} came to {score:.4g}, budget.target is {budget.target:g}"
+    is_reached = budget.target is not None and worth(score) >= worth(budget.target)
+    if is_reached and best.is_whole:  # of several seeds one is not enough
+        return f"trial {best.id} came to {score:.4g}, budget.target is {budget.target}"
     if budget.patience is None:  # asked before each trial: no count of all where nobody wants it
         return None
     in_vain = sum(_ended_after(best, trial) for trial in record.trials.values())
@@ -145,7 +146,7 @@ def elapsed_s(record: "StudyRecord") -> float:
 
 def n_epochs_run(record: "StudyRecord") -> int:
     """Return the epochs of all trials of the search so far."""
-    return sum(trial.epochs for trial in record.trials.values())
+    return sum(trial.epochs_run for trial in record.trials.values())
 
 
 def _ended_after(best: "TrialState", trial: "TrialState") -> bool:

@@ -100,7 +100,9 @@ def plan_confirmation(
 
 def _fresh_seeds(record: StudyRecord, plan_id: str, n_seeds: int) -> list[int]:
     """Return seeds that no training of the study had; the same ones where they are asked again."""
-    used = {record.seed, *(s for c in record.confirmations.values() for s in c.plan.seeds)}
+    trainings = (t for trial in record.trials.values() for t in trial.trainings.values())
+    used = {record.seed, *(t.plan.seed for t in trainings)}
+    used |= {s for c in record.confirmations.values() for s in c.plan.seeds}
     draw = random.Random(f"{record.seed} {plan_id}")
     found: list[int] = []
     while len(found) < n_seeds:

@@ -57,7 +57,8 @@ class KnownTrial(BaseModel):
         outcome: running for one that is to go on.
         score: the objective at its best epoch, None where there is none.
         others: of several objectives the others, at that epoch.
-        values: the objective by epoch.
+        values: the objective by epoch, of several seeds that of the first one.
+        noise: standard error of the score, where it is the mean of several seeds.
         sampler_attributes: what Optuna's sampler keeps with it.
     """
 
@@ -69,6 +70,7 @@ class KnownTrial(BaseModel):
     score: float | None = None
     others: list[float | None] = []
     values: dict[int, float] = {}
+    noise: float | None = None
     sampler_attributes: dict[str, Any] = {}
 
 

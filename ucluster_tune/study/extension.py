@@ -58,6 +58,7 @@ def extend(config: StudyConfig, record: StudyRecord, extension: Extension) -> St
     changed = change_config(config, overrides)
     faults = [fault for path in _changed_paths(config, changed) if (fault := _fault(path))]
     faults += _search_space_faults(config, changed)
+    faults += _scheduler_faults(config, changed)
     faults += _budget_faults(record, config, changed)
     if faults:
         raise ConfigurationError(f"study {record.name}", faults)
@@ -102,6 +103,16 @@ def _fault(path: str) -> str | None:
         f"{path}: cannot change in a study that has begun: {reason}; start another study,"
         " with --warm-start if this one may teach it"
     )
+
+
+def _scheduler_faults(config: StudyConfig, changed: StudyConfig) -> list[str]:
+    before, after = config.scheduler, changed.scheduler
+    if before == after or "pbt" not in (before.name, after.name):
+        return []
+    return [
+        "scheduler: cannot change to pbt, from it, or while it is at work: trials go on from"
+        " checkpoints of its generations, which other schedulers do not keep; start another study"
+    ]
 
 
 def _search_space_faults(config: StudyConfig, changed: StudyConfig) -> list[str]:

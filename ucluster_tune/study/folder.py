@@ -118,8 +118,7 @@ def best_config(config: StudyConfig, record: StudyRecord) -> str:
 
 def config_of_trial(config: StudyConfig, trial: TrialState) -> str:
     """Return the configuration of a trial's best training, as YAML."""
-    hyperparameters = {**trial.hyperparameters, **trial.best_training.plan.hyperparameters}
-    return dump_config(study_of_one(config, trial_config(config, hyperparameters)))
+    return dump_config(study_of_one(config, trial_config(config, trial.at_best)))
 
 
 @contextmanager

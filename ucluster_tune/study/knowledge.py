@@ -1,5 +1,7 @@
 """What a study's record teaches the sampler; knows nothing of Optuna or Ray."""
 
+import math
+
 from ucluster_tune.config.objective import ObjectiveConfig
 from ucluster_tune.config.points import SearchSpace, derived_values, published_point
 from ucluster_tune.config.search_space import as_hyperparameter
@@ -17,6 +19,7 @@ def known_trials(record: StudyRecord, objective: ObjectiveConfig) -> list[KnownT
 
 def known_trial(trial: TrialState, objective: ObjectiveConfig) -> KnownTrial:
     """Return what a trial teaches so far; an interrupted one is running: it goes on."""
+    spread = trial.spread(objective.metric)
     return KnownTrial(
         id=trial.id,
         hyperparameters=trial.hyperparameters,
@@ -24,6 +27,7 @@ def known_trial(trial: TrialState, objective: ObjectiveConfig) -> KnownTrial:
         score=trial.score(objective),
         others=trial.scores(objective)[1:],
         values=trial.objective_by_epoch(objective),
+        noise=None if spread is None else spread / math.sqrt(trial.n_seeds),
         sampler_attributes=trial.sampler_attributes,
     )
 
@@ -46,7 +50,8 @@ def warm_start_from(record: StudyRecord, config: StudyConfig) -> WarmStart:
     Raises:
         StudyError: the other study judges its trials by something else, or has none to learn from.
     """
-    if record.objective != config.objective:
+    seeds = {"seeds_per_trial": config.objective.seeds_per_trial}
+    if record.objective.model_copy(update=seeds) != config.objective:
         raise StudyError(
             f"study {record.name} looks for {record.objective.direction} of"
             f" {' and '.join(record.objective.metrics)}, the new one for"

@@ -38,6 +38,11 @@ class ValuesAtEpoch:
         if value is not None:
             del self._ordered[bisect_left(self._ordered, value)]
 
+    def trials_before(self, trial_id: str) -> dict[str, float]:
+        """Return the values of the trials that came before one that did, by trial."""
+        own = list(self._by_trial).index(trial_id)
+        return dict(list(self._by_trial.items())[:own])
+
     def before(self, trial_id: str, counts: Callable[[str], bool] | None = None) -> list[float]:
         """Return the values of the trials that came before one that did, the smallest first.
 

@@ -289,8 +289,11 @@ class StudyRecord:
     def _start_trial(self, event: TrialStarted) -> None:
         if event.trial in self.trials or event.trial in self.other_trials:
             raise StudyError(f"study {self.name}: trial {event.trial} starts twice in its record")
-        trial = TrialState(event.trial, event.hyperparameters, event.sampler_attributes, {})
         is_of_search = event.training.role == "search"
+        n_seeds = self.objective.seeds_per_trial if is_of_search else 1
+        trial = TrialState(
+            event.trial, event.hyperparameters, event.sampler_attributes, {}, n_seeds
+        )
         (self.trials if is_of_search else self.other_trials)[trial.id] = trial
         self._begin(trial, event.training, event.time)
 
@@ -362,14 +365,19 @@ class StudyRecord:
         training.add(event.record, self.objective)
         if training.plan.role != "search":
             return
-        for later in range(number, last + 1) if is_run_again else ():
-            self.values_at[later].remove(trial.id)
-        value = event.record.value(self.objective.metric)
-        if value is not None:
-            self.values_at[number].add(trial.id, value)
+        if training is trial.shown:
+            for later in range(number, last + 1) if is_run_again else ():
+                self.values_at[later].remove(trial.id)
+            value = event.record.value(self.objective.metric)
+            if value is not None:
+                self.values_at[number].add(trial.id, value)
         if is_run_again:
             self._choose_best()
-        elif trial.rank is not None and (
+        else:
+            self._compare_with_best(trial)
+
+    def _compare_with_best(self, trial: TrialState) -> None:
+        if trial.rank is not None and (
             self.best is None or self.best.rank is None or trial.rank > self.best.rank
         ):
             self.best = trial
@@ -384,8 +392,10 @@ class StudyRecord:
         if training.plan.role != "search":
             return
         if training.outcome != "interrupted":
-            self.epochs_of_finished += training.epochs
-        if trial is self.best and trial.outcome == "failed":
+            self.epochs_of_finished += training.epochs_run
+        if trial.outcome != "failed":
+            self._compare_with_best(trial)  # of several seeds the last one tells
+        elif trial is self.best:
             self._choose_best()
 
     def _hold(
@@ -417,6 +427,11 @@ class StudyRecord:
         told = getattr(event, "training", FIRST)
         training_id = told.id if isinstance(told, TrainingPlan) else told
         return trial.trainings[training_id].plan.role == "search"
+
+    def is_on_curve(self, event: Event) -> bool:
+        """Return whether it is about the training that a trial's curve is of, and its judge's."""
+        trial = self.trials.get(getattr(event, "trial", ""))
+        return trial is not None and getattr(event, "training", FIRST) == trial.shown.plan.id
 
     def _choose_best(self) -> None:
         ranked = [

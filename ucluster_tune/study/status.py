@@ -185,13 +185,16 @@ def remaining_s(record: StudyRecord) -> float | None:
     if record.state == "running" and record.is_open_ended and record.until is not None:
         return seconds_between(utc_now(), record.until)
     running = list(record.running.values())
-    n_epochs_done = record.epochs_of_finished + sum(trial.epochs for trial in running)
+    n_epochs_done = record.epochs_of_finished + sum(
+        t.epochs_run for trial in running for t in trial.searched if t.outcome == "running"
+    )
     if record.state != "running" or not record.n_finished or not n_epochs_done:
         return None
     expected = record.epochs_of_finished / record.n_finished
     n_to_come = max(0, record.n_trials - record.n_finished - len(running))
     n_left = n_to_come * expected + sum(
-        (expected if trial.epochs < expected else trial.n_epochs) - trial.epochs
+        (expected if trial.epochs_run < expected else trial.n_epochs * trial.n_seeds)
+        - trial.epochs_run
         for trial in running
     )
     per_epoch_s = elapsed_s(record) / n_epochs_done
@@ -306,6 +309,7 @@ def _trial_status(trial: TrialState, record: StudyRecord) -> dict[str, Any]:
         **_accuracies(trial.best),
         "score": trial.score(record.objective),
         "run_id": trial.run_id,
+        "spread": trial.spread(record.objective.metric),
         "best_epoch": trial.best_epoch,
         "n_epochs": trial.n_epochs,
         "n_retries": len(trial.retry_causes),

@@ -7,6 +7,7 @@ ones of the best trials (`final`), or of a recipe to compare with (`baseline`), 
 """
 
 from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -19,6 +20,8 @@ Value = bool | int | float | str
 Outcome = Literal["running", "complete", "stopped_early", "failed", "interrupted"]
 Role = Literal["search", "final", "baseline"]
 FIRST: Final = "first"  # the training that a trial begins with
+# Of a trial's trainings the outcome that is the trial's own, the weightiest first.
+_WEIGHTIEST: Final = ("running", "interrupted", "failed", "stopped_early", "complete")
 
 
 class ParentCheckpoint(BaseModel):
@@ -55,6 +58,19 @@ class TrainingPlan(BaseModel):
         """Return what its best epoch is chosen by: the accuracy where it learns from labels."""
         has_labels = self.hyperparameters.get("model.head") == "classes"
         return ObjectiveConfig() if has_labels else of_study
+
+
+def further_seeds(trial: "TrialState") -> list[TrainingPlan]:
+    """Return the trainings that a trial with several seeds still lacks.
+
+    The seeds follow that of its first training, so that trials are compared by the same ones.
+    """
+    first = next(iter(trial.trainings.values())).plan
+    plans = [
+        first.model_copy(update={"id": f"seed-{n}", "seed": (first.seed or 0) + n - 1})
+        for n in range(2, trial.n_seeds + 1)
+    ]
+    return [plan for plan in plans if plan.id not in trial.trainings]
 
 
 @dataclass
@@ -101,6 +117,11 @@ class TrainingState:
         return self.plan.parent.epoch if self.plan.parent else 0
 
     @property
+    def epochs_run(self) -> int:
+        """Epochs finished, those of its parent left out."""
+        return self.epochs - (self.plan.parent.epoch if self.plan.parent else 0)
+
+    @property
     def warnings(self) -> list[str]:
         """Signs, in the last epoch, that it goes wrong: see `training.health`."""
         return self.records[-1].warnings if self.records else []
@@ -132,15 +153,26 @@ class TrialState:
     What it tells of itself is what its newest training of the search tells, but for its best
     epoch, which may be one of an earlier such training.
 
+    With several seeds its curve is that of the first one, which alone is judged; it has ended
+    once all of its trainings have, and is worth the mean of them. Before, it is worth what the
+    first one is, and goes behind all trials that are whole: one good seed is no good trial.
+
     Attributes:
         sampler_attributes: what Optuna's sampler keeps with it.
         trainings: by id, in the order in which they began.
+        n_seeds: trainings of the search that make it whole.
     """
 
     id: str
     hyperparameters: dict[str, Value]
     sampler_attributes: dict[str, Any]
     trainings: dict[str, TrainingState]
+    n_seeds: int = 1
+
+    @property
+    def at_best(self) -> dict[str, Value]:
+        """Its hyperparameters at its best epoch, where a scheduler changed them on the way."""
+        return {**self.hyperparameters, **self.best_training.plan.hyperparameters}
 
     @property
     def searched(self) -> list[TrainingState]:
@@ -149,13 +181,39 @@ class TrialState:
 
     @property
     def shown(self) -> TrainingState:
-        """The training that it tells of: the newest one of the search, else its first."""
-        found = self.searched
+        """The training that it tells of: the newest one of the search, else its first.
+
+        With several seeds the first one.
+        """
+        found = self.searched if self.n_seeds == 1 else []
         return found[-1] if found else next(iter(self.trainings.values()))
 
     @property
+    def _telling(self) -> list[TrainingState]:
+        """The trainings whose end is that of the trial."""
+        return [self.shown] if self.n_seeds == 1 else self.searched or [self.shown]
+
+    @property
+    def _deciding(self) -> TrainingState:
+        """The training whose outcome is that of the trial."""
+        return min(self._telling, key=lambda t: _WEIGHTIEST.index(t.outcome))
+
+    @property
+    def scored(self) -> list[TrainingState]:
+        """The trainings that its worth is the mean of: one where not all seeds have ended."""
+        if self.n_seeds == 1:
+            return [self.best_training]
+        complete = [t for t in self.searched if t.outcome == "complete" and t.best is not None]
+        return complete if len(complete) == self.n_seeds else [self.shown]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its worth is that of all its seeds."""
+        return len(self.scored) == self.n_seeds
+
+    @property
     def best_training(self) -> TrainingState:
-        """The training whose epoch gives the trial its score: the first of equal ones."""
+        """The training with the best epoch, whose checkpoint is kept: the first of equal ones."""
         ranked = [t for t in self.searched if t.rank is not None]
         return max(ranked, key=lambda t: t.rank or (False, 0.0)) if ranked else self.shown
 
@@ -167,32 +225,37 @@ class TrialState:
     @property
     def rank(self) -> Rank | None:
         """What orders trials, the best one last; None as for the best epoch."""
-        return self.best_training.rank
+        ranks = [t.rank for t in self.scored]
+        known = [rank for rank in ranks if rank is not None]
+        if len(known) < len(ranks):
+            return None
+        is_first_rate = all(is_clustering for is_clustering, _ in known) and self.is_whole
+        return is_first_rate, mean(worth for _, worth in known)
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch that gives the trial its score."""
+        """The epoch of its best training that gives the trial its score."""
         return self.best.epoch if self.best else None
 
     @property
     def outcome(self) -> Outcome:
         """How it ended, or that it runs."""
-        return self.shown.outcome
+        return self._deciding.outcome
 
     @property
     def cause(self) -> str | None:
         """Why it ended so."""
-        return self.shown.cause
+        return self._deciding.cause
 
     @property
     def kind(self) -> str | None:
         """The kind of its failure, as `trial.failures` names it."""
-        return self.shown.kind
+        return self._deciding.kind
 
     @property
     def run_id(self) -> str | None:
         """Its run in MLflow."""
-        return self.shown.run_id
+        return next(iter(self.trainings.values())).run_id
 
     @property
     def n_epochs(self) -> int:
@@ -207,42 +270,53 @@ class TrialState:
     @property
     def ended(self) -> str | None:
         """When it ended, ISO 8601."""
-        return self.shown.ended
+        ends = [t.ended for t in self._telling]
+        return None if None in ends else max(end for end in ends if end is not None)
 
     @property
     def records(self) -> list[EpochRecord]:
-        """Its epochs, in order."""
-        return self.shown.records
+        """Its epochs, in order: where trainings follow each other, those of all of them."""
+        if self.n_seeds > 1:
+            return self.shown.records
+        found: list[EpochRecord] = []
+        for training in self.searched or [self.shown]:
+            start = training.plan.parent.epoch if training.plan.parent else 0
+            found = [record for record in found if record.epoch <= start] + training.records
+        return found
 
     @property
     def times(self) -> dict[int, str]:
         """When each epoch ended, ISO 8601, by epoch."""
-        return self.shown.times
+        if self.n_seeds > 1:
+            return self.shown.times
+        trainings = self.searched or [self.shown]
+        return {epoch: time for t in trainings for epoch, time in t.times.items()}
 
     @property
     def retry_causes(self) -> list[str]:
         """Why its workers were lost and started again."""
-        return self.shown.retry_causes
+        return [cause for t in self.searched or [self.shown] for cause in t.retry_causes]
 
     @property
     def n_lost_nodes(self) -> int:
         """How often it goes on because its node was lost."""
-        return self.shown.n_lost_nodes
+        return sum(t.n_lost_nodes for t in self.searched or [self.shown])
 
     @property
     def waiting_since(self) -> str | None:
         """Since when it waits for CPUs and GPUs; None where it does not."""
-        return self.shown.waiting_since
+        since = [t.waiting_since for t in self._telling if t.outcome == "running"]
+        return None if None in since else min((s for s in since if s is not None), default=None)
 
     @property
     def restored_epochs(self) -> list[int]:
         """The checkpoints that it went on from."""
-        return self.shown.restored_epochs
+        return [epoch for t in self.searched or [self.shown] for epoch in t.restored_epochs]
 
     @property
     def n_epochs_again(self) -> int:
         """Epochs run a second time, since no checkpoint of them was left."""
-        return self.shown.n_epochs_again
+        return sum(t.n_epochs_again for t in self.searched or [self.shown])
 
     @property
     def is_waiting(self) -> bool:
@@ -255,17 +329,41 @@ class TrialState:
         return self.shown.epochs
 
     @property
+    def epochs_run(self) -> int:
+        """Epochs finished by all its trainings of the search."""
+        return sum(training.epochs_run for training in self.searched)
+
+    @property
     def warnings(self) -> list[str]:
         """Signs, in the last epoch, that the training goes wrong: see `training.health`."""
-        return self.shown.warnings
+        return [warning for training in self._telling for warning in training.warnings]
+
+    def values(self, metric: str) -> list[float]:
+        """Return a metric at the best epoch of each training that its worth is the mean of.
+
+        Empty where one of them lacks it.
+        """
+        found = [t.best.value(metric) if t.best else None for t in self.scored]
+        known = [value for value in found if value is not None]
+        return known if len(known) == len(found) else []
+
+    def value(self, metric: str) -> float | None:
+        """Return a metric at the best epoch, of several seeds its mean."""
+        values = self.values(metric)
+        return mean(values) if values else None
 
     def score(self, objective: ObjectiveConfig) -> float | None:
-        """Return the objective at the best epoch."""
-        return self.best.value(objective.metric) if self.best else None
+        """Return the objective at the best epoch, of several seeds its mean."""
+        return self.value(objective.metric)
 
     def scores(self, objective: ObjectiveConfig) -> list[float | None]:
-        """Return all objectives at the best epoch."""
-        return [self.best.value(name) if self.best else None for name in objective.metrics]
+        """Return all objectives at the best epoch, of several seeds their means."""
+        return [self.value(name) for name in objective.metrics]
+
+    def spread(self, metric: str) -> float | None:
+        """Return the standard deviation of a metric between seeds; None with fewer than two."""
+        values = self.values(metric)
+        return stdev(values) if len(values) > 1 else None
 
     def objective_by_epoch(self, objective: ObjectiveConfig) -> dict[int, float]:
         """Return the finite values of the objective, by epoch."""

@@ -1,6 +1,5 @@
 """Training of one network by one worker, alone or one of a group: pretraining, then clustering."""
 
-import math
 import time
 from collections.abc import Callable
 

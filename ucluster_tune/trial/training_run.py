@@ -31,8 +31,8 @@ _SPLITS = ("train", "validation")  # test jets are measured once a study
 class TrainingRun:
     """One rank's share in a training.
 
-    Keeps the files of the last two epochs, of the best one so far, and of the best one by what
-    needs no labels.
+    Keeps the files of the last two epochs, of the best one so far, of the best one by what needs
+    no labels, and of those that the task names.
 
     Args:
         task: what is trained; the same for all ranks.
@@ -47,13 +47,17 @@ class TrainingRun:
 
     def __init__(self, task: TrainingTask, group: Group, kept: KeptJets | None = None) -> None:
         self.files = TrialFiles.at(task.folder, PATIENCE_S)
-        self._objective, self._group = task.objective, group
+        self._task, self._objective, self._group = task, task.objective, group
         dataset = open_dataset(task.config.data, _SPLITS)
         self._trainer = Trainer(task.config, dataset, group, kept)
         self._best: EpochRecord | None = None
         self._label_free: EpochRecord | None = None
         self.restored: list[EpochRecord] = []
         checkpoint = self._agreed_checkpoint()
+        if checkpoint is None and task.start is not None:
+            # What it begins from is the same for all ranks, and the other training's to tell of.
+            self._trainer.restore(read_checkpoint_at(task.start, PATIENCE_S))
+            _LOGGER.info("began from %s", task.start)
         if checkpoint is not None:
             self._trainer.restore(checkpoint)
             self._best, self._label_free = checkpoint.best, checkpoint.label_free
@@ -109,7 +113,7 @@ class TrainingRun:
         )
         self.files.write_epoch(checkpoint, evaluation.contents() if evaluation else None)
         best = {kept.epoch for kept in (self._best, self._label_free) if kept is not None}
-        self.files.keep_only({epoch - 1, epoch, *best})
+        self.files.keep_only({epoch - 1, epoch, *best, *self._task.kept_epochs})
         self._earlier = [*checkpoint.earlier, record]
 
 

@@ -29,12 +29,17 @@ class TrainingTask:
         objective: what makes an epoch the best.
         most_neighbors: k up to which first neighbours are searched for at once, since trainings
             that may follow in the same processes need them.
+        start: path or URI of another training's checkpoint from which it begins; None for new
+            weights.
+        kept_epochs: whose checkpoints stay, since other trainings may begin from them.
     """
 
     config: TrialConfig
     folder: str
     objective: ObjectiveConfig
     most_neighbors: int = 0
+    start: str | None = None
+    kept_epochs: frozenset[int] = frozenset()
 
 
 class TrainingProcesses(Protocol):

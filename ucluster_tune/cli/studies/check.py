@@ -110,7 +110,7 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str, is_labelled: bool) -
         + ("; the first trial is the published recipe" if sampler.published_first else "")
         + (f"; {len(sampler.try_first)} points of your own first" if sampler.try_first else ""),
         "Scheduler": _scheduler(plan, study.scheduler.grace_period),
-        "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most",
+        "Trials": f"{_trials(plan)}, of {plan.epochs_per_trial} epochs at most{_seeds(study)}",
         "Budget": study.budget.in_words(),
         "Epochs": _epochs(plan),
         "A trial": _workers(plan),
@@ -132,6 +132,11 @@ def _study_table(study: StudyConfig, plan: Plan, jets: str, is_labelled: bool) -
 def _trials(plan: Plan) -> str:
     number = "any number" if plan.n_trials is None else str(plan.n_trials)
     return number if plan.until is None else f"{number}, begun until {plan.until}"
+
+
+def _seeds(study: StudyConfig) -> str:
+    n_seeds = study.objective.seeds_per_trial
+    return f", with {n_seeds} seeds each" if n_seeds > 1 else ""
 
 
 def _epochs(plan: Plan) -> str:

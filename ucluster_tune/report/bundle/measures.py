@@ -33,7 +33,7 @@ _YARDSTICK: Final = ("accuracy", "low", "high", "batched", "purity", "nmi", "ari
 def csv_files(contents: StudyContents) -> dict[str, str]:
     """Return the tables by the names of their files; what is not known is an empty cell."""
     record = contents.record
-    searched = dict.fromkeys(name for trial in _trials(record) for name in trial.hyperparameters)
+    searched = dict.fromkeys(name for trial in _trials(record) for name in trial.at_best)
     return {
         EPOCHS_CSV: _csv(
             ("trial", "training", "role", *EPOCH_COLUMNS),
@@ -49,7 +49,7 @@ def csv_files(contents: StudyContents) -> dict[str, str]:
                 (
                     *(trial.id, trial.outcome, trial.epochs, trial.best_epoch),
                     *(_values(trial.best, _AT_BEST) if trial.best else [None] * len(_AT_BEST)),
-                    *(trial.hyperparameters.get(name) for name in searched),
+                    *(trial.at_best.get(name) for name in searched),
                 )
                 for trial in _trials(record)
             ),

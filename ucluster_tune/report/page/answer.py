@@ -39,6 +39,12 @@ def answer_in_words(contents: StudyContents) -> list[str]:
         f" {contents.metric_label} {score} on validation jets, on which it was chosen, which"
         " flatters"
     )
+    spread = best.spread(contents.metric)
+    if spread is not None:
+        chosen += (
+            f"; that is the mean of {best.n_seeds} seeds, whose standard deviation is"
+            f" {cells.metric(contents.metric, spread)}; epoch and test jets are of the best one"
+        )
     test = best_on_test(contents)
     if test is not None:
         low, high = test.interval
@@ -124,7 +130,7 @@ def _at_an_edge(contents: StudyContents) -> list[str]:
     assert best is not None
     at_edge = []
     for name, parameter in contents.config.search_space.items():
-        value = best.hyperparameters.get(name)
+        value = best.at_best.get(name)
         if parameter.type == "categorical" or not isinstance(value, int | float):
             continue
         if parameter.low < parameter.high and value in (parameter.low, parameter.high):

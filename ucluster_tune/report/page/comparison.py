@@ -138,7 +138,7 @@ def _differences(contents: Sequence[StudyContents]) -> Section:
     """Return the best values of each, and every setting in which they differ."""
     title = "In what they differ"
     values = [_settings(study.config) for study in contents]
-    best = [study.record.best.hyperparameters if study.record.best else {} for study in contents]
+    best = [study.record.best.at_best if study.record.best else {} for study in contents]
     rows = []
     for path in dict.fromkeys(path for own in best for path in own):
         row = [cells.setting(own.get(path, values[i].get(path, ""))) for i, own in enumerate(best)]

@@ -51,7 +51,8 @@ class StudyContents:
     @property
     def scored(self) -> list[TrialState]:
         """Trials of the search that have a score, in the order in which they began."""
-        return [trial for trial in self.record.trials.values() if trial.best is not None]
+        trials, objective = self.record.trials.values(), self.record.objective
+        return [trial for trial in trials if trial.score(objective) is not None]
 
     def score(self, trial: TrialState) -> float:
         """Return the score of a trial that has one."""

@@ -176,23 +176,30 @@ def outcomes_section(contents: StudyContents) -> Section:
     trials = list(contents.record.trials.values())
     if not trials:
         return absent("Outcomes of all trials", "no trial has begun")
-    names = list(dict.fromkeys(name for t in trials for name in t.hyperparameters))
+    names = list(dict.fromkeys(name for t in trials for name in t.at_best))
+    has_seeds = contents.record.objective.seeds_per_trial > 1
+    is_labelled = contents.record.is_labelled
     rows = []
     for trial in trials:
-        best = trial.best
-        batched = best.clustering_accuracy_batched if best else None
+        batched = cells.percent(trial.value("clustering_accuracy_batched"))
         rows.append(
             (
                 trial.id,
                 cells.outcome(trial).plain,
-                f"{trial.epochs}/{trial.n_epochs}",
-                cells.metric(contents.metric, contents.score(trial) if best else None),
-                *([cells.percent(batched)] if contents.record.is_labelled else []),
-                *(cells.setting(trial.hyperparameters.get(name, "")) for name in names),
+                cells.epochs(trial),
+                cells.metric(contents.metric, trial.score(contents.record.objective)),
+                *([cells.spread(contents.metric, trial)] if has_seeds else []),
+                *(
+                    [cells.percent(trial.value("clustering_accuracy_batched"))]
+                    if is_labelled
+                    else []
+                ),
+                *(cells.setting(trial.at_best.get(name, "")) for name in names),
             )
         )
     columns = ["trial", "outcome", "epochs", contents.metric_label]
-    columns += ["in batches"] if contents.record.is_labelled else []
+    columns += ["seeds"] if has_seeds else []
+    columns += ["in batches"] if is_labelled else []
     best_row = [i for i, trial in enumerate(trials) if trial is contents.record.best]
     short = [name.rpartition(".")[2].replace("_", " ") for name in names]
     tables = [

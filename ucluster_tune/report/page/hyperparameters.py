@@ -100,9 +100,7 @@ def parallel_section(contents: StudyContents) -> Section:
     notes = []
     if len(trials) > _N_LINES:
         notes = [f"Lines of the best {_N_LINES} of {len(trials)} trials."]
-    slices = [
-        _slice(contents, [t for t in trials if name in t.hyperparameters], name) for name in space
-    ]
+    slices = [_slice(contents, [t for t in trials if name in t.at_best], name) for name in space]
     return Section(title, pictures=[_parallel(contents, trials[-_N_LINES:]), *slices], notes=notes)
 
 
@@ -120,7 +118,7 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     for trial, score in zip(trials, scores, strict=True):  # the best one last, on top
         is_best = trial is contents.record.best
         heights = [
-            _height(trial.hyperparameters[name], p) if name in trial.hyperparameters else math.nan
+            _height(trial.at_best[name], p) if name in trial.at_best else math.nan
             for name, p in space.items()
         ]  # the line is broken where a trial has no such hyperparameter
         axes.plot(
@@ -192,14 +190,14 @@ def _slice(contents: StudyContents, trials: list[TrialState], name: str) -> Pict
     figure, (axes,) = new_figure(width=3.6, height=2.8)
     for outcome, (mark, color) in OUTCOMES.items():
         some = [trial for trial in trials if trial.outcome == outcome]
-        values: list[Any] = [trial.hyperparameters[name] for trial in some]
+        values: list[Any] = [trial.at_best[name] for trial in some]
         if isinstance(parameter, CategoricalParameter):
             values = [_height(value, parameter) * (len(parameter.choices) - 1) for value in values]
         scores = [contents.score(trial) for trial in some]
         axes.scatter(values, scores, marker=mark, color=color_of(color), s=20, alpha=0.8)
     best = next((trial for trial in trials if trial is contents.record.best), None)
     if best is not None and not isinstance(parameter, CategoricalParameter):
-        axes.axvline(float(best.hyperparameters[name]), color=GREY, linewidth=0.9, linestyle=":")
+        axes.axvline(float(best.at_best[name]), color=GREY, linewidth=0.9, linestyle=":")
     if isinstance(parameter, CategoricalParameter):
         axes.set_xticks(range(len(parameter.choices)), [str(c) for c in parameter.choices])
     else:

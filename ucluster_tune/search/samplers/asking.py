@@ -21,8 +21,9 @@ from ucluster_tune.search.samplers.prior import PRIOR, Prior
 from ucluster_tune.study.events import EpochEnded, Event, KnownTrial, TrialEnded
 from ucluster_tune.study.knowledge import known_trial, known_trials
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.trainings import Value
+from ucluster_tune.study.trainings import Outcome, Value
 from ucluster_tune.tracking.dashboards.optuna_trials import (
+    NOISE,
     OF_ANOTHER_STUDY,
     TRIAL,
     build_distributions,
@@ -157,10 +158,13 @@ class StudySampler:
         """Learn from what happened to a trial; only its trainings of the search teach."""
         if not record.is_searched(event):
             return
-        if isinstance(event, EpochEnded):
+        if isinstance(event, EpochEnded) and record.is_on_curve(event):
             self._learn_epoch(event, record)
         elif isinstance(event, TrialEnded) and event.trial in self._trials:
-            self._learn_end(known_trial(record.trials[event.trial], record.objective), event)
+            trial = record.trials[event.trial]
+            is_end = trial.n_seeds > 1 or record.is_on_curve(event)
+            if is_end and trial.outcome != "running":  # of several seeds others still do
+                self._learn_end(known_trial(trial, record.objective), trial.outcome)
 
     def _learn_epoch(self, event: EpochEnded, record: StudyRecord) -> None:
         trial = self._trials.get(event.trial)
@@ -174,10 +178,12 @@ class StudySampler:
         if value is not None and not record.objective.others:  # Optuna has no such ones of several
             self._memory.set_trial_intermediate_value(trial._trial_id, event.record.epoch, value)
 
-    def _learn_end(self, known: KnownTrial, event: TrialEnded) -> None:
+    def _learn_end(self, known: KnownTrial, outcome: Outcome) -> None:
         trial = self._trials.pop(known.id)
-        self._n_told += event.outcome in _TEACHING
-        state, values = told_outcome(known.model_copy(update={"outcome": event.outcome}))
+        if known.noise is not None:
+            trial.set_user_attr(NOISE, known.noise)
+        self._n_told += outcome in _TEACHING
+        state, values = told_outcome(known.model_copy(update={"outcome": outcome}))
         if state == TrialState.COMPLETE:
             self._study.tell(trial, values)
         else:

@@ -13,15 +13,22 @@ from ucluster_tune.search.schedulers.decision import Judge
 from ucluster_tune.search.schedulers.hyperband import hyperband_of
 from ucluster_tune.search.schedulers.median import median_of
 from ucluster_tune.search.schedulers.none import StopNone
+from ucluster_tune.search.schedulers.pbt import Pbt, pbt_of
 
 JUDGES: Final[dict[str, Callable[[StudyConfig], Judge]]] = {
     "asha": asha_of,
     "hyperband": hyperband_of,
     "median": median_of,
     "none": lambda _study: StopNone(),
+    "pbt": pbt_of,
 }
 
 
 def build_judge(study: StudyConfig) -> Judge:
     """Return the judge that a study's configuration names."""
     return JUDGES[study.scheduler.name](study)
+
+
+def kept_epochs(judge: Judge) -> frozenset[int]:
+    """Return the epochs whose checkpoints a judge may let other trainings begin from."""
+    return judge.generations if isinstance(judge, Pbt) else frozenset()

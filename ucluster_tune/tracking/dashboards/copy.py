@@ -18,6 +18,7 @@ from ucluster_tune.study.events import EpochEnded, Event, StudyEnded, TrialEnded
 from ucluster_tune.study.knowledge import known_trial
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.tracking.dashboards.optuna_trials import (
+    NOISE,
     OF_ANOTHER_STUDY,
     build_distributions,
     optuna_trial,
@@ -179,6 +180,8 @@ class DashboardCopy:
                 storage.set_trial_intermediate_value(self._ids[number], epoch, value)
                 written[epoch] = value
         if trial.state.is_finished():
+            if NOISE in trial.user_attrs:
+                storage.set_trial_user_attr(self._ids[number], NOISE, trial.user_attrs[NOISE])
             storage.set_trial_state_values(self._ids[number], trial.state, trial.values)
             self._whole.add(number)
         return True

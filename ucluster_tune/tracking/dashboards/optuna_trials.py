@@ -22,6 +22,7 @@ from ucluster_tune.study.events import KnownTrial
 from ucluster_tune.study.trainings import Outcome, Value
 
 TRIAL, OF_ANOTHER_STUDY = "trial", "of_another_study"  # attributes of Optuna's trials
+NOISE: Final = "noise"  # likewise: see `KnownTrial`
 _OUTSIDE: Final = "outside_search_space"
 _STATES: Final[dict[Outcome, TrialState]] = {
     "running": TrialState.RUNNING,
@@ -64,6 +65,7 @@ def optuna_trial(
         user_attrs={
             TRIAL: known.id,
             **({_OUTSIDE: outside} if outside else {}),
+            **({} if known.noise is None else {NOISE: known.noise}),
             **(attributes or {}),
         },
         system_attrs=known.sampler_attributes,

@@ -212,6 +212,11 @@ class MlflowMirror:
             pictures = self._paths.trial(trial.id, trial.best_training.plan.id).pictures
             if pictures.is_dir():
                 tracker.log_artifacts(run_id, pictures, artifact_path="best_epoch")
+            metric = self._keeper.record.objective.metric
+            mean, spread = trial.value(metric), trial.spread(metric)
+            if mean is not None and spread is not None and trial.ended is not None:
+                of_seeds = {f"mean_{metric}": mean, f"spread_{metric}": spread}
+                tracker.log_seeds(run_id, trial.epochs, unix_ms(trial.ended), of_seeds)
             tracker.end_trial(run_id, trial.outcome, trial.cause, trial.epochs)
 
     def _run_with_epochs(self, tracker: Tracker, trial: TrialState) -> str:

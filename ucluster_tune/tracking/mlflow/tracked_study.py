@@ -102,7 +102,7 @@ def study_metrics(record: StudyRecord) -> dict[str, float]:
     metrics = {"reference_accuracy": record.reference_accuracy} if record.is_labelled else {}
     if record.best is not None and record.best.best is not None:
         names = dict.fromkeys(("clustering_accuracy", record.objective.metric))
-        found = {name: record.best.best.value(name) for name in names}
+        found = {name: record.best.value(name) for name in names}
         metrics |= {f"best_validation_{n}": v for n, v in found.items() if v is not None}
     if record.best_test is not None:
         metrics["best_test_clustering_accuracy"] = record.best_test["clustering_accuracy"]

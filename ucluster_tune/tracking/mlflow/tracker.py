@@ -335,6 +335,12 @@ class Tracker:
                 log = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
                 log(run_id, str(path), artifact_path)
 
+    def log_seeds(
+        self, run_id: str, n_epochs: int, time_ms: int, metrics: Mapping[str, float]
+    ) -> None:
+        """Log metrics of a trial's seeds together; those that the run has stay as they are."""
+        self._log_metrics(run_id, [(n_epochs, time_ms, metrics)])
+
     def end_trial(
         self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
     ) -> None:
