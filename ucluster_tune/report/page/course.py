@@ -189,11 +189,7 @@ def outcomes_section(contents: StudyContents) -> Section:
                 cells.epochs(trial),
                 cells.metric(contents.metric, trial.score(contents.record.objective)),
                 *([cells.spread(contents.metric, trial)] if has_seeds else []),
-                *(
-                    [cells.percent(trial.value("clustering_accuracy_batched"))]
-                    if is_labelled
-                    else []
-                ),
+                *([batched] if is_labelled else []),
                 *(cells.setting(trial.at_best.get(name, "")) for name in names),
             )
         )
