@@ -32,7 +32,8 @@ from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrialState, Value
 from ucluster_tune.tracking.mlflow.pages import trials_view, view_key
 from ucluster_tune.tracking.mlflow.store import keep_mlflow_quiet
-from ucluster_tune.tracking.mlflow.tracker import Tracker, TrialRun
+from ucluster_tune.tracking.mlflow.stored_runs import TrialRun
+from ucluster_tune.tracking.mlflow.tracker import Tracker
 from ucluster_tune.training.record import EpochRecord, best_record
 
 _LOGGER = logging.getLogger(__name__)

@@ -8,7 +8,6 @@ import math
 import numbers
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,11 +31,11 @@ from ucluster_tune.tracking.mlflow.store import (
     store_errors,
     user_name,
 )
+from ucluster_tune.tracking.mlflow.stored_runs import STATUS, TAG_PREFIX, StoredRuns
 from ucluster_tune.training.record import EpochRecord
 
 OPEN_TIMEOUT_S = 120.0  # a new SQLite store takes 3 s on an idle core, a dead server is given up
 
-TAG_PREFIX = "ucluster_tune."
 TRACKED_METRICS = (
     "clustering_accuracy",
     "clustering_accuracy_batched",
@@ -52,12 +51,6 @@ TRACKED_METRICS = (
     "inverse_temperature",
     "jets_per_second",
 )
-_STATUS = {  # of trials by outcome and of studies by state, in MLflow's words
-    "complete": "FINISHED",
-    "stopped_early": "FINISHED",
-    "failed": "FAILED",
-    "interrupted": "KILLED",
-}
 _OWN_TAGS = (
     "state",
     "outcome",
@@ -67,7 +60,6 @@ _OWN_TAGS = (
     "study_id",
 )  # tell of one run, never copied
 _REFERENCE = "reference_accuracy"
-_OF_EVERY_EPOCH = "jets_per_second"  # a number whatever became of the losses
 _SHARED_VIEW = "mlflow.sharedViewState."
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
 _NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value
@@ -77,43 +69,11 @@ _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
 _Values = tuple[int, int, Mapping[str, Any]]  # step, Unix milliseconds, metrics
 
 
-@dataclass(frozen=True)
-class TrialRun:
-    """What a run of a trial says of itself.
-
-    Attributes:
-        epochs: that it was closed with; None while it runs.
-        params: names of the hyperparameters that it tells.
-    """
-
-    run_id: str
-    trial_id: str
-    status: str
-    outcome: str
-    epochs: int | None
-    params: frozenset[str]
-
-    def says(self, outcome: str, n_epochs: int) -> bool:
-        """Whether the run was closed with this outcome and so many epochs."""
-        is_closed = self.status == _STATUS.get(outcome) and self.outcome == outcome
-        return is_closed and self.epochs == n_epochs
-
-
-class Tracker:
-    """An open MLflow store and the experiment in it that holds the runs of all studies.
+class Tracker(StoredRuns):
+    """An open MLflow store, and its experiment that is written to.
 
     Every method raises StudyError when the store cannot be reached or written.
-
-    Attributes:
-        uri: the tracking URI, absolute for SQLite files, without a password.
-        experiment_id: of the experiment.
     """
-
-    def __init__(self, client: Any, experiment_id: str) -> None:
-        self._client = client
-        self._secret_uri: str = client.tracking_uri
-        self.uri = uri_without_password(self._secret_uri)
-        self.experiment_id = experiment_id
 
     @classmethod
     def open(
@@ -251,58 +211,6 @@ class Tracker:
             values.append((record.epoch, time_ms, metrics))
         for start in range(0, len(values), _EPOCHS_A_CALL):
             self._log_metrics(run_id, values[start : start + _EPOCHS_A_CALL])
-
-    def logged_epochs(self, run_id: str) -> list[tuple[int, int]]:
-        """Return the epochs whose metrics the run has, with the Unix milliseconds sent."""
-        with store_errors(self._secret_uri):
-            history = self._client.get_metric_history(run_id, _OF_EVERY_EPOCH)
-            return [(metric.step, metric.timestamp) for metric in history]
-
-    def study_exists(self, run_id: str) -> bool:
-        """Whether the store holds the run, and it was not deleted."""
-        from mlflow.exceptions import MlflowException
-
-        with store_errors(self._secret_uri):
-            try:
-                run = self._client.get_run(run_id)
-            except MlflowException as error:
-                if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-                    raise
-                return False
-            return bool(run.info.lifecycle_stage == "active")
-
-    def find_study(self, study_id: str) -> str | None:
-        """Return the run of the study with this id, None where there is none."""
-        with store_errors(self._secret_uri):
-            found = self._client.search_runs(
-                [self.experiment_id], f"tags.`{TAG_PREFIX}study_id` = '{study_id}'", max_results=1
-            )
-        return str(found[0].info.run_id) if found else None
-
-    def study_says(self, run_id: str, state: str) -> bool:
-        """Whether the study's run was closed with this state."""
-        with store_errors(self._secret_uri):
-            run = self._client.get_run(run_id)
-        said = run.data.tags.get(f"{TAG_PREFIX}state")
-        return bool(run.info.status == _STATUS[state] and said == state)
-
-    def trials(self, study_run_id: str) -> list[TrialRun]:
-        """All runs of the study's trials that were not deleted, the oldest first."""
-        found: list[TrialRun] = []
-        token: str | None = None
-        with store_errors(self._secret_uri):
-            while True:
-                page = self._client.search_runs(
-                    [self.experiment_id],
-                    f"tags.`mlflow.parentRunId` = '{study_run_id}'",
-                    order_by=["attributes.start_time ASC"],
-                    max_results=1000,
-                    page_token=token,
-                )
-                found += [_trial_run(run) for run in page]
-                token = page.token
-                if not token:
-                    return found
 
     def resume_study(self, run_id: str) -> None:
         """Mark the run of a study that ended as running again."""
@@ -443,7 +351,7 @@ class Tracker:
             self._client.log_batch(run_id, metrics=sent, tags=tags)
 
     def _end_run(self, run_id: str, how: str, tags: Mapping[str, Any]) -> None:
-        status = _STATUS[how]
+        status = STATUS[how]
         with store_errors(self._secret_uri):
             from mlflow.entities import RunTag
 
@@ -464,19 +372,6 @@ def _study_tags(run: Any) -> dict[str, str]:
         for key, value in run.data.tags.items()
         if key.startswith(TAG_PREFIX) and key not in own
     }
-
-
-def _trial_run(run: Any) -> TrialRun:
-    tags = run.data.tags
-    epochs = tags.get(f"{TAG_PREFIX}epochs", "")
-    return TrialRun(
-        run_id=run.info.run_id,
-        trial_id=tags.get(f"{TAG_PREFIX}trial", ""),
-        status=run.info.status,
-        outcome=tags.get(f"{TAG_PREFIX}outcome", ""),
-        epochs=int(epochs) if epochs.isdigit() else None,
-        params=frozenset(run.data.params),
-    )
 
 
 def _as_text(value: Any) -> str:
