@@ -19,6 +19,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "seeds": {"scheduler": {"name": "none"}, "objective": {"seeds_per_trial": 2}},
     "pbt": {"scheduler": {"name": "pbt", "grace_period": 1, "interval": 1}},
 }
+WORSE_AND_WORSE = [{"training.learning_rate": rate} for rate in (0.9, 0.7, 0.5, 0.3, 0.1)]
 
 
 class Going(tune.Trainable):
@@ -62,7 +63,7 @@ def test_tune_runs_all_trainings_of_all_trials(tmp_path: Path, kind: str) -> Non
     search = Search(
         tmp_path,
         budget={"n_trials": 5},
-        sampler={"name": "random", "seed": 3},
+        sampler={"name": "random", "seed": 3, "try_first": WORSE_AND_WORSE},
         failures={"max_retries": 0},
         resources={"workers_per_trial": 1},
         **SECTIONS[kind],

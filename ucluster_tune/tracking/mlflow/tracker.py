@@ -60,6 +60,7 @@ _OWN_TAGS = (
     "study_id",
 )  # tell of one run, never copied
 _REFERENCE = "reference_accuracy"
+_LABEL_FREE = ("silhouette", "stability")
 _SHARED_VIEW = "mlflow.sharedViewState."
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
 _NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value
@@ -202,9 +203,9 @@ class Tracker(StoredRuns):
             # The best comes first: it is what MLflow's comparison shows unasked.
             metrics: dict[str, Any] = dict(best.get(record.epoch, {}))
             metrics |= {name: getattr(record, name) for name in TRACKED_METRICS}
-            for name in (*NEEDING_LABELS, "silhouette", "stability"):
-                if record.value(name) is None:  # no classes, or of a version that measured less
-                    del metrics[name]
+            absent = [name for name in _LABEL_FREE if record.value(name) is None]  # older versions
+            absent += [] if record.class_names else NEEDING_LABELS
+            metrics = {name: value for name, value in metrics.items() if name not in absent}
             batched = record.value("clustering_accuracy_batched")
             if batched is not None:
                 metrics["difference_to_reference"] = batched - reference
