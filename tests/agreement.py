@@ -57,7 +57,8 @@ def _assert_journal(path: Path) -> None:
     started = [event["trial"] for event in events if event["event"] == "trial_started"]
     assert len(started) == len(set(started))
     ended = [event for event in events if event["event"] == "epoch"]
-    epochs = [(e["trial"], e["training"], e["record"]["epoch"]) for e in ended]
+    # In format 1 no training is named: a trial had just one.
+    epochs = [(e["trial"], e.get("training"), e["record"]["epoch"]) for e in ended]
     assert len(epochs) == len(set(epochs))
 
 
