@@ -231,7 +231,8 @@ def test_bucket_has_all_of_the_study(travelled, monkeypatch):
     assert any(name.startswith("trials/0001/pictures/") for name in names)
     assert any(name.startswith("trials/0001/workers-") for name in names)
     assert "driver.json" not in names
-    assert len([name for name in names if name.endswith(".ckpt")]) <= 3
+    # Of the last two epochs, the best one and the most stable one.
+    assert len([name for name in names if name.endswith(".ckpt")]) <= 4
 
 
 def record_of(paths: StudyPaths) -> bytes:
