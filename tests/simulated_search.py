@@ -158,12 +158,12 @@ class SimulatedSearch:
                 n_given += 1
                 told = suggestions.suggest(f"tune{n_given}")
                 if isinstance(told, dict):
-                    trial = SimpleNamespace(
+                    trial: Any = SimpleNamespace(  # as much of Tune's trial as is read
                         trial_id=f"tune{n_given}", config=told, last_result=None
                     )
                     live[trial.trial_id] = trial, Training(told["task"], self.kept)
                     self.worlds.append((told["trial_id"], told["resources"].n_workers))
-                    listener.on_trial_start(0, [], trial)  # type: ignore[arg-type]
+                    listener.on_trial_start(0, [], trial)
             self.taken.append(sum(t.config["resources"].n_workers for t, _ in live.values()))
             assert live or told == Searcher.FINISHED, "nothing runs, and nothing is given"
             if not live:

@@ -300,6 +300,14 @@ def test_a_prediction_is_not_written_to_a_uri(model, jets, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_address_of_no_ray_says_which_one_is_meant(model, jets, tmp_path):
+    words = (model, jets, "--out", tmp_path / "clusters.parquet", "--workers-at", "nonsense")
+    done = small_study.call("predict", *words)
+    assert done.returncode == 1
+    assert "the Ray at nonsense cannot be joined" in done.stderr
+    assert "give HOST:PORT as `ray start --head` printed it" in " ".join(done.stderr.split())
+
+
 def test_nothing_is_overwritten(model, jets, tmp_path):
     (tmp_path / "clusters.parquet").write_text("precious")
     result = run(model, jets, "--out", tmp_path / "clusters.parquet")

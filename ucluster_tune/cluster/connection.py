@@ -88,4 +88,7 @@ def _why_not(address: str, error: Exception) -> str:
             f"the Ray at {address} refuses this machine: ~/.ray/auth_token is missing or is not"
             " the one that it was started with; copy it from the head, with RAY_AUTH_MODE=token"
         )
-    return f"the Ray at {address} cannot be joined: {words[:400]}"
+    return (
+        f"the Ray at {address} cannot be joined: {words[:400]}; give HOST:PORT as `ray start"
+        " --head` printed it, such as 10.0.0.1:6379, and look on that machine with `ray status`"
+    )
