@@ -174,7 +174,7 @@ class StudyDriver:
             )
         return self._tune_config(key_of(trial_id, plan.id))
 
-    def interrupted(self) -> list[str]:
+    def take_up_interrupted(self) -> list[str]:
         """Return the trainings of the search that go on, in order.
 
         One that another follows, and that a kill kept from its end, is ended: its part is done.

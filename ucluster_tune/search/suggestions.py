@@ -33,7 +33,7 @@ class Suggestions(Searcher):
     ) -> None:
         super().__init__()
         self._sampler, self._driver, self._room = sampler, driver, room
-        self._interrupted = driver.interrupted()
+        self._interrupted = driver.take_up_interrupted()
 
     # Ray's annotation leaves out FINISHED, which is text, and None.
     def suggest(self, trial_id: str) -> TuneConfig | str | None:  # type: ignore[override]
