@@ -77,7 +77,7 @@ def test_the_same_from_other_weights_and_without_published_data():
     weights = NETWORK.parameters.to_arrays(NETWORK.initial_parameters(seed=3))
     for name, array in weights.items():  # nothing at a value at which it has no effect
         if not name.endswith("/weights"):
-            weights[name] = array + generator.normal(0.0, 0.3, array.shape)
+            weights[name] = array + generator.normal(0.0, 0.3, array.shape).astype(array.dtype)
     start = NETWORK.parameters.to_vector(weights), NETWORK.initial_averages()
     batches = [
         Batch(made_up_constituents(generator, 16), generator.integers(0, 20, 16), 4.0)

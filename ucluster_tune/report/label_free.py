@@ -239,8 +239,8 @@ def _predicts(trials: list[RankedTrial], criterion: str) -> Predicts:
     ]
     n_trials = len(pairs)
     choice = max(pairs, key=lambda pair: pair[0])[1] if pairs else None  # no label breaks a tie
-    worth, accuracy = np.array(pairs, np.float64).reshape(-1, 2).T
-    if n_trials < LEAST_TRIALS or not np.ptp(worth) or not np.ptp(accuracy):
+    worth, accuracies = np.array(pairs, np.float64).reshape(-1, 2).T
+    if n_trials < LEAST_TRIALS or not np.ptp(worth) or not np.ptp(accuracies):
         return Predicts(criterion, n_trials, None, None, choice)
-    correlation, interval = rank_correlation(worth, accuracy)
+    correlation, interval = rank_correlation(worth, accuracies)
     return Predicts(criterion, n_trials, correlation, interval, choice)

@@ -21,7 +21,8 @@ _MAX_HEADER_BYTES: Final = 10_000
 def write_archive(arrays: Mapping[str, FloatArray]) -> bytes:
     """Return the contents of an `.npz` file that `numpy.load` reads."""
     archive = io.BytesIO()
-    np.savez(archive, **{name: np.asarray(array, _FLOAT32) for name, array in arrays.items()})
+    floats = {name: np.asarray(array, _FLOAT32) for name, array in arrays.items()}
+    np.savez(archive, allow_pickle=False, **floats)
     return archive.getvalue()
 
 

@@ -1,4 +1,4 @@
-"""What of TensorFlow 2.19 and Horovod 0.28 is not public, or not promised, and used all the same.
+"""What of TensorFlow 2.20 and Horovod 0.28 is not public, or not promised, and used all the same.
 
 - `ops.gradient_registry._registry`: `tf.custom_gradient` registers the gradient of every call that
   it traces, and keeps it for as long as the process lives, and with it the whole graph: 5 MiB for

@@ -94,7 +94,7 @@ def constituent_features(
     >>> [round(float(x), 3) for x in features[1]]
     [0.15, 0.0, -1.386, 0.15, 0.02, -1.371, 0.0, 0.0]
     """
-    momenta = np.asarray(momenta, dtype=np.float64)
+    momenta = momenta.astype(np.float64, copy=False)
     jets = np.asarray(jet_momenta, dtype=np.float64)
     pt, eta, phi = cylindrical(momenta)
     of_jet = np.stack([*cylindrical(jets), jets[:, 3]])

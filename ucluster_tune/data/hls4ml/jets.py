@@ -202,7 +202,7 @@ def value_fault(features: Numbers, mass_gev: float = 0.0) -> str:
         features: float32 [constituent, feature].
         mass_gev: of the jet.
     """
-    not_finite = ~np.isfinite(features).all(axis=0)
+    not_finite = ~np.all(np.isfinite(features), axis=0)
     columns = [name for name, bad in zip(FEATURE_COLUMNS, not_finite, strict=True) if bad]
     columns += [] if np.isfinite(mass_gev) else [MASS_COLUMN]
     if columns:

@@ -121,7 +121,8 @@ def track_resolution(pt_gev: Floats, detector: Emulation) -> npt.NDArray[Any]:
     >>> round(float(track_resolution(np.array([100.0]), Emulation())[0]), 5)
     0.02915
     """
-    return np.hypot(detector.track_slope * pt_gev, detector.track_constant)
+    resolution: npt.NDArray[Any] = np.hypot(detector.track_slope * pt_gev, detector.track_constant)
+    return resolution
 
 
 def electromagnetic_resolution(energy_gev: Floats, detector: Emulation) -> npt.NDArray[Any]:

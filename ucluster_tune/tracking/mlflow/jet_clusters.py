@@ -44,7 +44,7 @@ class JetClusters(PythonModel):
     def predict(
         self,
         context: Any,
-        model_input: np.ndarray,  # type: ignore[type-arg]  # MLflow compares the hint with this
+        model_input: np.ndarray,  # without its dtype: MLflow compares the hint with this
         params: Any = None,
     ) -> pd.DataFrame:
         """Return a row a jet of float32 [jet, constituent, 4]: px, py, pz, energy in GeV."""
