@@ -28,7 +28,7 @@ class JoinedRay:
         """Return what all living nodes have together."""
         import ray  # after its environment
 
-        all_nodes: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        all_nodes: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types
         return Machine(int(all_nodes.get("CPU", 0)), int(all_nodes.get("GPU", 0)))
 
     def in_words(self) -> str:
@@ -36,7 +36,7 @@ class JoinedRay:
         import ray  # after its environment
 
         machine = self.machine()
-        nodes = ray.nodes()  # type: ignore[no-untyped-call]
+        nodes = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
         n_nodes = sum(bool(node["Alive"]) for node in nodes)
         nodes_in_words = f"{n_nodes} node{'s' * (n_nodes > 1)}"
         return f"{nodes_in_words}, {machine.n_cpus} CPUs, {machine.n_gpus} GPUs"

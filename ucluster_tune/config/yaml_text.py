@@ -47,7 +47,7 @@ class _Loader(yaml.SafeLoader):
         self.n_values = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # PyYAML
         where = _place(event.start_mark)
         if isinstance(event, yaml.AliasEvent):
             raise _RefusedError(

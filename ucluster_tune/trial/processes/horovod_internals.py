@@ -106,7 +106,7 @@ class _Server(RendezvousHTTPServer):  # type: ignore[misc]  # Horovod ships no t
 
 def node_address() -> str:
     """Return the address by which Ray's other nodes reach the one that this process runs on."""
-    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]  # Ray has no types
 
 
 def own_interface() -> str:

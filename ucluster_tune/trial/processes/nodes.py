@@ -40,8 +40,8 @@ class Node:
 
 def resources_in_words() -> str:
     """Return what all nodes have together, and how much of it nobody uses now."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]  # Ray has no types
+    free: dict[str, float] = ray.available_resources()  # type: ignore[no-untyped-call]  # Ray has no types
     return ", ".join(
         f"{there.get(key, 0):g} {key}s ({free.get(key, 0):g} free)" for key in ("CPU", "GPU")
     )
@@ -88,7 +88,7 @@ def most_cpus_of_a_node() -> float:
 def _alive() -> list[dict[str, Any]]:
     if not ray.is_initialized():
         return []
-    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray's own gap
+    known: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no types
     return [node for node in known if node["Alive"]]
 
 
