@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.driver_process import Driver
+from ucluster_tune.study.driver_process import DriverProcess
 from ucluster_tune.study.lock import DriverLock, is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 
@@ -102,7 +102,7 @@ def test_driver_that_ended_in_order_leaves_no_trace(study: StudyPaths) -> None:
 
 
 def test_process_that_got_the_number_of_a_dead_driver_is_not_it(study: StudyPaths) -> None:
-    driver = Driver.here()
+    driver = DriverProcess.here()
     assert driver.is_alive()
     earlier = replace(driver, started_s_after_boot=driver.started_s_after_boot - 5)
     study.driver.write_text(json.dumps(asdict(earlier)))
@@ -121,7 +121,7 @@ def test_driver_on_another_host_counts_while_the_lock_is_held(
 
 
 def test_readers_never_keep_a_driver_out(study: StudyPaths) -> None:
-    elsewhere = asdict(replace(Driver.here(), host="elsewhere"))
+    elsewhere = asdict(replace(DriverProcess.here(), host="elsewhere"))
     probe = f"""
 import sys
 from pathlib import Path
