@@ -148,7 +148,7 @@ def _connection(uri: str, whose: str) -> Iterator[Any]:
     try:
         opened = engine.connect()
     except (SQLAlchemyError, OSError) as error:
-        raise StudyError(f"{whose} {uri_without_password(uri)}: {told(error)}") from error
+        raise StudyError(f"{whose} {uri_without_password(uri)}: {in_words(error)}") from error
     except AttributeError as error:  # all that pg8000 says to a server that asks for a password
         raise StudyError(
             f"{whose} {uri_without_password(uri)}: wants a password, and none was found: put it"
@@ -190,7 +190,7 @@ def engine_arguments(uri: str) -> dict[str, Any]:
     return {"poolclass": NullPool, "connect_args": limit}
 
 
-def told(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
     """Return in one line what a database said and what to do, without SQL and passwords."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     if isinstance(cause.__cause__, OSError):  # below pg8000's own error

@@ -97,12 +97,12 @@ class ClusterJobs:
                 )
             except TimeoutError as error:
                 raise MachineError(
-                    f"it is not known whether {self._told()} took the search"
+                    f"it is not known whether {self._head_in_words()} took the search"
                     f" ({in_brief(error)}): {self._look_at(job_id)} before you send it again"
                 ) from error
             except (RuntimeError, OSError, ValueError) as error:
                 raise MachineError(
-                    f"{self._told()} did not take the search: {in_brief(error)}"
+                    f"{self._head_in_words()} did not take the search: {in_brief(error)}"
                 ) from error
         return job_id
 
@@ -144,7 +144,7 @@ class ClusterJobs:
             except (MachineError, RuntimeError, OSError, ClientError) as error:
                 if time.monotonic() - heard_at > limits.silence_s:
                     raise MachineError(
-                        f"{self._told()} gave no answer for {limits.silence_s:g} s"
+                        f"{self._head_in_words()} gave no answer for {limits.silence_s:g} s"
                         f" ({in_brief(error)}); the search goes on there as long as its head does:"
                         f" {self._look_at(job_id)}"
                     ) from error
@@ -180,7 +180,7 @@ class ClusterJobs:
         finally:
             os.environ.update(elsewhere)
 
-    def _told(self) -> str:
+    def _head_in_words(self) -> str:
         return f"the head of cluster {self._head.cluster} ({self._head.host})"
 
     def _look_at(self, job_id: str) -> str:

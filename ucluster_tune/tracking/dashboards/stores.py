@@ -20,11 +20,11 @@ from ucluster_tune.errors import StudyError
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.tracking.databases import (
     engine_arguments,
+    in_words,
     is_database_server,
     one_at_a_time,
     refuse_unreachable,
     sqlite_uri,
-    told,
     with_password,
 )
 
@@ -154,7 +154,7 @@ class DashboardDatabase:
         except StudyError:
             raise
         except Exception as error:
-            raise StudyError(f"{self.shown}: {told(error)}") from error
+            raise StudyError(f"{self.shown}: {in_words(error)}") from error
 
     def _connect(self) -> RDBStorage:
         url = with_password(self._url)
