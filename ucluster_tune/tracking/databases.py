@@ -7,6 +7,7 @@ take it, so that none has to stand in a file of a study.
 import getpass
 import os
 import re
+import sqlite3
 import stat
 import zlib
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def sqlite_uri(path: Path) -> str:
 
 
 def is_database_server(uri: str) -> bool:
-    """Whether a URI names a database that a server of its own keeps."""
+    """Return whether a URI names a database that a server of its own keeps."""
     return "://" in uri and not uri.startswith(("http://", "https://", "sqlite:", "file:"))
 
 
@@ -109,6 +110,17 @@ def _fields(line: str) -> list[str]:
     ['db', '5432', '*', 'ann', 'se:cret']
     """
     return [re.sub(r"\\(.)", r"\1", field) for field in re.findall(r"(?:\\.|[^:\\])+", line)]
+
+
+def is_locked(error: BaseException) -> bool:
+    """Return whether an error says that another process holds an SQLite file."""
+    link: BaseException | None = error
+    while link is not None:  # SQLAlchemy's, and Optuna's around that
+        code = getattr(link, "sqlite_errorcode", 0) & 0xFF  # what is above says how it is held
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return True
+        link = link.__cause__
+    return False
 
 
 def refuse_unreachable(uri: str, whose: str) -> None:

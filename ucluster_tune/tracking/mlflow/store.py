@@ -114,7 +114,7 @@ def is_server(uri: str) -> bool:
 
 
 def artifact_location(uri: str, studies_dir: Path) -> str | None:
-    """Where a new experiment's artifacts go, None where a server decides.
+    """Return where a new experiment's artifacts go, None where a server decides.
 
     Beside an SQLite file, otherwise in the studies folder: MLflow's own default would be the
     working directory.
@@ -309,7 +309,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def user_name() -> str | None:
-    """Who runs this, None where the system has no name for the user, as in some containers."""
+    """Return who runs this, None where the system has no name for the user (some containers)."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

@@ -376,7 +376,7 @@ def _study_tags(run: Any) -> dict[str, str]:
 
 
 def _as_text(value: Any) -> str:
-    """As YAML writes it, so that a param reads like the search-space file."""
+    """Return it as YAML writes it, so that a param reads like the search-space file."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
