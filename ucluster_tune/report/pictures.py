@@ -276,7 +276,7 @@ class _Groups:
 
 
 def _groups(evaluation: KeptEvaluation) -> tuple[_Groups, ...]:
-    """Jets by class, if they have any, and by cluster; a matched one has the colour of its class.
+    """Return jets by class, where they have one, and by cluster, in its class's colour.
 
     Without colours enough for the other clusters, they are one grey group.
     """

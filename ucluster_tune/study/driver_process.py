@@ -39,11 +39,11 @@ class DriverProcess:
             return None
 
     def is_on_this_host(self) -> bool:
-        """Whether its process can be looked up here."""
+        """Return whether its process can be looked up here."""
         return self.host == socket.gethostname()
 
     def is_alive(self) -> bool:
-        """Whether the process still runs, and is not another one with the same number."""
+        """Return whether the process still runs, and is not another one with the same number."""
         try:
             start = _start_of(self.pid)
         except psutil.NoSuchProcess:
@@ -65,6 +65,6 @@ def read_driver_file(paths: StudyPaths) -> DriverProcess | None:
 
 
 def is_driven_here(paths: StudyPaths) -> bool:
-    """Whether a living process of this host drives the study in its folder on this machine."""
+    """Return whether a living process of this host drives the study in its folder here."""
     driver = read_driver_file(paths)
     return driver is not None and driver.is_on_this_host() and driver.is_alive()

@@ -125,7 +125,7 @@ def read_driver(paths: StudyPaths) -> DriverProcess | None:
 
 
 def is_driven(paths: StudyPaths) -> bool:
-    """Whether a living process drives the study; never stands in that process's way.
+    """Return whether a living process drives the study; never stand in its way.
 
     Raises:
         StudyError: its bucket cannot be read.
@@ -141,7 +141,7 @@ def is_driven(paths: StudyPaths) -> bool:
 
 
 def _is_locked(paths: StudyPaths) -> bool:
-    """Probes the lock for an instant: all that can be known of a process on another host."""
+    """Probe the lock for an instant: all that can be known of a process on another host."""
     probe = FileLock(paths.lock, timeout=0)
     try:
         probe.acquire()

@@ -89,7 +89,7 @@ def events_of(paths: StudyPaths, *, follow: bool = False) -> Iterator[list[Event
 
 
 def _is_newest_here(paths: StudyPaths) -> bool:
-    """Whether the working copy's log goes on from what the bucket has of it.
+    """Return whether the working copy's log goes on from what the bucket has of it.
 
     It does where the driver runs here, or was killed here before it sent its last words.
     """

@@ -130,7 +130,7 @@ def record_in_bucket(paths: StudyPaths) -> list[Segment]:
 
 
 def has_record(paths: StudyPaths) -> bool:
-    """Whether the bucket has a study's record.
+    """Return whether the bucket has a study's record.
 
     Raises:
         StudyError: the bucket cannot be read.
@@ -140,7 +140,7 @@ def has_record(paths: StudyPaths) -> bool:
 
 
 def is_in_bucket(paths: StudyPaths) -> bool:
-    """Whether a study, or what is left of one, lies in the bucket or waits here to come there.
+    """Return whether a study, or what is left of one, is in the bucket or waits here for it.
 
     Raises:
         StudyError: the bucket cannot be read.
@@ -194,7 +194,7 @@ def _fetch(paths: StudyPaths, segments: Sequence[Segment], target: Path) -> list
 
 
 def _is_of_another_study(record: Path, news: Path) -> bool:
-    """Whether two records begin with other lines; the first one names the study."""
+    """Return whether two records begin with other lines; the first one names the study."""
     ours, theirs = _first_line(record), _first_line(news)
     return ours.endswith(b"\n") and ours != theirs
 
