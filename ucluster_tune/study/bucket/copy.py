@@ -22,7 +22,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from ucluster_tune.errors import MissingError, StudyError
-from ucluster_tune.storage.whole_files import write_whole
+from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.bucket.segments import Segment, chain
 from ucluster_tune.study.driver_process import is_driven_here
 from ucluster_tune.study.paths import StudyPaths, bucket_errors, is_only_here
@@ -92,9 +92,9 @@ def copy_lock(paths: StudyPaths) -> Iterator[None]:
             f" {_PATIENCE_S:g} s: end it, or try again"
         ) from None
     except OSError as error:
+        copy = f"{paths.root}, the working copy of {paths.place}"
         raise StudyError(
-            f"{paths.root}: the working copy of {paths.place} cannot be written:"
-            f" {error.strerror}; choose another folder with UCLUSTER_TUNE_CACHE"
+            f"{cannot_be_written(copy, error)}; UCLUSTER_TUNE_CACHE names another one"
         ) from error
     try:
         yield
