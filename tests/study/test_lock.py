@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.patience import wait_until
 from ucluster_tune.study.driver_process import DriverProcess
 from ucluster_tune.study.lock import DriverLock, is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
@@ -122,22 +123,30 @@ def test_driver_on_another_host_counts_while_the_lock_is_held(
 
 def test_readers_never_keep_a_driver_out(study: StudyPaths) -> None:
     elsewhere = asdict(replace(DriverProcess.here(), host="elsewhere"))
+    found = study.root / "found"
     probe = f"""
 import sys
 from pathlib import Path
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudyPaths
 print("held", flush=True)
-while True:
-    is_driven(StudyPaths(Path({str(study.root)!r})))
+with open({str(found)!r}, "w", buffering=1) as found:
+    while True:
+        found.write("yes\\n" if is_driven(StudyPaths(Path({str(study.root)!r}))) else "no\\n")
 """
     study.driver.write_text(json.dumps(elsewhere))
-    with hold(study, probe) as reader:
-        for _ in range(20):
-            with DriverLock(study):
-                study.driver.write_text(json.dumps(elsewhere))
+
+    def take_and_leave() -> bool:
+        with DriverLock(study):
             study.driver.write_text(json.dumps(elsewhere))
-        reader.kill()
+        study.driver.write_text(json.dumps(elsewhere))
+        return found.exists() and found.read_text().count("no") >= 10  # so often it had the lock
+
+    with hold(study, probe) as reader:
+        try:
+            assert wait_until(take_and_leave, limit_s=120, every_s=0)
+        finally:
+            reader.kill()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "x"}', '{"host": 1, "pid": "a"}'])
