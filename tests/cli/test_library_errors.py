@@ -9,7 +9,7 @@ import pytest
 
 from tests import small_study
 from tests.small_study import command, environment
-from ucluster_tune.cli.library_errors import told
+from ucluster_tune.cli.library_errors import in_words
 from ucluster_tune.cluster.embedded import prepare_environment, ray_folder
 from ucluster_tune.errors import MachineError, StudyError
 from ucluster_tune.tracking.mlflow.store import resolve_tracking_uri
@@ -48,11 +48,12 @@ def test_a_path_that_no_system_has_is_told(tmp_path, arguments, words):
 
 
 def test_limits_of_the_system_are_told_with_their_names():
-    assert "ulimit -n" in str(told(OSError(errno.EMFILE, "Too many open files")))
-    assert "ulimit -u" in str(told(RuntimeError("can't start new thread")))
-    assert "ulimit -u" in str(told(BlockingIOError(errno.EAGAIN, "Resource unavailable")))
-    assert "TMPDIR" in str(told(FileNotFoundError(2, "No usable temporary directory found in []")))
-    assert told(FileNotFoundError(2, "No such file", "of ours")) is None
+    assert "ulimit -n" in str(in_words(OSError(errno.EMFILE, "Too many open files")))
+    assert "ulimit -u" in str(in_words(RuntimeError("can't start new thread")))
+    assert "ulimit -u" in str(in_words(BlockingIOError(errno.EAGAIN, "Resource unavailable")))
+    no_folder = FileNotFoundError(2, "No usable temporary directory found in []")
+    assert "TMPDIR" in str(in_words(no_folder))
+    assert in_words(FileNotFoundError(2, "No such file", "of ours")) is None
 
 
 def test_a_fault_of_the_program_keeps_its_traceback_and_says_that_it_is_one():

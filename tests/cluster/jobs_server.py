@@ -18,6 +18,7 @@ class JobsServer:
         breaks: so many times the log breaks off after its first line.
         pause_s: between the two lines.
         hangs: requests whose path holds one of these words are taken and never answered.
+        refuses_with: HTTP status of all answers; 0 where none is refused.
         hangs_after_first_line: from then on none is answered, and the log stands still.
         asked: paths of all requests.
     """
@@ -27,6 +28,7 @@ class JobsServer:
         self.breaks = 0
         self.pause_s = 0.0
         self.hangs: tuple[str, ...] = ()
+        self.refuses_with = 0
         self.hangs_after_first_line = False
         self.asked: list[str] = []
 
@@ -35,6 +37,8 @@ class JobsServer:
         self.asked.append(request.path)
         if any(word in request.path for word in self.hangs):
             await asyncio.Event().wait()
+        if self.refuses_with:
+            return web.Response(status=self.refuses_with, text="no")
         if request.path == "/api/version":
             return self._json({"ray_version": "2.60.0"})
         if request.path.endswith("/logs/tail"):

@@ -82,6 +82,14 @@ def test_a_head_that_never_answers_is_told_after_the_limit(head):
     )
 
 
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_head_that_wants_another_token_is_told_at_once(head, status):
+    head.refuses_with = status
+    with pytest.raises(MachineError, match="cluster lab refuses this machine: ~"):
+        jobs_of(head)
+    assert head.asked == ["/api/version"]
+
+
 @pytest.mark.parametrize("path", ["/api/packages", "/api/jobs/"])
 def test_a_search_that_was_sent_without_an_answer_is_to_be_looked_for(head, path):
     jobs = jobs_of(head)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -140,16 +141,25 @@ def test_signs_of_life_put_the_limit_off():
         assert list(numbers) == [0]
 
 
-def test_a_slow_taker_is_no_silence():
-    def late(progress):
-        for number in range(4):
-            time.sleep(0.05)
-            yield number
+def test_a_slow_taker_is_no_silence(monkeypatch):
+    now_s = [0.0]
+    clock = SimpleNamespace(monotonic=lambda: now_s[0])
+    monkeypatch.setattr("ucluster_tune.data.feeding.read_ahead.time", clock)
 
-    with ReadAhead(late, 1, "numbers", silence_limit_s=0.5) as numbers:
-        for wanted, number in enumerate(numbers):
-            assert number == wanted
-            time.sleep(0.6 if wanted == 0 else 0)
+    is_there = threading.Event()
+
+    def late(progress):
+        yield 0
+        yield 1
+        is_there.set()
+        time.sleep(0.05)  # the next one is waited for
+        yield 2
+
+    with ReadAhead(late, 1, "numbers", silence_limit_s=5.0) as numbers:
+        assert next(numbers) == 0
+        assert is_there.wait(SOON_S)
+        now_s[0] += 10.0
+        assert list(numbers) == [1, 2]
 
 
 def test_the_thread_ends_after_whoever_took_items_is_gone(monkeypatch):

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from ucluster_tune.errors import StudyError
-from ucluster_tune.study.driver_process import Driver
+from ucluster_tune.storage.patience import wait_until
+from ucluster_tune.study.driver_process import DriverProcess
 from ucluster_tune.study.lock import DriverLock, is_driven
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 
@@ -102,7 +103,7 @@ def test_driver_that_ended_in_order_leaves_no_trace(study: StudyPaths) -> None:
 
 
 def test_process_that_got_the_number_of_a_dead_driver_is_not_it(study: StudyPaths) -> None:
-    driver = Driver.here()
+    driver = DriverProcess.here()
     assert driver.is_alive()
     earlier = replace(driver, started_s_after_boot=driver.started_s_after_boot - 5)
     study.driver.write_text(json.dumps(asdict(earlier)))
@@ -121,23 +122,31 @@ def test_driver_on_another_host_counts_while_the_lock_is_held(
 
 
 def test_readers_never_keep_a_driver_out(study: StudyPaths) -> None:
-    elsewhere = asdict(replace(Driver.here(), host="elsewhere"))
+    elsewhere = asdict(replace(DriverProcess.here(), host="elsewhere"))
+    found = study.root / "found"
     probe = f"""
 import sys
 from pathlib import Path
 from ucluster_tune.study.lock import is_driven
 from ucluster_tune.study.paths import StudyPaths
 print("held", flush=True)
-while True:
-    is_driven(StudyPaths(Path({str(study.root)!r})))
+with open({str(found)!r}, "w", buffering=1) as found:
+    while True:
+        found.write("yes\\n" if is_driven(StudyPaths(Path({str(study.root)!r}))) else "no\\n")
 """
     study.driver.write_text(json.dumps(elsewhere))
-    with hold(study, probe) as reader:
-        for _ in range(20):
-            with DriverLock(study):
-                study.driver.write_text(json.dumps(elsewhere))
+
+    def take_and_leave() -> bool:
+        with DriverLock(study):
             study.driver.write_text(json.dumps(elsewhere))
-        reader.kill()
+        study.driver.write_text(json.dumps(elsewhere))
+        return found.exists() and found.read_text().count("no") >= 10  # so often it had the lock
+
+    with hold(study, probe) as reader:
+        try:
+            assert wait_until(take_and_leave, limit_s=120, every_s=0)
+        finally:
+            reader.kill()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"host": "x"}', '{"host": 1, "pid": "a"}'])

@@ -1,9 +1,14 @@
 """Where a database's password comes from; no server is needed."""
 
 import getpass
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from optuna.exceptions import StorageInternalError
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
@@ -13,7 +18,7 @@ from ucluster_tune.tracking.dashboards.stores import (
     DashboardFile,
     dashboard_store,
 )
-from ucluster_tune.tracking.databases import with_password
+from ucluster_tune.tracking.databases import is_locked, sqlite_uri, with_password
 
 URL = "postgresql+pg8000://ann@db:5433/mlflow"
 
@@ -100,3 +105,23 @@ def test_studies_are_shown_in_their_folders_or_in_the_database_that_is_named(
     monkeypatch.setenv("UCLUSTER_TUNE_OPTUNA_STORAGE", "sqlite:///optuna.db")
     with pytest.raises(StudyError, match="UCLUSTER_TUNE_OPTUNA_STORAGE: must be the URL"):
         dashboard_store(TrackingConfig(), paths, "0123456789")
+
+
+def failure_of(path: Path, statement: str) -> BaseException:
+    """Return what SQLAlchemy raises, within what Optuna would."""
+    engine = create_engine(sqlite_uri(path), connect_args={"timeout": 0})
+    with pytest.raises(SQLAlchemyError) as caught, engine.connect() as connection:
+        connection.execute(text(statement))
+    failure = StorageInternalError("An exception is raised during the commit.")
+    failure.__cause__ = caught.value
+    return failure
+
+
+def test_a_file_that_is_held_is_told_from_one_that_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "optuna.db"
+    with closing(sqlite3.connect(path)) as holder:
+        holder.execute("BEGIN EXCLUSIVE")
+        assert is_locked(failure_of(path, "SELECT 1 FROM sqlite_master"))
+    assert not is_locked(failure_of(path, "SELECT 1 FROM locked"))
+    path.write_bytes(b"database is locked" * 100)
+    assert not is_locked(failure_of(path, "SELECT 1 FROM sqlite_master"))

@@ -14,6 +14,7 @@ from tests.mlflow_store import WithStore
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.patience import wait_until
 from ucluster_tune.study.events import Event, StudyEnded, TrialTracked
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.keeper import RecordKeeper
@@ -34,6 +35,7 @@ class Store:
     def __init__(self, tracker: Tracker, is_away: threading.Event) -> None:
         self._tracker, self._is_away = tracker, is_away
         self.fails_after: str | None = None
+        self.is_asked = threading.Event()
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._tracker, name)
@@ -41,6 +43,7 @@ class Store:
             return attribute
 
         def call(*arguments: Any, **options: Any) -> Any:
+            self.is_asked.set()
             if self._is_away.is_set():
                 raise StudyError("the store is away")
             result = attribute(*arguments, **options)
@@ -137,8 +140,7 @@ def test_what_a_store_missed_while_it_was_away_is_sent_once_it_is_back(books: An
     books.tell(BEGIN, *epochs(1, 2))
     books.is_away.set()
     books.tell(*epochs(3, 5))
-    time.sleep(0.3)
-    assert "away" in books.mirror.last_failure
+    assert wait_until(lambda: "away" in books.mirror.last_failure, limit_s=60)
     books.is_away.clear()
     books.tell(*epochs(6, 6), trial_ended("0001", "complete", 6))
     books.close()
@@ -234,9 +236,10 @@ def test_file_that_another_process_holds_is_caught_up(books: Any) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == b"held\n"
+        books.store.is_asked.clear()  # as it was when the mirror began
         began = time.monotonic()
         books.tell(BEGIN, *epochs(1, 6), trial_ended("0001", "complete", 6))
         assert time.monotonic() - began < 1  # the search does not wait
-        time.sleep(0.5)
+        assert books.store.is_asked.wait(60)
         assert books.tracked == []
     books.close()

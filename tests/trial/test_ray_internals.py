@@ -27,12 +27,33 @@ RAYLET, HEAD = RAY / "core/src/ray/raylet/raylet", RAY / "core/src/ray/gcs/gcs_s
             "dashboard/modules/job/job_supervisor.py",
         ),
         ("Runtime env is setting up", "dashboard/modules/job/job_manager.py"),
+        (ray_internals.BEFORE_FAILURE, "tune/experiment/trial.py"),
+        (ray_internals.TEMPORARY_FOLDER, "_private/worker.py"),
+        (ray_internals.NODE_ADDRESS, "_private/worker.py"),
         (ray_internals.LOW_ON_MEMORY, RAYLET),
         (ray_internals.WITH_ITS_NODE, HEAD),
     ],
 )
 def test_name_is_known_to_the_installed_ray(name, file):
     assert name.encode() in (RAY / file).read_bytes()
+
+
+VARIABLES = {
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "_private/ray_constants.py",
+    "RAY_USAGE_STATS_ENABLED": "_common/usage/usage_constants.py",
+    "RAY_ENABLE_AUTO_CONNECT": "_private/auto_init_hook.py",
+    "RAY_AIR_NEW_OUTPUT": "tune/experimental/output.py",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "tune/utils/callback.py",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "tune/execution/tune_controller.py",
+    "TUNE_DISABLE_SIGINT_HANDLER": "tune/tune.py",
+    "TUNE_GLOBAL_CHECKPOINT_S": "tune/execution/tune_controller.py",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "_private/accelerators/__init__.py",
+}
+
+
+@pytest.mark.parametrize("name", ray_internals.ENVIRONMENT)
+def test_variable_is_read_by_the_installed_ray(name):
+    assert name in (RAY / VARIABLES[name]).read_text()
 
 
 def test_the_node_of_a_head_starts_each_unasked_process_by_itself():

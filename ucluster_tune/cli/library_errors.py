@@ -27,12 +27,12 @@ _REMEDIES: Final = {
 }
 
 
-def told(error: BaseException) -> str | None:
+def in_words(error: BaseException) -> str | None:
     """Return an error in words, with the way out; None for a fault of this program.
 
-    >>> told(OSError(errno.ENAMETOOLONG, "File name too long", "a.yaml"))
+    >>> in_words(OSError(errno.ENAMETOOLONG, "File name too long", "a.yaml"))
     'a.yaml: cannot be used: File name too long; choose a shorter name'
-    >>> told(KeyError("a")) is None
+    >>> in_words(KeyError("a")) is None
     True
     """
     link: BaseException | None = error

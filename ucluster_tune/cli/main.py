@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from ucluster_tune import __version__
-from ucluster_tune.cli.library_errors import mark_as_fault, told
+from ucluster_tune.cli.library_errors import in_words, mark_as_fault
 from ucluster_tune.cli.streams import use_lasting_streams
 from ucluster_tune.config.names import nearest
 from ucluster_tune.errors import UClusterTuneError
@@ -102,7 +102,7 @@ class LazyGroup(click.Group):
             with _interrupted_by_signals():
                 return super().main(*args, **options)
         except Exception as error:
-            words = str(error) if isinstance(error, UClusterTuneError) else told(error)
+            words = str(error) if isinstance(error, UClusterTuneError) else in_words(error)
             if words is None:
                 mark_as_fault(error)
                 raise

@@ -12,7 +12,13 @@ from typing import Any, Final
 
 from ucluster_tune.cluster.owner import RayOwner
 from ucluster_tune.errors import MachineError
-from ucluster_tune.trial.processes.ray_internals import LOOPBACK_ALONE, N_TRIES_TO_JOIN
+from ucluster_tune.trial.processes.ray_internals import (
+    ENVIRONMENT,
+    LOOPBACK_ALONE,
+    N_TRIES_TO_JOIN,
+    NODE_ADDRESS,
+    TEMPORARY_FOLDER,
+)
 
 _OBJECT_STORE_BYTES = 200 * 1024 * 1024  # records are small; jets are read by the workers
 
@@ -25,26 +31,6 @@ _LIBRARIES = (
     *("mlflow", "optuna", "pydantic", "yaml", "psutil", "cloudpickle", "h5py"),
 )
 
-_ENVIRONMENT = {
-    # Under `uv run` Ray would build the environment anew for every worker.
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",
-    # A thread that comes too late must get an error, not a Ray of its own.
-    "RAY_ENABLE_AUTO_CONNECT": "0",
-    # Tune's own tables and log files: ours are better informed.
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # A trial that failed ends with a result that has no accuracy.
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    # A search ends in its own order at Ctrl-C.
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # The journal is what a search goes on from: Tune's own state of all trials, which takes the
-    # longer the more there are, is written at the start and at the end alone.
-    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
-    # Ray must not blank CUDA_VISIBLE_DEVICES of tasks that ask for no GPU.
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-}
-
 
 def prepare_environment(*, is_embedded: bool = True) -> None:
     """Set what Ray reads when it is imported; the user's own settings win.
@@ -53,7 +39,7 @@ def prepare_environment(*, is_embedded: bool = True) -> None:
         is_embedded: whether Ray is to be one of this process's own.
     """
     _refuse_shadows()
-    for name, value in _ENVIRONMENT.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if is_embedded:
         os.environ.setdefault(LOOPBACK_ALONE, "0")
@@ -142,12 +128,12 @@ def embedded_ray(n_cpus: int, n_gpus: int = 0) -> Iterator[EmbeddedRay]:
     folder = ray_folder()
     owner = RayOwner(
         {
-            "_temp_dir": str(folder),
+            TEMPORARY_FOLDER: str(folder),
             "address": "local",  # not one that runs here already, or did once
             "num_cpus": n_cpus,
             "num_gpus": n_gpus,
             "include_dashboard": False,
-            "_node_ip_address": "127.0.0.1",
+            NODE_ADDRESS: "127.0.0.1",
             "object_store_memory": _OBJECT_STORE_BYTES,
             **_QUIET,
         }

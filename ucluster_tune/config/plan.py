@@ -150,7 +150,7 @@ class FittedStudy:
         }
 
     def reading(self, path: str) -> "FittedStudy":
-        """Return the same on a data set that has been made meanwhile."""
+        """Return this study on a data set that has been made meanwhile."""
         asked, config = self.asked.reading(path), self.config.reading(path)
         return replace(self, asked=asked, config=config)
 

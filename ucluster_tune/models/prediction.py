@@ -137,7 +137,7 @@ def predict_here(model: SavedModel, source: JetSource, batch_size: int) -> Itera
 def predict_with_workers(
     model: SavedModel, source: JetSource, batch_size: int, n_workers: int, cpus_per_worker: float
 ) -> Iterator[Prediction]:
-    """Yield the same, made by workers of the Ray that this process is connected to.
+    """Yield the clusters of all jets, in order, made by workers of the Ray that is connected.
 
     Raises:
         DataError: as `predict_here`.

@@ -64,7 +64,7 @@ class LiveTable:
         self.console.print(Text(line), soft_wrap=True)
 
     def on_study_start(self, study_config: StudyConfig, record: StudyRecord) -> None:
-        """Begins to show the search."""
+        """Begin to show the search."""
         if record.is_confirming:
             return
         if not self.console.is_terminal:

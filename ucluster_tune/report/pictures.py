@@ -37,7 +37,7 @@ N_LABELLED_CLUSTERS = 12  # with more, numbers in the cells cannot be read
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class KeptEvaluation:
     """What a trial keeps of one epoch on validation jets.
 
     Attributes:
@@ -104,12 +104,12 @@ def cluster_colors(confusion: Ints, class_names: Sequence[str]) -> list[str]:
     ]
 
 
-def read_evaluation(path: Path) -> Evaluation:
+def read_evaluation(path: Path) -> KeptEvaluation:
     """Return the evaluation file; StudyError when it is missing or damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             epoch = re.search(r"epoch-(\d+)", path.stem)
-            return Evaluation(
+            return KeptEvaluation(
                 epoch=int(epoch.group(1)) if epoch else None,
                 embedding=arrays["embedding"],
                 jet_class=arrays["jet_class"],
@@ -217,7 +217,7 @@ def confusion_figure(confusion: Ints, class_names: Sequence[str], title: str) ->
     return figure
 
 
-def embedding_figure(evaluation: Evaluation) -> "Figure":
+def embedding_figure(evaluation: KeptEvaluation) -> "Figure":
     """Return a picture of the embedding: true classes above, clusters below, centroids marked.
 
     Three planes of a 3-dimensional embedding, the one plane of a 2-dimensional one; above three
@@ -275,8 +275,8 @@ class _Groups:
         return [mark_of(color) for color in self.colors]
 
 
-def _groups(evaluation: Evaluation) -> tuple[_Groups, ...]:
-    """Jets by class, if they have any, and by cluster; a matched one has the colour of its class.
+def _groups(evaluation: KeptEvaluation) -> tuple[_Groups, ...]:
+    """Return jets by class, where they have one, and by cluster, in its class's colour.
 
     Without colours enough for the other clusters, they are one grey group.
     """

@@ -1,4 +1,4 @@
-"""The report written again while a search runs, beside it.
+"""The report written again while a search runs, beside it, and once at its end.
 
 By a process of its own that is the least urgent of the machine, one at a time and seldom, so that
 trials hardly notice. Whatever becomes of it ends or holds no search.
@@ -16,9 +16,10 @@ from functools import partial
 from typing import Final
 
 from ucluster_tune.config.study import StudyConfig
+from ucluster_tune.search.reporting import WrittenReport
 from ucluster_tune.storage.patience import begin
 from ucluster_tune.study.events import Event, StudyEnded, TrialEnded, YardsticksMeasured
-from ucluster_tune.study.paths import StudiesFolder
+from ucluster_tune.study.paths import StudiesFolder, StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
 _LOGGER = logging.getLogger(__name__)
@@ -27,6 +28,17 @@ _LEAST_PAUSE_S: Final = 60.0
 _SHARE: Final = 0.05  # of the time in which it may be at work
 _TIMEOUT_S: Final = 600.0
 _END_S: Final = 10.0  # a process that was killed is gone at once
+
+
+def write_at_end(record: StudyRecord, paths: StudyPaths) -> WrittenReport:
+    """Write the page of a search that has ended.
+
+    Raises:
+        StudyError: the folder cannot be written.
+    """
+    from ucluster_tune.report.page.writing import write_study_page  # SciPy: no search waits for it
+
+    return write_study_page(record, paths)
 
 
 class ReportBeside:

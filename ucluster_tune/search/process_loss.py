@@ -19,7 +19,11 @@ from ucluster_tune.trial.failures import (
     kind_of,
 )
 from ucluster_tune.trial.processes.nodes import VERDICT_TIMEOUT_S, lost_nodes
-from ucluster_tune.trial.processes.ray_internals import LOW_ON_MEMORY, WITH_ITS_NODE
+from ucluster_tune.trial.processes.ray_internals import (
+    BEFORE_FAILURE,
+    LOW_ON_MEMORY,
+    WITH_ITS_NODE,
+)
 
 _PROCESS_LOST = "its process crashed or was killed, perhaps for want of memory"
 
@@ -49,7 +53,7 @@ def failure_of(trial: Trial, nodes: frozenset[str], is_over: Callable[[], bool])
     if error is not None:
         return TrialFailure(text, kind_of(ProgramError()))
     # Of neither the program nor the actor: about the way to the process, or Ray ended it.
-    if LOW_ON_MEMORY in text.rpartition("Failure #")[2]:  # of several failures the last one
+    if LOW_ON_MEMORY in text.rpartition(BEFORE_FAILURE)[2]:  # of several failures the last one
         return TrialFailure(
             "its process was ended: its machine ran low on memory", kind_of(OutOfMemoryError())
         )

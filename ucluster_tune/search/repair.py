@@ -74,7 +74,7 @@ def repair_study(
             for event in closing_events(record):
                 journal.append(event)
                 record.apply(event)
-                found.changed.append(f"record.jsonl: {_told(event)}")
+                found.changed.append(f"record.jsonl: {_line_of(event)}")
             copied = become_own_study(paths, record)
             if copied is not None:
                 journal.append(copied)
@@ -92,10 +92,10 @@ def repair_study(
     return found
 
 
-def _told(event: Event) -> str:
-    told = event.model_dump()
-    whose = f"trial {told['trial']}" if "trial" in told else "the study"
-    return f"{whose} {told.get('outcome') or told.get('state')}: {told.get('cause')}"
+def _line_of(event: Event) -> str:
+    facts = event.model_dump()
+    whose = f"trial {facts['trial']}" if "trial" in facts else "the study"
+    return f"{whose} {facts.get('outcome') or facts.get('state')}: {facts.get('cause')}"
 
 
 def _mend_file(path: Path, text: str, found: Repair) -> None:

@@ -45,7 +45,7 @@ def in_words(error: Exception, place: str, missing_bucket: str | None = None) ->
 def storage_error(
     error: Exception, place: str, missing_bucket: str | None = None
 ) -> DataError | None:
-    """Return the same, or None where the storage is not to blame but what is in the file."""
+    """Return the error about `place` in words; None where what is in the file is to blame."""
     reason = _one_line(error)
     if isinstance(error, FileNotFoundError) or missing_bucket:
         return _about_missing(place, missing_bucket)

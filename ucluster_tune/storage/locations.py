@@ -105,7 +105,7 @@ class Location:
             return "file" if found.type == fs.FileType.File else "folder"
 
     def exists(self) -> bool:
-        """Whether there is a file or folder."""
+        """Return whether there is a file or folder."""
         return self.kind() != "missing"
 
     def n_bytes(self) -> int:

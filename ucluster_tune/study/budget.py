@@ -150,7 +150,7 @@ def n_epochs_run(record: "StudyRecord") -> int:
 
 
 def _ended_after(best: "TrialState", trial: "TrialState") -> bool:
-    """Whether a trial finished, and did it after the best one had its best epoch."""
+    """Return whether a trial finished, and did it after the best one had its best epoch."""
     reached = best.best_training.times.get(best.best_epoch or 0)
     ended = trial.ended
     if trial is best or trial.outcome not in ("complete", "stopped_early") or ended is None:

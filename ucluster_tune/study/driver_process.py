@@ -16,7 +16,7 @@ _START_TOLERANCE_S = 1.5  # the system tells its boot time in whole seconds
 
 
 @dataclass(frozen=True)
-class Driver:
+class DriverProcess:
     """The process that drives a study."""
 
     host: str
@@ -25,13 +25,13 @@ class Driver:
     since: str
 
     @classmethod
-    def here(cls) -> "Driver":
+    def here(cls) -> "DriverProcess":
         """Return this process."""
         pid = os.getpid()
         return cls(socket.gethostname(), pid, _start_of(pid), utc_now())
 
     @classmethod
-    def told(cls, values: Mapping[str, Any]) -> "Driver | None":
+    def of_file(cls, values: Mapping[str, Any]) -> "DriverProcess | None":
         """Return the process that a file tells of, None where it tells of none."""
         try:
             return cls(**{field.name: values[field.name] for field in fields(cls)})
@@ -39,11 +39,11 @@ class Driver:
             return None
 
     def is_on_this_host(self) -> bool:
-        """Whether its process can be looked up here."""
+        """Return whether its process can be looked up here."""
         return self.host == socket.gethostname()
 
     def is_alive(self) -> bool:
-        """Whether the process still runs, and is not another one with the same number."""
+        """Return whether the process still runs, and is not another one with the same number."""
         try:
             start = _start_of(self.pid)
         except psutil.NoSuchProcess:
@@ -56,15 +56,15 @@ def _start_of(pid: int) -> float:
     return psutil.Process(pid).create_time() - psutil.boot_time()
 
 
-def read_driver_file(paths: StudyPaths) -> Driver | None:
+def read_driver_file(paths: StudyPaths) -> DriverProcess | None:
     """Return the process that a study's folder on this machine names, dead or alive."""
     try:
-        return Driver.told(json.loads(paths.driver.read_text(encoding="utf-8")))
+        return DriverProcess.of_file(json.loads(paths.driver.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
 
 
 def is_driven_here(paths: StudyPaths) -> bool:
-    """Whether a living process of this host drives the study in its folder on this machine."""
+    """Return whether a living process of this host drives the study in its folder here."""
     driver = read_driver_file(paths)
     return driver is not None and driver.is_on_this_host() and driver.is_alive()

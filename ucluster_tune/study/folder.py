@@ -62,14 +62,9 @@ def study_folder(config: StudyConfig, paths: StudyPaths) -> Iterator[None]:
     Raises:
         StudyError: it cannot be made or written.
     """
-    try:
+    with explained(paths.root, StudyError, "; --studies-dir names another folder"):
         paths.root.mkdir(parents=True, exist_ok=True)
         paths.trials.mkdir(exist_ok=True)
-    except OSError as error:
-        raise StudyError(
-            f"{paths.root}: cannot be made: {error.strerror}; choose another folder with"
-            " --studies-dir"
-        ) from error
     try:
         with DriverLock(paths):
             if paths.record.exists() and paths.record.stat().st_size:

@@ -16,8 +16,8 @@ from filelock import FileLock, Timeout
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.whole_files import write_whole
 from ucluster_tune.study.bucket.claim import is_driven_elsewhere, read_claim
-from ucluster_tune.study.bucket.driver import BucketDriver
-from ucluster_tune.study.driver_process import Driver, is_driven_here, read_driver_file
+from ucluster_tune.study.bucket.sender import BucketSender
+from ucluster_tune.study.driver_process import DriverProcess, is_driven_here, read_driver_file
 from ucluster_tune.study.paths import StudyPaths, bucket_errors
 
 _LOGGER = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class DriverLock:
 
     def __init__(self, paths: StudyPaths) -> None:
         self._paths = paths
-        self._bucket: BucketDriver | None = None
+        self._bucket: BucketSender | None = None
         self._lock = FileLock(
             paths.lock, timeout=_PATIENCE_S, poll_interval=0.05, thread_local=False
         )
@@ -46,7 +46,7 @@ class DriverLock:
                 self._paths.root.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             if self._paths.remote is None:
-                write_whole(self._paths.driver, json.dumps(asdict(Driver.here())))
+                write_whole(self._paths.driver, json.dumps(asdict(DriverProcess.here())))
             else:
                 self._enter_bucket()
         except Timeout:
@@ -61,7 +61,7 @@ class DriverLock:
 
     def _enter_bucket(self) -> None:
         try:
-            bucket = BucketDriver(self._paths, asdict(Driver.here()))
+            bucket = BucketSender(self._paths, asdict(DriverProcess.here()))
             bucket.begin()
         except BaseException:
             self._paths.driver.unlink(missing_ok=True)
@@ -112,7 +112,7 @@ class DriverLock:
         )
 
 
-def read_driver(paths: StudyPaths) -> Driver | None:
+def read_driver(paths: StudyPaths) -> DriverProcess | None:
     """Return the process that drives the study, or did until it was killed.
 
     Raises:
@@ -121,11 +121,11 @@ def read_driver(paths: StudyPaths) -> Driver | None:
     if paths.remote is None or is_driven_here(paths):
         return read_driver_file(paths)
     with bucket_errors():
-        return Driver.told(read_claim(paths) or {})
+        return DriverProcess.of_file(read_claim(paths) or {})
 
 
 def is_driven(paths: StudyPaths) -> bool:
-    """Whether a living process drives the study; never stands in that process's way.
+    """Return whether a living process drives the study; never stand in its way.
 
     Raises:
         StudyError: its bucket cannot be read.
@@ -141,7 +141,7 @@ def is_driven(paths: StudyPaths) -> bool:
 
 
 def _is_locked(paths: StudyPaths) -> bool:
-    """Probes the lock for an instant: all that can be known of a process on another host."""
+    """Probe the lock for an instant: all that can be known of a process on another host."""
     probe = FileLock(paths.lock, timeout=0)
     try:
         probe.acquire()

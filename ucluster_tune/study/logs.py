@@ -89,7 +89,7 @@ def events_of(paths: StudyPaths, *, follow: bool = False) -> Iterator[list[Event
 
 
 def _is_newest_here(paths: StudyPaths) -> bool:
-    """Whether the working copy's log goes on from what the bucket has of it.
+    """Return whether the working copy's log goes on from what the bucket has of it.
 
     It does where the driver runs here, or was killed here before it sent its last words.
     """
@@ -167,9 +167,9 @@ class _BucketLog:
             lines = now.removeprefix(shown).splitlines(keepends=True)
             if is_first:
                 lines = lines[max(0, len(lines) - n_lines) :]
-            yield from self._told(entry.name, b"".join(lines), len(found) > 1)
+            yield from self._with_heading(entry.name, b"".join(lines), len(found) > 1)
 
-    def _told(self, name: str, contents: bytes, has_others: bool) -> Iterator[str]:
+    def _with_heading(self, name: str, contents: bytes, has_others: bool) -> Iterator[str]:
         if contents and has_others and name != self._last:
             match = self._name.fullmatch(name)
             assert match is not None

@@ -198,7 +198,7 @@ class StudyPaths:
         return sorted(found)
 
     def in_bucket(self, path: Path) -> "Location":
-        """Where a file of the working copy lies in the bucket, of which there is one."""
+        """Return where a file of the working copy lies in the bucket, of which there is one."""
         assert self.remote is not None, f"{self.root} is no working copy"
         return self.remote / path.relative_to(self.root).as_posix()
 
@@ -292,7 +292,7 @@ def _is_begun(paths: StudyPaths) -> bool:
 
 
 def is_only_here(paths: StudyPaths) -> bool:
-    """Whether a study for a bucket never came there: its storage failed when it had just begun."""
+    """Return whether a study never came into its bucket, which failed when it had just begun."""
     return _size(paths.record) > 0 and not paths.copy_state.exists()
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict
 
 from ucluster_tune.config.objective import ObjectiveConfig
-from ucluster_tune.training.record import EpochRecord, Rank, epoch_rank
+from ucluster_tune.training.record import EpochRecord, Rank, best_record, epoch_rank
 from ucluster_tune.training.yardsticks import Measured
 
 Value = bool | int | float | str
@@ -141,9 +141,8 @@ class TrainingState:
             for old in kept:
                 self.add(old, of_study)
         self.records.append(epoch)
-        rank = epoch_rank(epoch, objective)
-        if rank is not None and (self.rank is None or rank > self.rank):
-            self.best, self.rank = epoch, rank
+        self.best = best_record(self.best, epoch, objective)
+        self.rank = None if self.best is None else epoch_rank(self.best, objective)
 
 
 @dataclass

@@ -7,6 +7,7 @@ take it, so that none has to stand in a file of a study.
 import getpass
 import os
 import re
+import sqlite3
 import stat
 import zlib
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ def sqlite_uri(path: Path) -> str:
 
 
 def is_database_server(uri: str) -> bool:
-    """Whether a URI names a database that a server of its own keeps."""
+    """Return whether a URI names a database that a server of its own keeps."""
     return "://" in uri and not uri.startswith(("http://", "https://", "sqlite:", "file:"))
 
 
@@ -111,6 +112,17 @@ def _fields(line: str) -> list[str]:
     return [re.sub(r"\\(.)", r"\1", field) for field in re.findall(r"(?:\\.|[^:\\])+", line)]
 
 
+def is_locked(error: BaseException) -> bool:
+    """Return whether an error says that another process holds an SQLite file."""
+    link: BaseException | None = error
+    while link is not None:  # SQLAlchemy's, and Optuna's around that
+        code = getattr(link, "sqlite_errorcode", 0) & 0xFF  # what is above says how it is held
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return True
+        link = link.__cause__
+    return False
+
+
 def refuse_unreachable(uri: str, whose: str) -> None:
     """Raise StudyError at once where a database server does not let this process in.
 
@@ -148,7 +160,7 @@ def _connection(uri: str, whose: str) -> Iterator[Any]:
     try:
         opened = engine.connect()
     except (SQLAlchemyError, OSError) as error:
-        raise StudyError(f"{whose} {uri_without_password(uri)}: {told(error)}") from error
+        raise StudyError(f"{whose} {uri_without_password(uri)}: {in_words(error)}") from error
     except AttributeError as error:  # all that pg8000 says to a server that asks for a password
         raise StudyError(
             f"{whose} {uri_without_password(uri)}: wants a password, and none was found: put it"
@@ -190,7 +202,7 @@ def engine_arguments(uri: str) -> dict[str, Any]:
     return {"poolclass": NullPool, "connect_args": limit}
 
 
-def told(error: BaseException) -> str:
+def in_words(error: BaseException) -> str:
     """Return in one line what a database said and what to do, without SQL and passwords."""
     cause = getattr(error, "orig", None) or error.__cause__ or error
     if isinstance(cause.__cause__, OSError):  # below pg8000's own error

@@ -59,7 +59,7 @@ def accuracy_interval(confusion: Confusion, n_resamples: int, seed: int) -> Inte
 def batched_accuracy_interval(
     confusion: Confusion, batch_size: int, n_resamples: int, seed: int
 ) -> Interval:
-    """Return the same for the accuracy that is matched anew in each batch.
+    """Return the 95 % bootstrap interval of the accuracy that is matched anew in each batch.
 
     Each resample is a set of as many jets, drawn with replacement and cut into batches; those that
     fill no batch are left out, as published.

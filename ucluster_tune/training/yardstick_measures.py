@@ -182,6 +182,6 @@ def _observables(dataset: JetDataset, split: str, most: int | None = None) -> Do
 
 
 def _is_reference_data(dataset: JetDataset) -> bool:
-    """Whether these are the jets that the published accuracy is about, as far as is known."""
+    """Return whether the published accuracy is about these jets, as far as is known."""
     source = dataset.manifest.source
     return source.startswith(HLS4ML_SOURCE) and set(dataset.class_names) == set(_REFERENCE_CLASSES)

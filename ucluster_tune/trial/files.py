@@ -88,11 +88,11 @@ class TrialFiles:
         return self._folder.place_of(_checkpoint_name(epoch))
 
     def has_checkpoint(self, epoch: int) -> bool:
-        """Whether an epoch has a checkpoint, whole or not."""
+        """Return whether an epoch has a checkpoint, whole or not."""
         return epoch in self._epochs("checkpoints")
 
     def evaluation(self, epoch: int) -> Path:
-        """Clusters of validation jets after an epoch, fetched where it lies in a bucket.
+        """Return the file of validation jets' clusters after an epoch, fetched from a bucket.
 
         Raises:
             CheckpointError: it cannot be fetched.

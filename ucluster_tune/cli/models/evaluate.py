@@ -210,7 +210,7 @@ def _clusters(
 
 
 def _draw(document: dict[str, Any], class_names: tuple[str, ...], path: Path) -> None:
-    """Draws the model's confusion matrix."""
+    """Draw the model's confusion matrix."""
     import numpy as np
 
     from ucluster_tune.report.pictures import draw_confusion_matrix

@@ -53,7 +53,7 @@ class _Check(SearchCommand):
         return Job([*words, *["--json"] * params["as_json"]], files, "check", is_study=False)
 
     def tell_not_up(self, error: Exception) -> None:
-        """Says why the cluster is not checked."""
+        """Say why the cluster is not checked."""
         click.echo(f"{error}\nSo it is not that cluster which is checked.", err=True)
 
 

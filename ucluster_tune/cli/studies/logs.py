@@ -58,7 +58,7 @@ def logs(
     if name is None:
         click.echo(f"Study {paths.name}", err=True)
     if as_json or (trial is None and not of_driver):
-        texts = _told(paths, trial, lines, as_json=as_json, follow=follow)
+        texts = _event_lines(paths, trial, lines, as_json=as_json, follow=follow)
     else:
         texts = log_text(paths, trial, lines, follow=follow)
     for text in texts:
@@ -66,7 +66,7 @@ def logs(
         sys.stdout.flush()
 
 
-def _told(
+def _event_lines(
     paths: StudyPaths, trial: str | None, n_lines: int, *, as_json: bool, follow: bool
 ) -> Iterator[str]:
     """Yield the last lines about events, or the last events, and those that are added."""

@@ -123,13 +123,13 @@ class OnCluster(click.Command):
             yield "--studies-dir", folder
 
     def tell_not_up(self, error: Exception) -> None:
-        """Says why a cluster file that just lies there is not used; not worth a word here."""
+        """Say why a cluster file that just lies there is not used; not worth a word here."""
 
     def place_here(self, ctx: click.Context, is_local: bool, address: str | None) -> None:
         """Add what the command needs to know when it is this machine that carries it out."""
 
     def run_on(self, head: "Head", ctx: click.Context) -> int:
-        """Carries the command out on the cluster; returns its exit code."""
+        """Carry the command out on the cluster; return its exit code."""
         click.echo(_why_there(head), err=True)
         words = [_PROGRAM, str(ctx.info_name), *typed_words(ctx), "--local"]
         return head.run(words, terminal=sys.stdin.isatty() and sys.stdout.isatty())
@@ -169,7 +169,7 @@ class SearchCommand(OnCluster):
         )
 
     def tell_not_up(self, error: Exception) -> None:
-        """Says why the cluster is not used."""
+        """Say why the cluster is not used."""
         click.echo(f"{error}\nSo the search does not run there.", err=True)
 
     def place_here(self, ctx: click.Context, is_local: bool, address: str | None) -> None:

@@ -2,6 +2,7 @@
 
 import sys
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import click
 
 from ucluster_tune.cli.studies.on_cluster import Job, SearchCommand
 from ucluster_tune.cli.studies.prepared_data import prepared_data_path
-from ucluster_tune.cli.studies.searching import show_search
+from ucluster_tune.cli.studies.searching import drive, show_search
 from ucluster_tune.cli.studies.study_options import (
     report_option,
     search_space_file,
@@ -97,14 +98,7 @@ def run(
     study = new_study(open_studies(studies_dir), config, warm_start)
 
     def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.room import SearchNodes
-
-        with SearchNodes(setting) as nodes:
-            fitted = nodes.fit(config)
-            fitted = fitted.reading(_path_of_jets(fitted.config, nodes, place, yes))
-            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
-
-            return drive_study(study, fitted, nodes, setting)
+        return drive(study, setting, partial(_path_of_jets, place=place, yes=yes))
 
     ctx.exit(show_search(search, studies_dir, place, until=until, has_report=has_report))
 

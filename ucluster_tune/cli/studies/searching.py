@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from ucluster_tune.cluster.place import Place
-    from ucluster_tune.search.reporting import WrittenReport
-    from ucluster_tune.search.room import SearchSetting
+    from ucluster_tune.config.study import StudyConfig
+    from ucluster_tune.search.room import SearchNodes, SearchSetting
     from ucluster_tune.study.confirming import ConfirmationRequest
     from ucluster_tune.study.extension import Extension
-    from ucluster_tune.study.paths import StudyPaths
+    from ucluster_tune.study.opening import StudyToDrive
     from ucluster_tune.study.record import StudyRecord
 
 _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
@@ -38,14 +38,10 @@ def carry_on(
     """Carry a study on, shown as `show_search` does, and return the exit code."""
 
     def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.room import SearchNodes
         from ucluster_tune.study.opening import known_study
 
-        with known_study(setting.folder, name, extension) as study, SearchNodes(setting) as nodes:
-            fitted = nodes.fit(study.config)
-            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
-
-            return drive_study(study, fitted, nodes, setting)
+        with known_study(setting.folder, name, extension) as study:
+            return drive(study, setting)
 
     return show_search(search, studies_dir, place, until=until, has_report=has_report)
 
@@ -57,17 +53,10 @@ def carry_confirmation_on(
     found: list[StudyRecord] = []
 
     def search(setting: "SearchSetting") -> "StudyRecord":
-        from ucluster_tune.search.room import SearchNodes
         from ucluster_tune.study.opening import study_to_confirm
 
-        with (
-            study_to_confirm(setting.folder, name, request) as study,
-            SearchNodes(setting) as nodes,
-        ):
-            fitted = nodes.fit(study.config)
-            from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
-
-            found.append(drive_study(study, fitted, nodes, setting))
+        with study_to_confirm(setting.folder, name, request) as study:
+            found.append(drive(study, setting))
         return found[0]
 
     def summary_of(record: "StudyRecord") -> "RenderableType":
@@ -79,10 +68,27 @@ def carry_confirmation_on(
     return INTERRUPTED if found[0].open_confirmation else 0
 
 
-def _write_report(record: "StudyRecord", paths: "StudyPaths") -> "WrittenReport":
-    from ucluster_tune.report.page.writing import write_study_page
+def drive(
+    study: "StudyToDrive",
+    setting: "SearchSetting",
+    make_jets: "Callable[[StudyConfig, SearchNodes], str] | None" = None,
+) -> "StudyRecord":
+    """Fit a study to the nodes at hand, drive it, and return its record.
 
-    return write_study_page(record, paths)
+    Args:
+        study: new, or known.
+        setting: where it runs and who is told.
+        make_jets: returns where the jets are that may have to be made first.
+    """
+    from ucluster_tune.search.room import SearchNodes
+
+    with SearchNodes(setting) as nodes:
+        fitted = nodes.fit(study.config)
+        if make_jets is not None:
+            fitted = fitted.reading(make_jets(fitted.config, nodes))
+        from ucluster_tune.search.runner import drive_study  # loads Ray, MLflow and Optuna
+
+        return drive_study(study, fitted, nodes, setting)
 
 
 def show_search(
@@ -113,7 +119,7 @@ def show_search(
     from ucluster_tune.report.live import LiveTable
     from ucluster_tune.report.notice import Notice
     from ucluster_tune.report.pictures import draw_trial_pictures
-    from ucluster_tune.report.refreshing import ReportBeside
+    from ucluster_tune.report.refreshing import ReportBeside, write_at_end
     from ucluster_tune.report.study_tables import final_summary
     from ucluster_tune.search.allocation import allocation_of
     from ucluster_tune.search.room import SearchSetting
@@ -129,7 +135,7 @@ def show_search(
                 machine=this_machine(),
                 observers=[table, Notice(table.say), *also],
                 draw_pictures=draw_trial_pictures,
-                write_report=_write_report,
+                write_report=write_at_end,
                 say=table.say,
                 allocation=allocation_of(until),
             )

@@ -147,7 +147,7 @@ def _host_names(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
 
 
 def _networks(told: Sequence[NodeFacts]) -> Iterator[CheckRow]:
-    """Workers on different nodes meet at the addresses by which Ray knows these."""
+    """Yield how nodes are reached: workers meet at the addresses by which Ray knows them."""
     if len({facts.node.address for facts in told}) < 2:
         return
     for facts in told:

@@ -4,7 +4,6 @@ A path that exists everywhere may still be another disk on each machine, so noth
 """
 
 import shutil
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from pathlib import Path
 from ucluster_tune.cluster.nodes import Questions
 from ucluster_tune.errors import DataError
 from ucluster_tune.storage.locations import locate
+from ucluster_tune.storage.patience import wait_until
 
 _NAME = ".cluster-check-"
 _APPEARS_WITHIN_S = 2.0
@@ -62,15 +62,14 @@ class SharedToken:
         return Questions(None if self.fault else self.folder.text, self.token, data)
 
     def is_answered_by(self, node_id: str) -> bool:
-        """Whether the answer of a node, which it says it has written, is seen from here."""
-        deadline = time.monotonic() + _APPEARS_WITHIN_S  # NFS may show it a moment later
-        while True:
+        """Return whether a node's answer, which it says it has written, is seen from here."""
+
+        def is_seen() -> bool:
             with suppress(DataError):
-                if (self.folder / node_id).read_bytes() == self.token.encode():
-                    return True
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
+                return (self.folder / node_id).read_bytes() == self.token.encode()
+            return False
+
+        return wait_until(is_seen, _APPEARS_WITHIN_S)  # NFS may show it a moment later
 
     def write(self) -> None:
         """Write the token, or note why not."""

@@ -8,7 +8,6 @@ import json
 import shlex
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ucluster_tune.errors import MachineError
+from ucluster_tune.storage.patience import wait_until
 
 _QUICK_COMMAND_TIMEOUT_S = 60.0
 _TUNNEL_TIMEOUT_S = 30.0
@@ -194,15 +194,17 @@ class Tunnel:
             start_new_session=True,  # Ctrl-C is for this process, which closes it in its order
             text=True,
         )
-        deadline = time.monotonic() + _TUNNEL_TIMEOUT_S
-        while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                words = self._process.communicate()[1]
-                raise MachineError(f"no tunnel to {self._what}: {_last_line(words)}")
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-                return
-            time.sleep(0.05)
-        raise MachineError(f"no tunnel to {self._what} within {_TUNNEL_TIMEOUT_S:g} s")
+        if not wait_until(self._is_open, _TUNNEL_TIMEOUT_S, 0.05):
+            raise MachineError(f"no tunnel to {self._what} within {_TUNNEL_TIMEOUT_S:g} s")
+
+    def _is_open(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            words = self._process.communicate()[1]
+            raise MachineError(f"no tunnel to {self._what}: {_last_line(words)}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            return True
+        return False
 
     def wait(self) -> None:
         """Return never but by an error: MachineError once it broke."""

@@ -6,7 +6,6 @@ Knows nothing of studies: a job is a command, some files, and this program's cod
 import asyncio
 import logging
 import os
-import re
 import shlex
 import tempfile
 import time
@@ -28,7 +27,6 @@ from ucluster_tune.trial.processes.ray_internals import (
 )
 
 _PACKAGE = Path(ucluster_tune.__file__).parent
-_REFUSED = re.compile(r"\b40[13]\b|uthenticat")  # whole numbers: a port may hold these digits
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -97,12 +95,12 @@ class ClusterJobs:
                 )
             except TimeoutError as error:
                 raise MachineError(
-                    f"it is not known whether {self._told()} took the search"
+                    f"it is not known whether {self._head_in_words()} took the search"
                     f" ({in_brief(error)}): {self._look_at(job_id)} before you send it again"
                 ) from error
             except (RuntimeError, OSError, ValueError) as error:
                 raise MachineError(
-                    f"{self._told()} did not take the search: {in_brief(error)}"
+                    f"{self._head_in_words()} did not take the search: {in_brief(error)}"
                 ) from error
         return job_id
 
@@ -144,7 +142,7 @@ class ClusterJobs:
             except (MachineError, RuntimeError, OSError, ClientError) as error:
                 if time.monotonic() - heard_at > limits.silence_s:
                     raise MachineError(
-                        f"{self._told()} gave no answer for {limits.silence_s:g} s"
+                        f"{self._head_in_words()} gave no answer for {limits.silence_s:g} s"
                         f" ({in_brief(error)}); the search goes on there as long as its head does:"
                         f" {self._look_at(job_id)}"
                     ) from error
@@ -152,7 +150,7 @@ class ClusterJobs:
 
     def _connect(self) -> Any:
         show_token()
-        from ray.exceptions import RayError  # after that
+        from ray.exceptions import AuthenticationError, RayError  # after that
 
         from ucluster_tune.cluster.launched.jobs_client import JobsClient  # loads Ray
 
@@ -170,30 +168,32 @@ class ClusterJobs:
             while True:
                 try:
                     return JobsClient(address, self._limits.answer_s)
+                except AuthenticationError as error:
+                    raise MachineError(self._refusal()) from error
                 except (RuntimeError, OSError, RayError) as error:
-                    refused = _REFUSED.search(str(error)) is not None
-                    if refused or time.monotonic() > deadline:
-                        raise MachineError(self._why_no_answer(error, refused)) from error
+                    if time.monotonic() > deadline:
+                        raise MachineError(self._why_no_answer(error)) from error
                     time.sleep(self._limits.retry_s)
                     with suppress(MachineError):
                         self._tunnel.open()
         finally:
             os.environ.update(elsewhere)
 
-    def _told(self) -> str:
+    def _head_in_words(self) -> str:
         return f"the head of cluster {self._head.cluster} ({self._head.host})"
 
     def _look_at(self, job_id: str) -> str:
         return f"look with `ray exec {self._head.file} 'ray job status {job_id}'`"
 
-    def _why_no_answer(self, error: Exception, refused: bool) -> str:
+    def _refusal(self) -> str:
         head = self._head
-        if refused:
-            return (
-                f"cluster {head.cluster} refuses this machine: ~/.ray/auth_token is missing or is"
-                f" not the token that the cluster was started with; `ray up {head.file}` brings it"
-                " there"
-            )
+        return (
+            f"cluster {head.cluster} refuses this machine: ~/.ray/auth_token is missing or is not"
+            f" the token that the cluster was started with; `ray up {head.file}` brings it there"
+        )
+
+    def _why_no_answer(self, error: Exception) -> str:
+        head = self._head
         return (
             f"the Jobs interface of cluster {head.cluster} (port {head.dashboard_port} of"
             f" {head.host}) does not answer: {in_brief(error)}; look at `ray exec {head.file}"

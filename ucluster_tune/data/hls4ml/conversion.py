@@ -226,7 +226,7 @@ def _blocks(
 def _mirrored_blocks(
     files: tuple[SourceFile, ...], on_bytes: Callable[[int], None]
 ) -> Iterator[tuple[Hdf5File, JetBlock]]:
-    """Yield the same of parquet files of the mirror."""
+    """Yield each file of the mirror in blocks of jets, as `_blocks` does those of HDF5."""
     for source in files:
         file = Hdf5File(source.path, source.path.name, str(source.path))
         n_jets, n_done = count_jets(file.path, file.label), 0

@@ -172,7 +172,7 @@ class DatasetWriter:
             self._splits[split].append(table)
 
     def counts(self, split: str) -> dict[str, int]:
-        """Jets by class so far, those without truth as UNLABELLED."""
+        """Return the number of jets by class so far, those without truth as UNLABELLED."""
         return dict(self._splits[split].counts) if split in self._splits else {}
 
     def finish(

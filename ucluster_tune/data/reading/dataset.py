@@ -68,7 +68,7 @@ class JetDataset:
         return replace(self, n_training_jets=n_jets)
 
     def n_jets(self, split: str) -> int:
-        """Jets of `split` that pass the selection, of training jets those that are used."""
+        """Return how many jets of `split` pass the selection; of training jets those in use."""
         return sum(part.n_jets for part in self._parts(split))
 
     def _parts(self, split: str) -> list[Piece]:
@@ -87,7 +87,7 @@ class JetDataset:
         ]
 
     def counts(self, split: str) -> dict[str, int]:
-        """Jets of `split` that pass the selection, by class."""
+        """Return how many jets of `split` pass the selection, by class."""
         return self.n_selected[split]
 
     def share(self, split: str, rank: int, world_size: int) -> list[Piece]:
@@ -95,7 +95,7 @@ class JetDataset:
         return self._shares(split, world_size)[rank]
 
     def n_jets_by_rank(self, split: str, world_size: int) -> list[int]:
-        """Jets of each rank's share of `split`."""
+        """Return how many jets of `split` each rank has."""
         shares = self._shares(split, world_size)
         return [sum(piece.n_jets for piece in share) for share in shares]
 

@@ -256,7 +256,7 @@ class _Census:
         return np.bincount(key, minlength=len(_KEYS))
 
     def mass_quantiles(self) -> dict[str, dict[str, float]]:
-        """Quantiles of the mass by class; ends are exact."""
+        """Return quantiles of the mass by class; ends are exact."""
         edges = np.arange(_N_MASS_BINS + 1) * _MASS_BIN_GEV
         found = {}
         for number in np.flatnonzero(self._mass.sum(axis=1)).tolist():
@@ -267,7 +267,7 @@ class _Census:
         return found
 
     def multiplicity_quantiles(self) -> dict[str, dict[str, float]]:
-        """Quantiles of the number of constituents by class: the least that enough jets keep to."""
+        """Return quantiles, by class, of the number of constituents that enough jets keep to."""
         found = {}
         for number in np.flatnonzero(self._multiplicity.sum(axis=1)).tolist():
             counts = self._multiplicity[number]

@@ -19,7 +19,7 @@ _MIX_STREAM: Final = 101
 
 
 def split_sizes(n_jets: int, fractions: Sequence[float]) -> tuple[int, int, int]:
-    """Jets of a class in train, validation and test.
+    """Return how many jets of a class are in train, validation and test.
 
     >>> split_sizes(3000, DEFAULT_FRACTIONS)
     (1920, 480, 600)

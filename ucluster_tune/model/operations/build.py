@@ -15,6 +15,8 @@ from pathlib import Path
 import tensorflow as tf
 from filelock import FileLock, Timeout
 
+from ucluster_tune.storage.whole_files import cannot_be_written, whole
+
 _SOURCES = Path(__file__).parent / "csrc"
 # Part of what -ffast-math does for a source. Never that itself, nor any of it when linking: GCC
 # then switches subnormal numbers off for the whole process.
@@ -85,7 +87,14 @@ def _build_in(folder: Path, compiler: str, option: str) -> Path:
 
 
 def _compile(compiler: str, option: str, library: Path) -> None:
-    temporary = library.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        with whole(library) as temporary:
+            _run_compiler(compiler, option, temporary)
+    except OSError as error:
+        raise UnusableLibraryError(cannot_be_written(library, error)) from error
+
+
+def _run_compiler(compiler: str, option: str, target: Path) -> None:
     command = [
         compiler,
         *_OPTIONS,
@@ -93,7 +102,7 @@ def _compile(compiler: str, option: str, library: Path) -> None:
         *tf.sysconfig.get_compile_flags(),
         *sorted(map(str, _SOURCES.glob("*.cc"))),
         "-o",
-        str(temporary),
+        str(target),
         *tf.sysconfig.get_link_flags(),
     ]
     try:
@@ -107,7 +116,6 @@ def _compile(compiler: str, option: str, library: Path) -> None:
             errors="replace",
             timeout=_BUILD_TIMEOUT_S,
         )
-        temporary.replace(library)
     except subprocess.CalledProcessError as error:
         lines = [line for line in error.stderr.splitlines() if "error" in line.lower()]
         raise UnusableLibraryError(
@@ -117,8 +125,6 @@ def _compile(compiler: str, option: str, library: Path) -> None:
         raise UnusableLibraryError(f"{compiler} cannot be started: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
         raise UnusableLibraryError(f"{compiler} took more than {error.timeout:g} s") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _folders() -> list[Path]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import UClusterTuneError
 from ucluster_tune.report import cells
-from ucluster_tune.report.pictures import Evaluation, read_evaluation
+from ucluster_tune.report.pictures import KeptEvaluation, read_evaluation
 from ucluster_tune.study.opening import study_config_of
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
@@ -30,7 +30,7 @@ class StudyContents:
     record: StudyRecord
     config: StudyConfig
     paths: StudyPaths
-    evaluation: Evaluation | None
+    evaluation: KeptEvaluation | None
     no_evaluation: str
 
     @property

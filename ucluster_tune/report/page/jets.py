@@ -10,7 +10,7 @@ from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.style import DASHES, Picture, in_percent, new_figure
 from ucluster_tune.report.pictures import (
-    Evaluation,
+    KeptEvaluation,
     class_colors,
     class_label,
     cluster_colors,
@@ -117,7 +117,7 @@ def mass_section(contents: StudyContents) -> Section:
 
 
 def _spectra(
-    evaluation: Evaluation, groups: list[tuple[str, Any, str]], name: str, caption: str
+    evaluation: KeptEvaluation, groups: list[tuple[str, Any, str]], name: str, caption: str
 ) -> Picture:
     figure, (axes,) = new_figure()
     mass = evaluation.mass_gev
@@ -158,7 +158,7 @@ def efficiency_section(contents: StudyContents) -> Section:
 
 
 def _against(
-    evaluation: Evaluation, quantity: str, key: str, label: str, values: Floats
+    evaluation: KeptEvaluation, quantity: str, key: str, label: str, values: Floats
 ) -> Picture:
     figure, (axes,) = new_figure(width=4.2, height=3.0)
     edges = np.unique(np.quantile(values, np.linspace(0, 1, _N_BINS + 1)))

@@ -122,7 +122,7 @@ class BucketClaim:
             )
 
     def _lives(self, told: Mapping[str, Any]) -> bool:
-        """Whether another driver's heart has beaten of late, by the clock of the storage."""
+        """Return whether another driver's heart has beaten of late, by the storage's clock."""
         probe = self._paths.in_bucket(self._paths.root / f"now-{self.session}")
         try:
             probe.write_bytes(b"")
@@ -151,7 +151,7 @@ def read_claim(paths: StudyPaths) -> dict[str, Any] | None:
 
 
 def is_driven_elsewhere(paths: StudyPaths) -> bool:
-    """Whether a driver lives that is not known in this machine's working copy to live.
+    """Return whether a driver lives that is not known in this machine's working copy to live.
 
     By the clock of this machine: whoever only looks need not be permitted to write.
 
@@ -169,7 +169,7 @@ def is_driven_elsewhere(paths: StudyPaths) -> bool:
 
 
 def _was_here(paths: StudyPaths, told: Mapping[str, Any]) -> bool:
-    """Whether a driver worked in this working copy, on this machine."""
+    """Return whether a driver worked in this working copy, on this machine."""
     try:
         own = paths.copy_id.read_text(encoding="utf-8")
     except OSError:

@@ -22,7 +22,7 @@ from typing import Final
 from filelock import FileLock, Timeout
 
 from ucluster_tune.errors import MissingError, StudyError
-from ucluster_tune.storage.whole_files import write_whole
+from ucluster_tune.storage.whole_files import cannot_be_written, write_whole
 from ucluster_tune.study.bucket.segments import Segment, chain
 from ucluster_tune.study.driver_process import is_driven_here
 from ucluster_tune.study.paths import StudyPaths, bucket_errors, is_only_here
@@ -92,9 +92,9 @@ def copy_lock(paths: StudyPaths) -> Iterator[None]:
             f" {_PATIENCE_S:g} s: end it, or try again"
         ) from None
     except OSError as error:
+        copy = f"{paths.root}, the working copy of {paths.place}"
         raise StudyError(
-            f"{paths.root}: the working copy of {paths.place} cannot be written:"
-            f" {error.strerror}; choose another folder with UCLUSTER_TUNE_CACHE"
+            f"{cannot_be_written(copy, error)}; UCLUSTER_TUNE_CACHE names another one"
         ) from error
     try:
         yield
@@ -130,7 +130,7 @@ def record_in_bucket(paths: StudyPaths) -> list[Segment]:
 
 
 def has_record(paths: StudyPaths) -> bool:
-    """Whether the bucket has a study's record.
+    """Return whether the bucket has a study's record.
 
     Raises:
         StudyError: the bucket cannot be read.
@@ -140,7 +140,7 @@ def has_record(paths: StudyPaths) -> bool:
 
 
 def is_in_bucket(paths: StudyPaths) -> bool:
-    """Whether a study, or what is left of one, lies in the bucket or waits here to come there.
+    """Return whether a study, or what is left of one, is in the bucket or waits here for it.
 
     Raises:
         StudyError: the bucket cannot be read.
@@ -194,7 +194,7 @@ def _fetch(paths: StudyPaths, segments: Sequence[Segment], target: Path) -> list
 
 
 def _is_of_another_study(record: Path, news: Path) -> bool:
-    """Whether two records begin with other lines; the first one names the study."""
+    """Return whether two records begin with other lines; the first one names the study."""
     ours, theirs = _first_line(record), _first_line(news)
     return ours.endswith(b"\n") and ours != theirs
 

@@ -24,7 +24,7 @@ from ucluster_tune.tracking.dashboards.optuna_trials import (
     optuna_trial,
 )
 from ucluster_tune.tracking.dashboards.stores import DashboardStore
-from ucluster_tune.tracking.databases import told
+from ucluster_tune.tracking.databases import in_words
 
 _LOG = logging.getLogger(__name__)
 _RETRY_AFTER_S = 60.0
@@ -98,7 +98,7 @@ class DashboardCopy:
         _LOG.warning(
             "%s, for dashboards, is behind the search: %s",
             self._store.shown,
-            told(error.__cause__ or error),
+            in_words(error.__cause__ or error),
         )
         self._compare_again()
 

@@ -5,7 +5,6 @@ Knows nothing of what is written there, nor when.
 
 import logging
 import os
-import uuid
 from pathlib import Path
 from typing import Protocol
 
@@ -17,14 +16,16 @@ from optuna.trial import FrozenTrial
 from ucluster_tune.config.passwords import uri_without_password
 from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
+from ucluster_tune.storage.whole_files import whole
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.tracking.databases import (
     engine_arguments,
+    in_words,
     is_database_server,
+    is_locked,
     one_at_a_time,
     refuse_unreachable,
     sqlite_uri,
-    told,
     with_password,
 )
 
@@ -77,7 +78,7 @@ class DashboardFile:
             (study,) = storage.get_all_studies()
             trials = storage.get_all_trials(study._study_id, deepcopy=False)
         except Exception as error:  # a file that is damaged in whatever way
-            if "locked" in str(error.__cause__ or error):
+            if is_locked(error):
                 raise
             _LOG.warning("%s cannot be read and is written anew: %s", self._path, error)
             return None
@@ -85,17 +86,13 @@ class DashboardFile:
 
     def create(self, directions: list[StudyDirection]) -> Opened:
         """Make a file whose tables are there as soon as it is."""
-        temporary = self._path.with_name(f".{self._path.name}.{uuid.uuid4().hex}.new")
-        try:
+        with whole(self._path) as temporary:
             made = self._connect(temporary)
             made.create_new_study(directions, self._name)
             made.remove_session()
             made.engine.dispose()
             for rest in ("-journal", "-wal", "-shm"):
                 self._path.with_name(self._path.name + rest).unlink(missing_ok=True)
-            temporary.replace(self._path)
-        finally:
-            temporary.unlink(missing_ok=True)
         storage = self._connect(self._path)
         return storage, storage.get_study_id_from_name(self._name)
 
@@ -154,7 +151,7 @@ class DashboardDatabase:
         except StudyError:
             raise
         except Exception as error:
-            raise StudyError(f"{self.shown}: {told(error)}") from error
+            raise StudyError(f"{self.shown}: {in_words(error)}") from error
 
     def _connect(self) -> RDBStorage:
         url = with_password(self._url)

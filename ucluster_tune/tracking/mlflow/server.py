@@ -18,6 +18,7 @@ from typing import IO
 
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.patience import wait_until
+from ucluster_tune.tracking.mlflow.mlflow_internals import NO_JOBS, NO_REPORTS, SERVER_STORE
 
 FIRST_PORT = 5000
 N_PORTS_TRIED = 50
@@ -108,10 +109,9 @@ class MlflowServer:
     def __enter__(self) -> "MlflowServer":
         environment = {
             **os.environ,
-            "MLFLOW_DISABLE_TELEMETRY": "true",
-            "DO_NOT_TRACK": "true",
-            "MLFLOW_BACKEND_STORE_URI": self._backend_uri,  # may hold a password: not in `ps`
-            "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # five more processes, for GenAI only
+            **NO_REPORTS,
+            **NO_JOBS,
+            SERVER_STORE: self._backend_uri,
         }
         # A session of its own: Ctrl-C reaches this process alone, which then ends the server.
         self._process = subprocess.Popen(

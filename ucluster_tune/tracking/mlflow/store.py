@@ -22,11 +22,17 @@ from ucluster_tune.config.passwords import hide_passwords, holds_password, uri_w
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.tracking.databases import is_database_server, refuse_unreachable, sqlite_uri
+from ucluster_tune.tracking.mlflow.mlflow_internals import (
+    MODEL_TRAINING,
+    NO_REPORTS,
+    QUIET,
+    TALKATIVE_LOGGERS,
+    artifact_places,
+    make_tables,
+    move_artifacts,
+)
 
 LOCK_TIMEOUT_S = 20.0  # what MLflow itself waits for a locked SQLite file
-
-# Without it MLflow 3's pages show what is of use for language models.
-MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
 
 _SQLITE = "sqlite:///"
 _SERVERS = ("http", "https", "postgresql", "mysql", "mssql")  # what MLflow's stores are of
@@ -114,7 +120,7 @@ def is_server(uri: str) -> bool:
 
 
 def artifact_location(uri: str, studies_dir: Path) -> str | None:
-    """Where a new experiment's artifacts go, None where a server decides.
+    """Return where a new experiment's artifacts go, None where a server decides.
 
     Beside an SQLite file, otherwise in the studies folder: MLflow's own default would be the
     working directory.
@@ -163,15 +169,10 @@ def make_sqlite_store(uri: str) -> None:
     path = sqlite_path(uri)
     if path is None or path.exists():
         return
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
     try:
         with _MAKING:
-            store = SqlAlchemyStore(  # type: ignore[no-untyped-call]  # MLflow's, partly typed
-                sqlite_uri(temporary), path.parent.as_uri()
-            )
-        store.engine.dispose()
+            make_tables(temporary, path.parent.as_uri())
         with suppress(FileExistsError):
             path.hardlink_to(temporary)
     finally:
@@ -180,8 +181,6 @@ def make_sqlite_store(uri: str) -> None:
 
 def follow_moved_artifacts(uri: str) -> str | None:
     """Have runs keep their artifacts beside an SQLite file that was moved with them, or copied.
-
-    MLflow stores absolute paths, and has no call that changes them.
 
     Returns:
         What was changed, in words; None where nothing was.
@@ -197,23 +196,14 @@ def follow_moved_artifacts(uri: str) -> str | None:
         return None
     try:
         with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT_S)) as store, store:
-            found = store.execute("SELECT DISTINCT artifact_location FROM experiments").fetchall()
             elsewhere = [
                 old
-                for (old,) in found
-                if str(old).startswith("file:")
-                and str(old).endswith(f"/{here.name}")
+                for old in artifact_places(store)
+                if old.startswith("file:")
+                and old.endswith(f"/{here.name}")
                 and old != here.as_uri()
             ]
-            n_runs = 0
-            for old in elsewhere:
-                change = "UPDATE experiments SET artifact_location = ? WHERE artifact_location = ?"
-                store.execute(change, (here.as_uri(), old))
-                n_runs += store.execute(
-                    "UPDATE runs SET artifact_uri = ? || substr(artifact_uri, ?)"
-                    " WHERE substr(artifact_uri, 1, ?) = ?",
-                    (here.as_uri(), len(old) + 1, len(old) + 1, f"{old}/"),
-                ).rowcount
+            n_runs = sum(move_artifacts(store, old, here.as_uri()) for old in elsewhere)
     except sqlite3.Error as error:
         raise StudyError(f"MLflow's SQLite file {path} cannot be written: {error}") from error
     if not elsewhere:
@@ -236,17 +226,12 @@ def keep_mlflow_quiet() -> None:
     Call it before a thread imports MLflow: a process that another thread starts just when the
     environment is changed may be given one that is half of it.
     """
-    for name in ("MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK"):
-        if os.environ.get(name) != "true":
-            os.environ[name] = "true"
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_CONFIGURE_LOGGING", "false")  # its log goes where ours does
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
-    for name in ("alembic", "mlflow"):
+    for name, value in NO_REPORTS.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    for name in TALKATIVE_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
 
 
@@ -309,7 +294,7 @@ def store_errors(uri: str) -> Iterator[None]:
 
 
 def user_name() -> str | None:
-    """Who runs this, None where the system has no name for the user, as in some containers."""
+    """Return who runs this, None where the system has no name for the user (some containers)."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):

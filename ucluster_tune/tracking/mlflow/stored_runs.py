@@ -33,7 +33,7 @@ class TrialRun:
     params: frozenset[str]
 
     def says(self, outcome: str, n_epochs: int) -> bool:
-        """Whether the run was closed with this outcome and so many epochs."""
+        """Return whether the run was closed with this outcome and so many epochs."""
         is_closed = self.status == STATUS.get(outcome) and self.outcome == outcome
         return is_closed and self.epochs == n_epochs
 
@@ -61,7 +61,7 @@ class StoredRuns:
             return [(metric.step, metric.timestamp) for metric in history]
 
     def study_exists(self, run_id: str) -> bool:
-        """Whether the store holds the run, and it was not deleted."""
+        """Return whether the store holds the run, and it was not deleted."""
         from mlflow.exceptions import MlflowException
 
         with store_errors(self._secret_uri):
@@ -82,7 +82,7 @@ class StoredRuns:
         return str(found[0].info.run_id) if found else None
 
     def study_says(self, run_id: str, state: str) -> bool:
-        """Whether the study's run was closed with this state."""
+        """Return whether the study's run was closed with this state."""
         with store_errors(self._secret_uri):
             run = self._client.get_run(run_id)
         said = run.data.tags.get(f"{TAG_PREFIX}state")

@@ -18,6 +18,7 @@ from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.storage.patience import begin, is_done
 from ucluster_tune.tracking.databases import one_at_a_time, with_password
+from ucluster_tune.tracking.mlflow.mlflow_internals import SHARED_VIEW
 from ucluster_tune.tracking.mlflow.store import (
     artifact_location,
     find_or_create_experiment,
@@ -61,7 +62,6 @@ _OWN_TAGS = (
 )  # tell of one run, never copied
 _REFERENCE = "reference_accuracy"
 _LABEL_FREE = ("silhouette", "stability")
-_SHARED_VIEW = "mlflow.sharedViewState."
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
 _NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
@@ -164,14 +164,14 @@ class Tracker(StoredRuns):
             state: of MLflow's interface, see `pages.trials_view`.
         """
         with store_errors(self._secret_uri):
-            self._client.set_experiment_tag(self.experiment_id, _SHARED_VIEW + key, state)
+            self._client.set_experiment_tag(self.experiment_id, SHARED_VIEW + key, state)
 
     def forget_view(self, key: str) -> None:
         """Remove a view that `share_view` kept, if there is one."""
         with store_errors(self._secret_uri):
             experiment = self._client.get_experiment(self.experiment_id)
-            if _SHARED_VIEW + key in experiment.tags:
-                self._client.delete_experiment_tag(self.experiment_id, _SHARED_VIEW + key)
+            if SHARED_VIEW + key in experiment.tags:
+                self._client.delete_experiment_tag(self.experiment_id, SHARED_VIEW + key)
 
     def log_epochs(
         self,
@@ -376,7 +376,7 @@ def _study_tags(run: Any) -> dict[str, str]:
 
 
 def _as_text(value: Any) -> str:
-    """As YAML writes it, so that a param reads like the search-space file."""
+    """Return it as YAML writes it, so that a param reads like the search-space file."""
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)

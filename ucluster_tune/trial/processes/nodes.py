@@ -4,7 +4,6 @@ Ray counts a node as dead only once it has missed several health checks: a minut
 power was cut. Until then its processes can just not be reached.
 """
 
-import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import ray
 from ray.util import get_current_placement_group, placement_group_table
 
+from ucluster_tune.storage.patience import wait_until
 from ucluster_tune.trial.processes.ray_internals import HEAD_RESOURCE
 
 VERDICT_TIMEOUT_S = 90.0  # Ray's default: five checks in a row of up to 13 s each
@@ -110,9 +110,12 @@ def lost_nodes(
         limit_s: how long to wait for the first to be counted as dead.
         is_over: tells that waiting is of no use any more.
     """
-    deadline = time.monotonic() + limit_s
-    while True:
+    lost: Set[str] = frozenset()
+
+    def is_known() -> bool:
+        nonlocal lost
         lost = nodes - living_node_ids()
-        if lost or is_over() or time.monotonic() >= deadline:
-            return lost
-        time.sleep(_POLL_S)
+        return bool(lost) or is_over()
+
+    wait_until(is_known, limit_s, _POLL_S)
+    return lost

@@ -18,6 +18,30 @@ HEAD_PROCESS: Final = "gcs_server"
 LOOPBACK_ALONE: Final = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 # So often Ray looks for a head that does not answer, which takes most of a minute each time.
 N_TRIES_TO_JOIN: Final = "RAY_NUM_REDIS_GET_RETRIES"
+# What `ray.init` takes beside the arguments that it documents: where its files go, and the address
+# of the node that it starts.
+TEMPORARY_FOLDER: Final = "_temp_dir"
+NODE_ADDRESS: Final = "_node_ip_address"
+# What Ray and Tune read when they are imported; some of it is documented nowhere.
+ENVIRONMENT: Final = {
+    # Under `uv run` Ray would build the environment anew for every worker.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # A thread that comes too late must get an error, not a Ray of its own.
+    "RAY_ENABLE_AUTO_CONNECT": "0",
+    # Tune's own tables and log files: ours are better informed.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # A trial that failed ends with a result that has no accuracy.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # A search ends in its own order at Ctrl-C.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # The journal is what a search goes on from: Tune's own state of all trials, which takes the
+    # longer the more there are, is written at the start and at the end alone.
+    "TUNE_GLOBAL_CHECKPOINT_S": "inf",
+    # Ray must not blank CUDA_VISIBLE_DEVICES of tasks that ask for no GPU.
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
 # How the node of a head starts an autoscaler, a dashboard, and what shows logs in a terminal.
 UNASKED_STARTS: Final = ("start_monitor", "start_api_server", "start_log_monitor")
 # They tell of uploads and websockets, below the logger `ray`.
@@ -36,6 +60,8 @@ LAST_BEFORE_OUTPUT_OF_JOB: Final = "Running entrypoint for job "
 # no errors but those of tasks and actors; and whether an actor's node died with it.
 LOW_ON_MEMORY: Final = "low on memory"
 WITH_ITS_NODE: Final = "its node has died"
+# Each failure of a trial begins so in the file to which Tune adds them.
+BEFORE_FAILURE: Final = "Failure #"
 
 
 def start_no_more_than_needed() -> None:

@@ -38,8 +38,8 @@ _FILES: Final = (
 )
 
 
-class BucketDriver:
-    """This process as the driver of a study that lies in a bucket.
+class BucketSender:
+    """Sends what is new in a study to its bucket, and claims it for this process, which drives it.
 
     Args:
         paths: of the study; this process holds the lock of the working copy.
