@@ -94,9 +94,9 @@ def constituent_features(
     >>> [round(float(x), 3) for x in features[1]]
     [0.15, 0.0, -1.386, 0.15, 0.02, -1.371, 0.0, 0.0]
     """
-    momenta = momenta.astype(np.float64, copy=False)
-    jets = np.asarray(jet_momenta, dtype=np.float64)
-    pt, eta, phi = cylindrical(momenta)
+    particles: npt.NDArray[np.float64] = np.asarray(momenta, dtype=np.float64)
+    jets: npt.NDArray[np.float64] = np.asarray(jet_momenta, dtype=np.float64)
+    pt, eta, phi = cylindrical(particles)
     of_jet = np.stack([*cylindrical(jets), jets[:, 3]])
     jet_pt, jet_eta, jet_phi, jet_energy = np.repeat(of_jet, n_constituents, axis=1)
     eta_rel, phi_rel = eta - jet_eta, wrap_angle(phi - jet_phi)
@@ -105,8 +105,8 @@ def constituent_features(
         phi_rel,
         np.log(pt / jet_pt),
         np.hypot(eta_rel, phi_rel),
-        np.log(momenta[:, 3]),
-        np.log(momenta[:, 3] / jet_energy),
+        np.log(particles[:, 3]),
+        np.log(particles[:, 3] / jet_energy),
         np.log(pt),
         cos_theta_rel(pt, eta, phi, n_constituents),
     ]
