@@ -117,7 +117,7 @@ def server_that_answers(status: int, host: str = "127.0.0.1", port: int = 0) -> 
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            name = f"mlflow.localhost:{self.server.server_address[1]}"
+            name = f"mlflow.localhost:{self.connection.getsockname()[1]}"
             is_named = (self.headers["Host"], self.headers["Origin"]) == (name, f"http://{name}")
             self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(status if is_named else 400)

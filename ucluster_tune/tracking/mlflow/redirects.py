@@ -29,14 +29,14 @@ class Redirects:
         host: str = "127.0.0.1",
         for_browsers: Mapping[str, str] | None = None,
     ) -> None:
-        for_browsers = for_browsers or {}
+        named = for_browsers or {}
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 name = self.path.strip("/")
                 target = targets.get(name)
                 if re.search("(Chrome|Firefox)/", self.headers.get("User-Agent", "")):
-                    target = for_browsers.get(name, target)
+                    target = named.get(name, target)
                 if target is None:
                     self.send_error(404, f"there are {', '.join(targets)}")
                     return
