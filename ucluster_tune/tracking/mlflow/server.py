@@ -13,6 +13,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 from types import TracebackType
 from typing import IO
 from urllib.parse import urlsplit
@@ -102,7 +103,7 @@ def address_without_assistant(address: str) -> str | None:
         data=b'{"experiment_ids": []}',
         headers={"Host": name, "Origin": f"http://{name}", "Content-Type": "application/json"},
     )
-    with suppress(OSError), urllib.request.urlopen(asked, timeout=30):
+    with suppress(OSError, HTTPException), urllib.request.urlopen(asked, timeout=30):
         return f"http://{name}"
     return None
 
