@@ -42,11 +42,17 @@ if [[ $MLFLOW_BACKEND_STORE_URI == postgresql* ]]; then
 fi
 export MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 export MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false # five more processes, for language models only
+export MLFLOW_ENABLE_AI_GATEWAY=false           # for language models only
 unset MLFLOW_TRACKING_URI                       # the address of this very server
 umask 077                                       # database and log are the user's own
 
+# Its assistant opens by itself at 127.0.0.1 and localhost, but not at mlflow.localhost, where `ui`
+# leads browsers. Any port: a tunnel has its own.
+hosts='127.0.0.1:*,localhost:*,[[]::1]:*,mlflow.localhost:*'
+
 # In a session of its own, without the terminal: it outlives the ssh connection that started it.
 setsid nohup mlflow server --host 127.0.0.1 --port "$port" --workers 1 \
+    --allowed-hosts "$hosts" --cors-allowed-origins 'http://mlflow.localhost:*' \
     --artifacts-destination "$artifacts" --uvicorn-opts --no-access-log \
     > "$log" 2>&1 < /dev/null &
 server=$!

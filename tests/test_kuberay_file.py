@@ -117,6 +117,7 @@ def test_all_share_one_volume_and_find_mlflow(objects, groups):
     (mlflow,) = deployment["spec"]["template"]["spec"]["containers"]
     (allowed,) = [word for word in mlflow["command"] if word.startswith("--allowed-hosts=")]
     assert f"={service['metadata']['name']}:5000," in allowed
+    assert allowed.endswith(",mlflow.localhost:*")
 
 
 def test_each_line_that_costs_money_says_so():

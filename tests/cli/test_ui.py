@@ -111,6 +111,11 @@ def test_the_real_mlflow_shows_the_latest_study_and_ends_with_its_command(tmp_pa
             urllib.request.build_opener(_Stay()).open(short, timeout=30)
         redirected.value.close()
         base, _, fragment = redirected.value.headers["Location"].partition("/#/")
+        in_chromium = urllib.request.Request(short, headers={"User-Agent": "Chrome/140.0"})
+        with pytest.raises(urllib.error.HTTPError) as redirected:
+            urllib.request.build_opener(_Stay()).open(in_chromium, timeout=30)
+        redirected.value.close()
+        assert redirected.value.headers["Location"].startswith("http://mlflow.localhost:")
         assert trial in fragment
         assert run in fragment
         history = f"{base}/ajax-api/2.0/mlflow/metrics/get-history?run_id={run}"

@@ -24,7 +24,7 @@ MLFLOW = Path(SPEC.origin).parent
 ENVIRONMENT = {
     **mlflow_internals.NO_REPORTS,
     **mlflow_internals.QUIET,
-    **mlflow_internals.NO_JOBS,
+    **mlflow_internals.NO_GENAI,
     mlflow_internals.SERVER_STORE: "",
 }
 

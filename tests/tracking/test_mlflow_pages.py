@@ -49,3 +49,11 @@ def test_a_view_shows_the_trials_of_one_study_as_status_ranks_them() -> None:
     page = runs_page("http://h:1", "7", view_key(record))
     assert f"viewStateShareKey=jets-{record.study_id[:6]}&" in page
     assert len(page) < 100
+
+
+def test_trials_of_several_seeds_are_ranked_by_their_mean() -> None:
+    config = study_config(objective={"metric": "silhouette", "seeds_per_trial": 3})
+    state = json.loads(trials_view(StudyRecord(started(config)), "abc"))
+    assert state["orderByKey"] == "metrics.`mean_silhouette`"
+    assert state["selectedColumns"][0] == state["orderByKey"]
+    assert state["selectedColumns"][1] == "metrics.`best_silhouette`"

@@ -3,13 +3,23 @@ import signal
 import socket
 import sys
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from ucluster_tune.errors import MachineError
 from ucluster_tune.tracking.mlflow import server as tracking_server
-from ucluster_tune.tracking.mlflow.server import MlflowServer, choose_port
+from ucluster_tune.tracking.mlflow.server import (
+    MlflowServer,
+    address_without_assistant,
+    choose_port,
+)
 
 
 def fake_mlflow(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> MlflowServer:
@@ -66,6 +76,76 @@ def test_nothing_of_a_server_that_ignores_sigterm_is_left(
     time.sleep(0.2)
     for pid in map(int, pids.read_text().split()):
         assert not _is_running(pid)
+
+
+def search_runs(address: str, name: str) -> int:
+    """Ask for runs as a page at that name does, and return the status of the answer."""
+    asked = urllib.request.Request(
+        f"{address}/ajax-api/2.0/mlflow/runs/search",
+        data=b'{"experiment_ids": ["0"]}',
+        headers={"Host": name, "Origin": f"http://{name}", "Content-Type": "application/json"},
+    )
+    try:
+        with urllib.request.urlopen(asked, timeout=60) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+
+
+@pytest.mark.slow
+def test_pages_under_all_names_of_the_server_get_their_runs_and_no_others(tmp_path: Path) -> None:
+    host = "127.0.0.2"  # on loopback, but no name that MLflow knows for it
+    port = choose_port(host, None)
+    artifacts = (tmp_path / "artifacts").as_uri()
+    with MlflowServer(f"sqlite:///{tmp_path}/runs.db", artifacts, host, port) as server:
+        server.wait_until_it_answers()
+        own = (f"{host}:{port}", f"{socket.gethostname()}:{port}")
+        for name in (*own, "127.0.0.1:8080", "localhost:8080", "[::1]:80", "mlflow.localhost:80"):
+            assert search_runs(server.address, name) == 200, name
+        for name in (f"evil.example:{port}", f"{host}:{port + 1}", "localhost.evil.example:80"):
+            assert search_runs(server.address, name) == 403, name
+        with urllib.request.urlopen(
+            f"{server.address}/ajax-api/3.0/mlflow/server-info", timeout=60
+        ) as answer:
+            assert '"gateway":false' in answer.read().decode().replace(" ", "")
+
+
+@contextmanager
+def server_that_answers(status: int, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
+    """The address of a server that answers all with this status where asked by its local name."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            name = f"mlflow.localhost:{self.connection.getsockname()[1]}"
+            is_named = (self.headers["Host"], self.headers["Origin"]) == (name, f"http://{name}")
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(status if is_named else 400)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing."""
+
+    class Server(HTTPServer):
+        address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+
+    with Server((host, port), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        shown = f"[{host}]" if ":" in host else host
+        yield f"http://{shown}:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_server_that_knows_the_name_without_the_assistant_is_shown_under_it() -> None:
+    with server_that_answers(200) as address:
+        port = int(address.rpartition(":")[2])
+        assert address_without_assistant(address) == f"http://mlflow.localhost:{port}"
+        with server_that_answers(200, "::1", port):  # which a browser may take for it
+            assert address_without_assistant(address) is None
+    with server_that_answers(403) as address:
+        assert address_without_assistant(address) is None
+    for elsewhere in ("https://127.0.0.1:1", "http://10.1.2.3:5000", "http://127.0.0.1:1"):
+        assert address_without_assistant(elsewhere) is None
 
 
 def _is_running(pid: int) -> bool:

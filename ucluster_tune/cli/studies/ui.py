@@ -34,6 +34,7 @@ from ucluster_tune.tracking.mlflow.redirects import Redirects
 from ucluster_tune.tracking.mlflow.server import (
     LOOPBACK_HOSTS,
     MlflowServer,
+    address_without_assistant,
     choose_port,
     wait_until_it_answers,
 )
@@ -80,7 +81,7 @@ class _Ui(OnCluster):
             tunnel = stack.enter_context(head.tunnel(target, port_here))
             address = f"http://127.0.0.1:{tunnel.port}"
             wait_until_it_answers(address)
-            short = stack.enter_context(Redirects(pages.by_name(address)))
+            short = stack.enter_context(pages.redirects(address))
             _show(pages, short.addresses, open_browser=not params["no_browser"])
             _until_ctrl_c(tunnel.wait)
         return 0
@@ -192,7 +193,7 @@ def ui(
     click.echo("Starting MLflow, which takes some 20 s ...", err=True)
     with MlflowServer(backend, artifacts, host, chosen_port) as server:
         server.wait_until_it_answers()
-        with Redirects(pages.by_name(server.address), host) as short:
+        with pages.redirects(server.address, host) as short:
             _show(pages, short.addresses, open_browser=not no_browser)
             _until_ctrl_c(server.wait)
     click.echo("MLflow ended; the runs are kept.", err=True)
@@ -255,6 +256,11 @@ class Pages:
         found = {"curves": self.curves, "table": self.table, "compare": self.comparison}
         base = address.rstrip("/")
         return {name: f"{base}{page}" for name, page in found.items() if page is not None}
+
+    def redirects(self, address: str, host: str = "127.0.0.1") -> Redirects:
+        """Return short addresses, at a host of this machine, for the pages of a server."""
+        named = address_without_assistant(address)
+        return Redirects(self.by_name(address), host, self.by_name(named) if named else None)
 
 
 def _show(pages: Pages, addresses: Mapping[str, str], open_browser: bool) -> None:

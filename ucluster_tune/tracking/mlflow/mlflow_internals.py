@@ -32,8 +32,11 @@ TALKATIVE_LOGGERS: Final = ("alembic", "mlflow")
 
 # Of a server: its store, which may hold a password, so that it must not be seen in `ps`.
 SERVER_STORE: Final = "MLFLOW_BACKEND_STORE_URI"
-# Five more processes, for language models only.
-NO_JOBS: Final = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+# What is for language models only: five more processes, and pages with their menu.
+NO_GENAI: Final = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_ENABLE_AI_GATEWAY": "false",
+}
 
 
 def make_tables(path: Path, artifacts: str) -> None:

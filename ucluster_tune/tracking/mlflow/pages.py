@@ -87,14 +87,17 @@ def trials_view(record: StudyRecord, run_id: str) -> str:
     objective = record.objective
     beside = ["clustering_accuracy"] if record.is_labelled else []
     names = dict.fromkeys((objective.metric, *beside))
-    columns = [*(f"metrics.`best_{name}`" for name in names), "metrics.`best_epoch`"]
+    # Of several seeds `best_` is the first one's, and `status` ranks by their mean.
+    ranking = f"{'mean' if objective.seeds_per_trial > 1 else 'best'}_{objective.metric}"
+    best = dict.fromkeys((ranking, *(f"best_{name}" for name in names), "best_epoch"))
+    columns = [f"metrics.`{name}`" for name in best]
     last = ["clustering_accuracy_batched"] if record.is_labelled else ["silhouette", "stability"]
     columns += [*(f"metrics.`{name}`" for name in last), "tags.`ucluster_tune.outcome`"]
     columns += [f"params.`{name}`" for name in record.config.get("search_space", {})]
     return _json(
         {
             "searchFilter": f"tags.`mlflow.parentRunId` = '{run_id}'",
-            "orderByKey": f"metrics.`best_{objective.metric}`",
+            "orderByKey": f"metrics.`{ranking}`",
             "orderByAsc": objective.direction == "minimize",
             "startTime": "ALL",
             "lifecycleFilter": "Active",

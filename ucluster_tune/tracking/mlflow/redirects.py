@@ -1,5 +1,6 @@
 """Short addresses on a port of this machine that lead to MLflow's long ones; knows no study."""
 
+import re
 import socket
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,15 +16,27 @@ class Redirects:
     Args:
         targets: by name, where `http://HOST:PORT/NAME` leads to.
         host: address to listen on.
+        for_browsers: by name, where Chromium and Firefox are led instead: addresses whose host is
+            a name below localhost, which Safari and curl may not find.
 
     Attributes:
         addresses: by name, short.
     """
 
-    def __init__(self, targets: Mapping[str, str], host: str = "127.0.0.1") -> None:
+    def __init__(
+        self,
+        targets: Mapping[str, str],
+        host: str = "127.0.0.1",
+        for_browsers: Mapping[str, str] | None = None,
+    ) -> None:
+        named = for_browsers or {}
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                target = targets.get(self.path.strip("/"))
+                name = self.path.strip("/")
+                target = targets.get(name)
+                if re.search("(Chrome|Firefox)/", self.headers.get("User-Agent", "")):
+                    target = named.get(name, target)
                 if target is None:
                     self.send_error(404, f"there are {', '.join(targets)}")
                     return

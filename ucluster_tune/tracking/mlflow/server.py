@@ -13,18 +13,24 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 from types import TracebackType
 from typing import IO
+from urllib.parse import urlsplit
 
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.patience import wait_until
-from ucluster_tune.tracking.mlflow.mlflow_internals import NO_JOBS, NO_REPORTS, SERVER_STORE
+from ucluster_tune.tracking.mlflow.mlflow_internals import NO_GENAI, NO_REPORTS, SERVER_STORE
 
 FIRST_PORT = 5000
 N_PORTS_TRIED = 50
 START_TIMEOUT_S = 120.0  # 10 to 20 s on two idle cores, longer beside a running search
 STOP_TIMEOUT_S = 10.0
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
+# MLflow's assistant opens by itself over a quarter of the first page that is seen at an address of
+# LOOPBACK_HOSTS, which no option of its server forbids; under another name there is none.
+# Chromium and Firefox send every name below localhost to loopback, and ask no name server.
+NAME_WITHOUT_ASSISTANT = "mlflow.localhost"
 
 
 def choose_port(host: str, wanted: int | None) -> int:
@@ -76,6 +82,33 @@ def wait_until_it_answers(
     raise MachineError(f"MLflow does not answer at {address} after {timeout_s:g} s")
 
 
+def address_without_assistant(address: str) -> str | None:
+    """Return an address of the same pages that Chromium and Firefox open without the assistant.
+
+    None where the server, which may be another's, refuses that name or is not on loopback, or
+    where something else answers at the other loopback address of its port, which a browser may
+    prefer.
+
+    Args:
+        address: of a server that answers.
+    """
+    there = urlsplit(address)
+    other = {"127.0.0.1": "::1", "::1": "127.0.0.1"}.get(there.hostname or "")
+    if there.scheme != "http" or other is None:
+        return None
+    with suppress(OSError), socket.create_connection((other, there.port or 80), timeout=1):
+        return None
+    name = f"{NAME_WITHOUT_ASSISTANT}:{there.port or 80}"
+    asked = urllib.request.Request(
+        f"{address}/ajax-api/2.0/mlflow/runs/search",  # what fills the table of runs
+        data=b'{"experiment_ids": []}',
+        headers={"Host": name, "Origin": f"http://{name}", "Content-Type": "application/json"},
+    )
+    with suppress(OSError, HTTPException), urllib.request.urlopen(asked, timeout=30):
+        return f"http://{name}"
+    return None
+
+
 class MlflowServer:
     """A running `mlflow server`; leaving the `with` block ends it with all its processes.
 
@@ -99,10 +132,16 @@ class MlflowServer:
             "--workers", "1",
             "--uvicorn-opts", "--no-access-log",
         ]  # fmt: skip
-        if host not in LOOPBACK_HOSTS:  # MLflow refuses names it was not told
-            names = {host, socket.gethostname(), *LOOPBACK_HOSTS[:2]}
-            self._command += ["--allowed-hosts", ",".join(f"{name}:{port}" for name in names)]
-        self.address = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        shown = f"[{host}]" if ":" in host else host
+        # MLflow refuses pages under names that it was not told, and what these pages ask it. On
+        # loopback any port: a tunnel has its own. `[[]` is how a pattern has a bracket.
+        names = [f"{name}:*" for name in (*LOOPBACK_HOSTS[:2], "[[]::1]", NAME_WITHOUT_ASSISTANT)]
+        if host not in LOOPBACK_HOSTS:
+            names += [f"{name}:{port}" for name in (shown, socket.gethostname())]
+        origins = [f"http://{name}" for name in names]
+        self._command += ["--allowed-hosts", ",".join(names)]
+        self._command += ["--cors-allowed-origins", ",".join(origins)]
+        self.address = f"http://{shown}:{port}"
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 closed by __exit__
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -110,7 +149,7 @@ class MlflowServer:
         environment = {
             **os.environ,
             **NO_REPORTS,
-            **NO_JOBS,
+            **NO_GENAI,
             SERVER_STORE: self._backend_uri,
         }
         # A session of its own: Ctrl-C reaches this process alone, which then ends the server.
