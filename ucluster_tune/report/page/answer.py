@@ -20,7 +20,12 @@ def words_of(record: StudyRecord, paths: StudyPaths) -> str:
 
 
 def answer_in_words(contents: StudyContents) -> list[str]:
-    """Return what the search found, in sentences."""
+    """Return what was confirmed, then what the search found, in sentences."""
+    return [*own_words(contents), *search_in_words(contents)]
+
+
+def search_in_words(contents: StudyContents) -> list[str]:
+    """Return what the search alone found, in sentences about the weights of its best trial."""
     record = contents.record
     counts = outcome_counts(record)
     begun = (
@@ -62,7 +67,7 @@ def answer_in_words(contents: StudyContents) -> list[str]:
         )
     begin = "So far the search would choose" if record.state == "running" else "The search chose"
     found += [] if record.is_labelled else [f"{WITHOUT_LABELS}."]
-    return [*own_words(contents), f"{begin} {chosen}.", *found, *_what_is_left(contents)]
+    return [f"{begin} {chosen}.", *found, *_what_is_left(contents)]
 
 
 def _reference_remark(contents: StudyContents) -> str:

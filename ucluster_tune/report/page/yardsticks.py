@@ -16,7 +16,7 @@ from ucluster_tune.report.page.style import (
     new_figure,
 )
 from ucluster_tune.study.finalists import PROTOCOLS, ConfirmationResult, Contender
-from ucluster_tune.training.yardsticks import with_interval
+from ucluster_tune.training.yardsticks import Measured, with_interval
 
 _OWN: Final = "best trial of the search"
 _COLUMNS: Final = ("", "accuracy", "95 % interval", "in batches", "purity", "NMI", "ARI")
@@ -58,6 +58,20 @@ class Bar:
             values.get("clustering_accuracy_batched"),
             n_jets,
             *(values.get(name) for name in ("purity", "nmi", "ari")),
+        )
+
+    @classmethod
+    def of_measured(cls, title: str, measured: Measured) -> "Bar":
+        """Return it of what was measured."""
+        return cls(
+            title,
+            measured.clustering_accuracy,
+            measured.clustering_accuracy_interval,
+            measured.clustering_accuracy_batched,
+            measured.n_jets,
+            measured.purity,
+            measured.nmi,
+            measured.ari,
         )
 
 
@@ -104,23 +118,11 @@ def _measured_bars(contents: StudyContents, split: str) -> list[Bar]:
         is_of_split = mass.get("split") == split
         bar = Bar.of_values("k-means on the jet mass", mass) if is_of_split else None
         return [bar] if bar else []
-    bars = []
-    for yardstick in found.yardsticks:
-        measured = yardstick.by_split.get(split)
-        if measured is not None:
-            bars.append(
-                Bar(
-                    yardstick.title,
-                    measured.clustering_accuracy,
-                    measured.clustering_accuracy_interval,
-                    measured.clustering_accuracy_batched,
-                    measured.n_jets,
-                    measured.purity,
-                    measured.nmi,
-                    measured.ari,
-                )
-            )
-    return bars
+    return [
+        Bar.of_measured(yardstick.title, yardstick.by_split[split])
+        for yardstick in found.yardsticks
+        if split in yardstick.by_split
+    ]
 
 
 def lines_to_beat(contents: StudyContents) -> list[tuple[str, float]]:
