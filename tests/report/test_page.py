@@ -24,7 +24,7 @@ from ucluster_tune.report.page.contents import StudyContents, read_contents
 from ucluster_tune.report.page.gallery import how_to_read, write_gallery
 from ucluster_tune.report.page.importance import LEAST_TRIALS, importances
 from ucluster_tune.report.page.parts import Section
-from ucluster_tune.report.page.writing import Page, study_page, write_study_page
+from ucluster_tune.report.page.writing import Page, study_page, words_of, write_study_page
 from ucluster_tune.report.page.yardsticks import lines_to_beat
 from ucluster_tune.search.reporting import WrittenReport, report_in_time
 from ucluster_tune.study.events import StudyEnded, StudyEvaluated
@@ -180,6 +180,8 @@ def test_tables_are_written_for_latex_and_in_words_for_mlflow(written: Path) -> 
         path.name for path in (written / "report" / "tables").iterdir()
     }
     words = (written / "words.md").read_text()
+    record = study_of_four(StudyEvaluated(trial="0001", test=TEST), *confirmation())
+    assert words_of(record, StudyPaths(written)) == words  # as `repair` and `sync` tell it
     assert "| training.learning_rate | 0.001 |" in words
     assert "k-means on the jet mass" in words
 
