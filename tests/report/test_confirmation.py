@@ -48,7 +48,10 @@ def test_end_tells_the_answer_in_words_first_and_fits_a_terminal() -> None:
 def test_end_names_the_report_where_one_was_written(tmp_path: Path) -> None:
     paths = StudyPaths(tmp_path / "jets")
     record = record_of(confirmation())
-    assert "Report:" not in text_of(confirmation_summary(record, paths))
+    without = text_of(confirmation_summary(record, paths))
+    assert "Report:" not in without
+    assert "Its network: " in without
+    assert "export jets" in without
     paths.report.mkdir(parents=True)
     paths.report_page.write_text("<html>")
     console = Console(width=80, file=io.StringIO(), record=True)

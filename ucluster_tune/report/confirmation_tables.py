@@ -22,7 +22,11 @@ def confirmation_summary(record: StudyRecord, paths: StudyPaths | None = None) -
     if record.open_confirmation is not None or confirmed is None or confirmed.result is None:
         return Group(*confirmation_lines(record))
     view = confirmation_view(confirmed.result, record.objective.metric)
-    return Group(view, *cells.report_lines(paths))
+    if paths is None:
+        return view
+    export = f"{cells.command('export', paths, record.name)} --confirmed --to DIR"
+    lines = [Text(), cells.unfolded(f"Its network: {export}"), *cells.report_lines(paths)]
+    return Group(view, *lines)
 
 
 def confirmation_view(

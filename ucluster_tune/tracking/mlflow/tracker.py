@@ -64,7 +64,7 @@ _LABEL_FREE = ("silhouette", "stability")
 _SHARED_VIEW = "mlflow.sharedViewState."
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
 _NOTE = "mlflow.note.content"
-_NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value, before its version 3
+_NOTE_LENGTH = 5000  # older versions of MLflow take no longer value of a tag
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
 
 
