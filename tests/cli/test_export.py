@@ -2,16 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from tests.models.test_opening import make_checkpoint
 from tests.models.test_prediction import make_model
 from tests.small_study import environment
-from tests.study_answers import yardsticks
+from tests.study_answers import confirmation, measured, yardsticks
+from tests.study_answers import result as confirmation_result
 from tests.study_events import four_trials, started, study_config
 from tests.training.small_training import write_checkpoint
 from ucluster_tune.cli.main import main
@@ -21,14 +24,17 @@ from ucluster_tune.config.study import TrackingConfig
 from ucluster_tune.models.exported.writing import FORMATS
 from ucluster_tune.models.saved import read_model, write_model
 from ucluster_tune.study.events import (
+    EpochEnded,
     StudyEnded,
     StudyEvaluated,
+    TrainingEvaluated,
     TrialTracked,
     YardsticksMeasured,
 )
 from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.tracking.mlflow.tracker import Tracker
+from ucluster_tune.training.record import EpochRecord
 
 TEST = {
     "clustering_accuracy": 0.8,
@@ -133,6 +139,70 @@ def test_jets_that_are_gone_are_told_and_made_up(studies, tmp_path, monkeypatch)
     assert result.exit_code == 0, result.output
     assert "Warning: checked on made-up jets" in result.stderr
     assert "Checked on 256 jets, made-up jets" in result.stdout
+
+
+@pytest.fixture(scope="module")
+def confirmed(tmp_path_factory, studies):
+    """The same study after a confirmation of trial 0001, whose second seed was the better one."""
+    root = tmp_path_factory.mktemp("confirmed") / "studies"
+    shutil.copytree(studies, root)
+    paths, model = StudiesFolder(root).study("jets"), make_model()
+    better = EpochRecord(epoch=3, phase="clustering", clustering_accuracy=0.995)
+    with StudyJournal(paths.record) as journal:
+        for event in confirmation():
+            news = {}
+            if getattr(event, "training", None) == "c1-seed-12" and event.trial == "0001":
+                news = {"record": better} if isinstance(event, EpochEnded) else {}
+                news |= {"test": measured(0.71)} if isinstance(event, TrainingEvaluated) else {}
+            journal.append(event.model_copy(update=news))
+    vectors = {"parameters": model.parameters + 0.25, "averages": model.averages}
+    files = paths.trial("0001", "c1-seed-12")
+    write_checkpoint(make_checkpoint(3, 3, **vectors), files.checkpoint(3))
+    return root
+
+
+def test_the_confirmed_network_is_that_of_the_seed_best_on_validation_jets(confirmed, tmp_path):
+    target = tmp_path / "out"
+    result = run(confirmed, "jets", "--to", target, "--format", "folder", "--confirmed")
+    assert result.exit_code == 0, result.output
+    told = "trial 0001 trained again with seed 12"
+    assert f"{target}: {told} of jets, epoch 3, as " in result.stdout
+    assert np.array_equal(read_model(target).parameters, make_model().parameters + 0.25)
+    assert load_study_config(target / "config.yaml").training.seed == 12
+    card = (target / "README.md").read_text()
+    for words in (
+        f"# Jet clusters: study jets, {told}",
+        "Epoch 3 of 6, seed 12,",
+        "These weights put 71.0 % of 12 test jets",
+        "61.0 to 81.0 %",
+        "the configuration reaches 66.0 %, 95 % interval 64.0 to 68.0 %",
+        "| this network | 71.0 % |",
+        "| k-means on the jet mass | 61.0 % |",
+    ):
+        assert words in card, words
+
+
+def test_the_card_of_a_search_quotes_no_confirmation(confirmed, tmp_path):
+    result = run(confirmed, "jets", "--to", tmp_path / "out", "--format", "folder")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.endswith("the one that was confirmed: --confirmed\n")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert confirmation_result().words[0] not in card
+    assert "80.0 % of 1,000 test jets" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "code", "message"),
+    [
+        ("jets", 1, "no confirmed finalist.*type `ucluster-tune confirm jets`"),
+        ("jets/2", 2, "--confirmed takes the name of a study alone, not 'jets/2'"),
+    ],
+)
+def test_what_was_not_confirmed_is_told_with_the_way(studies, tmp_path, name, code, message):
+    result = run(studies, name, "--to", tmp_path / "out", "--confirmed")
+    assert result.exit_code == code
+    assert re.search(message, " ".join(result.stderr.split()))
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.study_answers import yardsticks
+from tests.study_answers import confirmation, yardsticks
 from tests.study_events import four_trials, started, study_config
 from ucluster_tune.cli.main import main
 from ucluster_tune.config.loading import load_study_config
@@ -38,6 +38,7 @@ def studies(tmp_path_factory: pytest.TempPathFactory, jets_parquet: Path) -> Pat
             *four_trials()[1:],
             StudyEvaluated(trial="0001", test=TEST),
             YardsticksMeasured(yardsticks=yardsticks()),
+            *confirmation(),
             StudyEnded(state="interrupted", cause="a test"),
         ):
             journal.append(event)
@@ -65,6 +66,21 @@ def table(bundle: Path, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(files_in(bundle)[f"metrics/{name}.csv"].decode())))
 
 
+def test_what_was_confirmed_is_there_with_all_digits(bundle: Path) -> None:
+    first, _, third, _ = table(bundle, "finalists")
+    assert (first["trial"], first["is_chosen"], first["protocol"], first["mean"]) == (
+        "0001", "True", "clustering_accuracy", "0.66",
+    )  # fmt: skip
+    assert (third["trial"], third["is_chosen"], third["search_score"]) == (
+        "published",
+        "False",
+        "",
+    )
+    (difference,) = table(bundle, "comparisons")
+    assert (difference["other"], difference["difference"]) == ("published", "0.02")
+    assert difference["verdict"] == "undecided"
+
+
 def test_its_reader_gives_the_study_back(bundle: Path) -> None:
     root, record = read_bundle(bundle)
     assert (record.recorded_name, len(record.trials)) == ("jets", 4)
@@ -85,8 +101,9 @@ def test_it_has_all_that_a_supplement_needs(bundle: Path, tmp_path: Path) -> Non
 
 def test_metrics_have_all_digits_and_nothing_for_what_is_not_known(bundle: Path) -> None:
     epochs = table(bundle, "epochs")
-    assert len(epochs) == 10
-    assert {row["trial"] for row in epochs} == {"0001", "0002", "0003", "0004"}
+    assert len(epochs) == 14  # four of them of the confirmation
+    searched = {"0001", "0002", "0003", "0004"}
+    assert {row["trial"] for row in epochs} == {*searched, "published"}
     assert epochs[1]["focal_loss"] == "2.0"
     trials = {row["trial"]: row for row in table(bundle, "trials")}
     assert trials["0001"]["training.learning_rate"] == "0.001"
@@ -141,7 +158,7 @@ def without_an_epoch(files: dict[str, bytes]) -> None:
         (lambda files: files.update({"answer.md": b"81 %"}), "answer.md was altered"),
         (lambda files: files.pop(CRATE_JSON), "not a bundle"),
         (lambda files: files.update({CRATE_JSON: b"{}"}), "not a bundle"),
-        (without_an_epoch, "epochs.csv has 9 epochs, the record 10"),
+        (without_an_epoch, "epochs.csv has 13 epochs, the record 14"),
     ],
 )
 def test_what_was_altered_is_found(

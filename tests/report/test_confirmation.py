@@ -1,6 +1,7 @@
 """A confirmation as it is told while it runs, in status, and at its end."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,10 +9,12 @@ from rich.console import Console
 
 from tests.study_answers import PLAN, confirmation, result
 from tests.study_events import epoch, started, study_config, trial_ended, trial_started
+from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_tables import confirmation_summary
 from ucluster_tune.report.live import LiveTable
 from ucluster_tune.report.study_tables import status_view
 from ucluster_tune.study.events import StudyEnded
+from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
 
@@ -40,6 +43,20 @@ def test_end_tells_the_answer_in_words_first_and_fits_a_terminal() -> None:
     difference = rows["the published recipe"]
     for told in ("+2.0", "+0.0 to +4.0", "90 %"):
         assert told in difference
+
+
+def test_end_names_the_report_where_one_was_written(tmp_path: Path) -> None:
+    paths = StudyPaths(tmp_path / "jets")
+    record = record_of(confirmation())
+    without = text_of(confirmation_summary(record, paths))
+    assert "Report:" not in without
+    assert "Its network: " in without
+    assert "export jets" in without
+    paths.report.mkdir(parents=True)
+    paths.report_page.write_text("<html>")
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(confirmation_summary(record, paths), crop=False)
+    assert console.export_text().endswith(f"\nReport: {cells.shown_path(paths.report_page)}\n")
 
 
 def test_status_tells_the_answer() -> None:

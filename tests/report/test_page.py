@@ -24,10 +24,11 @@ from ucluster_tune.report.page.contents import StudyContents, read_contents
 from ucluster_tune.report.page.gallery import how_to_read, write_gallery
 from ucluster_tune.report.page.importance import LEAST_TRIALS, importances
 from ucluster_tune.report.page.parts import Section
-from ucluster_tune.report.page.writing import Page, study_page, write_study_page
+from ucluster_tune.report.page.provenance import provenance_section
+from ucluster_tune.report.page.writing import Page, study_page, words_of, write_study_page
 from ucluster_tune.report.page.yardsticks import lines_to_beat
 from ucluster_tune.search.reporting import WrittenReport, report_in_time
-from ucluster_tune.study.events import StudyEnded, StudyEvaluated
+from ucluster_tune.study.events import StudyEnded, StudyEvaluated, WarmStart
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
@@ -145,7 +146,9 @@ def test_network_with_labels_is_a_yardstick_of_every_view(tmp_path: Path) -> Non
     assert record.confirmed is not None
     published = result().contender("published")
     record.confirmed.result = replace(
-        result(), contenders=[published, replace(published, trial="supervised", validation=0.9)]
+        result(),
+        chosen="published",
+        contenders=[published, replace(published, trial="supervised", validation=0.9)],
     )
     paths = StudyPaths(tmp_path / "jets")
     contents = read_contents(record, paths)
@@ -166,11 +169,37 @@ def test_what_was_confirmed_is_made_again_by_the_same_command(written: Path) -> 
     assert "11, 12" in told
 
 
+def test_what_another_study_taught_is_made_again_too(tmp_path: Path) -> None:
+    taught = {"study": "cheap", "trials": []}
+    event = started().model_copy(update={"warm_start": WarmStart.model_validate(taught)})
+    section = provenance_section(
+        read_contents(fold([event, *four_trials()[1:]]), StudyPaths(tmp_path / "jets"))
+    )
+    assert "run study.yaml --name jets-again --warm-start cheap   #" in section.listings[0].text
+
+
 def test_yardsticks_are_lines_in_every_picture_of_an_accuracy(written: Path) -> None:
     for name in ("history_by_trial", "history_by_cost", "curves_clustering_accuracy", "finalists"):
         picture = (written / "report" / "figures" / f"{name}.svg").read_text()
         assert "k-means on the jet mass" in picture, name
     assert "Dashed: what is to be beaten" in page_of(written)
+
+
+@pytest.mark.parametrize("metric", ["purity", "nmi", "ari", "clustering_accuracy_batched"])
+def test_yardsticks_are_lines_whatever_is_searched_for(metric: str, tmp_path: Path) -> None:
+    record = fold([started(study_config(objective={"metric": metric})), *confirmation()[:1]])
+    lines = dict(lines_to_beat(read_contents(record, StudyPaths(tmp_path / "jets"))))
+    value = {"purity": 0.62, "nmi": 0.4, "ari": 0.3, "clustering_accuracy_batched": 0.63}[metric]
+    assert lines.pop("k-means on the jet mass") == pytest.approx(value)
+    assert "two mass thresholds (use labels)" in lines
+    reference = "81.0 %, HLS4ML jets, in batches; no yardstick here"
+    assert (reference in lines) == metric.endswith("batched")
+
+
+def test_reference_is_drawn_with_its_jets_and_said_to_be_no_yardstick(written: Path) -> None:
+    told = "HLS4ML jets, in batches; no yardstick here"
+    assert f"81.0 %, {told}" in (written / "report" / "figures" / "yardsticks.svg").read_text()
+    assert f"published: {told}" in page_of(written)
 
 
 def test_tables_are_written_for_latex_and_in_words_for_mlflow(written: Path) -> None:
@@ -180,6 +209,9 @@ def test_tables_are_written_for_latex_and_in_words_for_mlflow(written: Path) -> 
         path.name for path in (written / "report" / "tables").iterdir()
     }
     words = (written / "words.md").read_text()
+    record = study_of_four(StudyEvaluated(trial="0001", test=TEST), *confirmation())
+    again = words_of(record, StudyPaths(written))  # as `repair` and `sync` tell it
+    assert re.sub(r"in \d+ s", "", again) == re.sub(r"in \d+ s", "", words)
     assert "| training.learning_rate | 0.001 |" in words
     assert "k-means on the jet mass" in words
 
@@ -307,6 +339,27 @@ def test_studies_are_compared_by_cost_and_by_what_differs(tmp_path: Path) -> Non
     assert "training.learning_rate</td>" in text  # the best one of each
     for ending in ("png", "pdf", "svg"):
         assert (tmp_path / "out" / "figures" / f"best_by_cost.{ending}").exists()
+
+
+def test_studies_that_were_confirmed_are_compared_by_that(tmp_path: Path) -> None:
+    test = StudyEvaluated(trial="0001", test=TEST)
+    one, other = study_of_four(test, *confirmation()), study_of_four(test, *confirmation())
+    other.name = "wider"
+    assert other.confirmed is not None
+    weaker = replace(result().contender("0001"), test=result().contender("published").test)
+    other.confirmed.result = replace(result(), contenders=[weaker])
+    studies = [(study, StudyPaths(tmp_path / study.name)) for study in (one, other)]
+    answer, found, *_ = comparison_page(studies).sections
+    assert answer.sentences == [
+        "Trained again with fresh seeds, trial 0001 of jets (2 seeds) is 2.0 points above trial"
+        " 0001 of wider (2 seeds) on test jets; their 95 % intervals overlap."
+    ]
+    assert found.tables[0].rows[0][-4:-1] == ("66.0 %", "64.0 to 68.0 %", "2")
+    plain = comparison_page(
+        [studies[0], (study_of_four(test), StudyPaths(tmp_path / "plain"))]
+    ).sections
+    assert plain[0].sentences[0].startswith("The best trial of jets is 0.0 points above")
+    assert plain[1].tables[0].rows[1][-4:-1] == ("-", "", "")
 
 
 def test_a_report_that_fails_or_hangs_ends_no_search(tmp_path: Path) -> None:

@@ -206,10 +206,20 @@ def test_the_answer_is_the_description_of_the_study_and_the_report_beside_it(
 ) -> None:
     (tmp_path / "report").mkdir()
     (tmp_path / "report" / "report.html").write_text("<html>")
-    tracker.tell_answer(study, tmp_path / "report", "It is 80 %.")
+    assert tracker.tell_answer(study, tmp_path / "report", "It is 80 %.")
+    assert not tracker.tell_answer(study, tmp_path / "report", "It is 80 %.")
     assert client.get_run(study).data.tags["mlflow.note.content"] == "It is 80 %."
     found = [file.path for file in client.list_artifacts(study, "report")]
     assert found == ["report/report.html"]
+
+
+def test_a_description_that_is_too_long_loses_whole_tables(
+    tracker: Tracker, client: Any, study: str, tmp_path: Path
+) -> None:
+    table, end = "| a |\n| :-- |\n" + "| 1 |\n" * 700, "The whole report is an artifact."
+    tracker.tell_answer(study, tmp_path, f"It is 80 %.\n\n{table}\n\n{table}\n\n{end}")
+    told = client.get_run(study).data.tags["mlflow.note.content"]
+    assert told == f"It is 80 %.\n\n{table}\n\n{end}"
 
 
 def test_an_epoch_sent_again_is_stored_once(tracker: Tracker, client: Any, trial: str) -> None:

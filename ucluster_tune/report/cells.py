@@ -205,5 +205,12 @@ def shown_path(path: Path) -> str:
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
+def report_lines(paths: StudyPaths | None) -> list[Text]:
+    """Return the line that names a study's report, below an empty one; none without one."""
+    if paths is None or not paths.report_page.exists():
+        return []
+    return [Text(), unfolded(f"Report: {shown_path(paths.report_page)}")]
+
+
 def _is_finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)

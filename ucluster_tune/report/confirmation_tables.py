@@ -7,15 +7,26 @@ from ucluster_tune.report import cells
 from ucluster_tune.report.confirmation_words import confirmation_lines
 from ucluster_tune.report.yardstick_tables import interval_in_percent
 from ucluster_tune.study.finalists import PROTOCOLS, Comparison, ConfirmationResult, Estimate
+from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
 
-def confirmation_summary(record: StudyRecord) -> RenderableType:
-    """Return what the newest confirmation found, or how far it is."""
+def confirmation_summary(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableType:
+    """Return what the newest confirmation found, or how far it is; print it with crop=False.
+
+    Args:
+        record: of the study.
+        paths: the study's files, where its report may lie.
+    """
     confirmed = record.confirmed
     if record.open_confirmation is not None or confirmed is None or confirmed.result is None:
         return Group(*confirmation_lines(record))
-    return confirmation_view(confirmed.result, record.objective.metric)
+    view = confirmation_view(confirmed.result, record.objective.metric)
+    if paths is None:
+        return view
+    export = f"{cells.command('export', paths, record.name)} --confirmed --to DIR"
+    lines = [Text(), cells.unfolded(f"Its network: {export}"), *cells.report_lines(paths)]
+    return Group(view, *lines)
 
 
 def confirmation_view(

@@ -10,11 +10,13 @@ from ucluster_tune.models.exported.examples import EXAMPLES
 from ucluster_tune.models.exported.writing import EXAMPLE, EXPORT_JSON
 from ucluster_tune.models.saved import SavedModel
 from ucluster_tune.report import cells
-from ucluster_tune.report.page.answer import answer_in_words
+from ucluster_tune.report.page.answer import search_in_words
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.yardsticks import Bar, best_on_test, yardstick_bars
 from ucluster_tune.report.pictures import match_clusters
-from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.report.yardstick_tables import interval_in_percent
+from ucluster_tune.study.confirming import plan_of
+from ucluster_tune.study.trainings import TrainingState, TrialState
 from ucluster_tune.training.record import EpochRecord
 
 TITLES: Final = {
@@ -97,46 +99,58 @@ def card_of_trial(
     kind: str,
     contents: StudyContents,
     trial: TrialState,
+    training: TrainingState,
     model: SavedModel,
     manifest: Manifest | None,
     check: ExportCheck,
 ) -> str:
-    """Return the card of a trial of a study.
+    """Return the card of a training of a trial of a study.
 
     Args:
         kind: of the export.
-        contents: of the study.
-        trial: one that has a best epoch.
+        contents: of the study; its configuration names the jets of the training.
+        trial: one that was trained.
+        training: of it, one that has a best epoch: of the search, or of a confirmation.
         model: its best epoch.
         manifest: of the jets that it was trained on; None where they are not there any more.
         check: of the export.
     """
     return _card(
-        f"Jet clusters: study {contents.record.name}, trial {trial.id}",
-        _trained_on(contents, trial, model, manifest),
-        _how_good(contents, trial),
+        f"Jet clusters: study {contents.record.name}, {title_of(trial, training)}",
+        _trained_on(contents, training, model, manifest),
+        _how_good(contents, trial, training),
         kind,
         model,
-        trial.best,
+        training.best,
         check,
     )
 
 
+def title_of(trial: TrialState, training: TrainingState) -> str:
+    """Return what to call the network of a training."""
+    again = (
+        "" if training.plan.role == "search" else f" trained again with seed {training.plan.seed}"
+    )
+    return f"trial {trial.id}{again}"
+
+
 def _trained_on(
-    contents: StudyContents, trial: TrialState, model: SavedModel, manifest: Manifest | None
+    contents: StudyContents, training: TrainingState, model: SavedModel, manifest: Manifest | None
 ) -> list[str]:
     record, config = contents.record, contents.config
+    plan, best = plan_of(record, training), training.best
+    checksum = record.dataset_checksum if plan is None else plan.dataset_checksum
     place = uri_without_password(config.data.path)
-    jets = f"{place}, checksum {record.dataset_checksum}"
+    jets = f"{place}, checksum {checksum}"
     if manifest is not None:
         jets = (
             f"{manifest.n_jets('train'):,} training jets of {manifest.name} ({manifest.source}),"
-            f" checksum {record.dataset_checksum}"
+            f" checksum {checksum}"
         )
-    seed = trial.best_training.plan.seed
+    seed = training.plan.seed
     return [
         f"Jets: {jets}; of these {model.selection}.",
-        f"Epoch {trial.best_epoch} of {trial.n_epochs}, seed"
+        f"Epoch {best and best.epoch} of {training.n_epochs}, seed"
         f" {record.seed if seed is None else seed}, ucluster-tune {record.code_version};"
         " `config.yaml` has all settings.",
         "No label was used in training. Epoch and hyperparameters were chosen by"
@@ -144,10 +158,13 @@ def _trained_on(
     ]
 
 
-def _how_good(contents: StudyContents, trial: TrialState) -> list[str]:
+def _how_good(contents: StudyContents, trial: TrialState, training: TrainingState) -> list[str]:
+    if training.plan.role != "search":
+        return _how_good_again(contents, trial, training)
     if contents.record.best is trial:
         own = best_on_test(contents)
-        return [*answer_in_words(contents), *_table([own] if own else [], contents)]
+        bars = [*([own] if own else []), *yardstick_bars(contents, "test")]
+        return [*search_in_words(contents), *_table(bars)]
     epoch = trial.best
     values = {} if epoch is None else epoch.as_values()
     bar = Bar.of_values(f"trial {trial.id}", values)
@@ -162,8 +179,41 @@ def _how_good(contents: StudyContents, trial: TrialState) -> list[str]:
     ]
 
 
-def _table(own: list[Bar], contents: StudyContents) -> list[str]:
-    bars = [*own, *yardstick_bars(contents, "test")]
+def _how_good_again(
+    contents: StudyContents, trial: TrialState, training: TrainingState
+) -> list[str]:
+    """Return how good one training of a confirmation is on test jets, beside all of its seeds."""
+    plan = plan_of(contents.record, training)
+    result = None if plan is None else contents.record.confirmations[plan.id].result
+    if result is None or training.test is None:
+        return ["It was not measured on test jets yet."]
+    own = Bar.of_measured("this network", training.test)
+    all_seeds = result.contender(trial.id)
+    mean = all_seeds.test["clustering_accuracy"]
+    batched = cells.percent(own.batched)
+    return [
+        f"These weights put {cells.percent(own.accuracy)} of {own.n_jets:,} test jets, which"
+        " neither training nor choice had used, into the cluster that belongs to their class"
+        f" (95 % interval, of the number of jets alone, {interval_in_percent(own.interval)} %)."
+        f" Matched anew within each batch of {result.yardsticks.evaluation_batch_size}, as"
+        f" published, it is {batched}.",
+        f"They are of the one of {cells.plural(len(all_seeds.seeds), 'fresh seed')} that was best"
+        f" on validation jets. Over all of them the configuration reaches"
+        f" {cells.percent(mean.mean)}, 95 % interval {interval_in_percent(mean.interval)} %, of"
+        " seeds and jets together: that is the number to quote of it.",
+        *_table(
+            [
+                own,
+                *(
+                    Bar.of_measured(y.title, y.by_split["test"])
+                    for y in result.yardsticks.yardsticks
+                ),
+            ]
+        ),
+    ]
+
+
+def _table(bars: list[Bar]) -> list[str]:
     if not bars:
         return []
     rows = [

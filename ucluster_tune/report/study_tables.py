@@ -91,10 +91,7 @@ def found(record: StudyRecord, paths: StudyPaths | None = None) -> RenderableTyp
         parts += [*(_protocols(record) if record.is_labelled else []), Text()]
     parts += [*_front(record), Text()] if record.objective.others else []
     parts += [trials_table(record, is_ranked=True)]
-    if paths is not None and paths.report_page.exists():
-        page = cells.shown_path(paths.report_page)
-        parts += [Text(), cells.unfolded(f"Report: {page}")]
-    return Group(*parts)
+    return Group(*parts, *cells.report_lines(paths))
 
 
 def next_commands(

@@ -182,8 +182,11 @@ def _mend_mlflow(
     try:
         if not mirror.study_says(record.state):
             mirror.end_study(record.state, study_metrics(record))
-            if paths.report_page.is_file():
-                mirror.tell_answer(paths.report, words_of(record, paths))
             found.changed.append(f"MLflow: the study's run says {record.state} now")
+        # A confirmation may have ended while the store was away: nothing else shows that.
+        if paths.report_page.is_file() and mirror.tell_answer(
+            paths.report, words_of(record, paths)
+        ):
+            found.changed.append("MLflow: the study's run has another answer and report now")
     except StudyError as error:
         found.left.append(str(error))

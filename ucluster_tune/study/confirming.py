@@ -9,7 +9,7 @@ from ucluster_tune.config.study import StudyConfig
 from ucluster_tune.errors import StudyError
 from ucluster_tune.study.finalists import PUBLISHED, ConfirmationPlan
 from ucluster_tune.study.record import StudyRecord
-from ucluster_tune.study.trainings import TrainingState, Value
+from ucluster_tune.study.trainings import TrainingState, TrialState, Value
 
 Known = dict[tuple[str, str], TrainingState]
 _TOP: Final = 3
@@ -161,3 +161,34 @@ def ended_well(record: StudyRecord, plan: ConfirmationPlan) -> Known:
     """Return those that came to their last epoch and have a best one."""
     known = known_trainings(record, plan)
     return {key: t for key, t in known.items() if t.outcome == "complete" and t.best is not None}
+
+
+def plan_of(record: StudyRecord, training: TrainingState) -> ConfirmationPlan | None:
+    """Return the plan of the confirmation that a training is of; None for one of the search."""
+    plans = (confirmation.plan for confirmation in record.confirmations.values())
+    own = training.plan
+    return next(
+        (p for p in plans if own.seed in p.seeds and p.training_id(own.seed) == own.id), None
+    )
+
+
+def confirmed_training(record: StudyRecord) -> tuple[TrialState, TrainingState]:
+    """Return the trial that the newest finished confirmation chose, and its training to use.
+
+    That is the one whose seed was best on validation jets: test jets choose nothing.
+
+    Raises:
+        StudyError: no confirmation has come to its end.
+    """
+    confirmed = record.confirmed
+    if confirmed is None or confirmed.result is None:
+        is_open = record.open_confirmation is not None
+        why = "their trainings have not all ended" if is_open else "they were not trained again"
+        raise StudyError(
+            f"study {record.name} has no confirmed finalist, {why}: type `ucluster-tune confirm"
+            f" {record.name}`, or leave --confirmed out for the best trial of the search"
+        )
+    chosen = confirmed.result.chosen
+    known = ended_well(record, confirmed.plan)
+    trainings = [training for (trial, _), training in known.items() if trial == chosen]
+    return record.trials[chosen], max(trainings, key=lambda t: t.rank or (False, 0.0))

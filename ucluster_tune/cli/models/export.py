@@ -13,12 +13,14 @@ from ucluster_tune.cli.studies.study_options import studies_dir_option
 from ucluster_tune.errors import DataError, StudyError
 from ucluster_tune.model.start import prepare_start
 from ucluster_tune.report.cells import command
+from ucluster_tune.study.confirming import confirmed_training, plan_of
 from ucluster_tune.study.paths import StudiesFolder, StudyPaths, open_studies
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import find_study, read_study
-from ucluster_tune.study.trainings import TrialState
+from ucluster_tune.study.trainings import TrainingState, TrialState
 
 if TYPE_CHECKING:
+    from ucluster_tune.config.study import StudyConfig
     from ucluster_tune.data.format.manifest import Manifest
     from ucluster_tune.data.reading.jet_source import JetSource
     from ucluster_tune.models.exported.check import ExportCheck
@@ -42,6 +44,7 @@ class _Chosen(NamedTuple):
     paths: StudyPaths
     record: StudyRecord
     trial: TrialState
+    training: TrainingState
 
 
 class ExportFolder(LocalPath):
@@ -69,6 +72,7 @@ class ExportFolder(LocalPath):
     Example:
       ucluster-tune export quickstart --to best
       ucluster-tune export quickstart/0003 --to trial3 --format onnx
+      ucluster-tune export quickstart --to confirmed --confirmed
       ucluster-tune export quickstart --to best --register
     """
 )
@@ -91,28 +95,39 @@ class ExportFolder(LocalPath):
     help="For TensorFlow, for ONNX Runtime, or the weights for this program.",
 )
 @click.option(
+    "--confirmed",
+    "is_confirmed",
+    is_flag=True,
+    help="Of the trial that `confirm` chose, its training whose seed was best on validation jets.",
+)
+@click.option(
     "--register",
     "is_registered",
     is_flag=True,
     help="Put it into MLflow's registry too, under the study's name.",
 )
 def export(
-    name: str, studies_dir: str | None, target: Path, kind: str, is_registered: bool
+    name: str,
+    studies_dir: str | None,
+    target: Path,
+    kind: str,
+    is_confirmed: bool,
+    is_registered: bool,
 ) -> None:
     """Write a trained network for TensorFlow or ONNX Runtime alone.
 
-    It is that of the best trial of study NAME, or of TRIAL; NAME may also be any model that
-    `predict` takes. Momenta of a jet's constituents go in; its embedding, distances, cluster, and
-    the class that the cluster was matched with come out. DIR gets the network, its configuration,
-    a model card with what it was trained on and how good it is, checksums, and an example of ten
-    lines that needs nothing of this program. What was written is checked against the trial's own
-    network.
+    It is that of the best trial of study NAME as searched, or of TRIAL; after `confirm`, with
+    --confirmed, of the trial chosen there. NAME may also be any model that `predict` takes.
+    Momenta of a jet's constituents go in; its embedding, distances, cluster, and the class that
+    the cluster was matched with come out. DIR gets the network, its configuration, a model card
+    with what it was trained on and how good it is, checksums, and an example of ten lines that
+    needs nothing of this program. What was written is checked against the trial's own network.
     """
     prepare_start()
     from ucluster_tune.models.saved import refuse_existing
 
     refuse_existing(target.absolute())
-    chosen = _find(name, studies_dir)
+    chosen = _find(name, studies_dir, is_confirmed=is_confirmed)
     if is_registered and (chosen is None or kind == "folder"):
         raise click.UsageError(
             "--register takes a trial of a study, as savedmodel or onnx, which MLflow can load"
@@ -132,18 +147,25 @@ def export(
     )
     example = "example.py DATA" if kind == "folder" else "example.py"
     click.echo(f"Next: python {shlex.quote(str(target))}/{example}; README.md is its card")
+    if chosen is not None and "/" not in name and not is_confirmed and chosen.record.confirmed:
+        click.echo("That is the search's best trial; the one that was confirmed: --confirmed")
 
 
-def _find(name: str, studies_dir: str | None) -> _Chosen | None:
+def _find(name: str, studies_dir: str | None, *, is_confirmed: bool) -> _Chosen | None:
     """Return what is named of a study; None for another model."""
     study, _, trial_id = name.partition("/")
     folder = open_studies(studies_dir)
-    if study not in folder.names() and (Path(name).exists() or "://" in name):
+    is_model = study not in folder.names() and (Path(name).exists() or "://" in name)
+    if is_confirmed and (is_model or trial_id):
+        raise click.UsageError(f"--confirmed takes the name of a study alone, not {name!r}")
+    if is_model:
         return None
     paths = find_study(folder, study)
     record = read_study(paths)
+    if is_confirmed:
+        return _Chosen(folder, paths, record, *confirmed_training(record))
     trial = _chosen_trial(record, trial_id.zfill(4) if trial_id.isdigit() else trial_id or None)
-    return _Chosen(folder, paths, record, trial)
+    return _Chosen(folder, paths, record, trial, trial.best_training)
 
 
 def _export_model(kind: str, name: str, target: Path) -> "ExportCheck":
@@ -163,35 +185,52 @@ def _export(kind: str, chosen: _Chosen, target: Path) -> "ExportCheck":
     from ucluster_tune.config.passwords import hide_passwords
     from ucluster_tune.models.exported.check import jets_to_check
     from ucluster_tune.models.exported.writing import write_export
-    from ucluster_tune.report.model_card import TITLES, card_of_trial, class_of_cluster
+    from ucluster_tune.report.model_card import (
+        TITLES,
+        card_of_trial,
+        class_of_cluster,
+        title_of,
+    )
     from ucluster_tune.report.page.contents import read_contents
-    from ucluster_tune.study.folder import config_of_trial
 
-    record, trial = chosen.record, chosen.trial
-    contents = read_contents(record, chosen.paths)
+    record, trial, training = chosen.record, chosen.trial, chosen.training
+    assert training.best is not None, "without an epoch it is not chosen"
+    contents, plan = read_contents(record, chosen.paths), plan_of(record, training)
+    if plan is not None and plan.data_path is not None:
+        contents = replace(contents, config=contents.config.reading(plan.data_path))
+    called, epoch = title_of(trial, training), training.best.epoch
     model = replace(
-        load_model(chosen.paths.trial(trial.id, trial.best_training.plan.id).place),
-        origin=f"study {record.name}, trial {trial.id}, epoch {trial.best_epoch}",
+        load_model(chosen.paths.trial(trial.id, training.plan.id).place),
+        origin=f"study {record.name}, {called}, epoch {epoch}",
     )
     manifest, source = _jets(contents.config.data.path)
-    texts = {"config.yaml": hide_passwords(config_of_trial(contents.config, trial))}
+    texts = {"config.yaml": hide_passwords(_config_text(contents.config, trial, training))}
     if manifest is not None:
         texts["dataset.json"] = manifest.to_json()
     check = write_export(
         kind,
         model,
-        class_of_cluster(trial.best),
+        class_of_cluster(training.best),
         target,
         jets_to_check(source, f"test jets of {manifest.name}")
         if manifest
         else jets_to_check(None),
-        lambda found: card_of_trial(kind, contents, trial, model, manifest, found),
+        lambda found: card_of_trial(kind, contents, trial, training, model, manifest, found),
         texts,
     )
-    click.echo(
-        f"{target}: trial {trial.id} of {record.name}, epoch {trial.best_epoch}, as {TITLES[kind]}"
-    )
+    click.echo(f"{target}: {called} of {record.name}, epoch {epoch}, as {TITLES[kind]}")
     return check
+
+
+def _config_text(config: "StudyConfig", trial: TrialState, training: TrainingState) -> str:
+    from ucluster_tune.config.loading import dump_config
+    from ucluster_tune.config.one_trial import study_of_one
+    from ucluster_tune.search.driver import training_config
+    from ucluster_tune.study.folder import config_of_trial
+
+    if training.plan.role == "search":
+        return config_of_trial(config, trial)
+    return dump_config(study_of_one(config, training_config(config, trial, training.plan)))
 
 
 def _refuse_unknown_to_mlflow(chosen: _Chosen) -> None:

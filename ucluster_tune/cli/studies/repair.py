@@ -27,7 +27,7 @@ def repair(ctx: click.Context, name: str, as_json: bool, studies_dir: str | None
 
     Prints what was found and changed. The exit code is 1 where something is still wrong.
     """
-    from ucluster_tune.report.page.answer import words_of
+    from ucluster_tune.report.page.writing import words_of
     from ucluster_tune.report.pictures import draw_trial_pictures
     from ucluster_tune.search.repair import repair_study
 

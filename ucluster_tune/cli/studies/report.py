@@ -68,7 +68,7 @@ _latex_option = click.option("--latex", is_flag=True, help="Write its tables as 
     "--bundle",
     "is_bundle",
     is_flag=True,
-    help="Write NAME.zip in its place, for Zenodo or HEPData.",
+    help="Write NAME.zip in its place, for Zenodo or a supplement.",
 )
 @click.option(
     "--license",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ucluster_tune.study.confirming import ConfirmationRequest
     from ucluster_tune.study.extension import Extension
     from ucluster_tune.study.opening import StudyToDrive
+    from ucluster_tune.study.paths import StudyPaths
     from ucluster_tune.study.record import StudyRecord
 
 _EXIT_CODES = {"complete": 0, "interrupted": INTERRUPTED}
@@ -59,10 +60,10 @@ def carry_confirmation_on(
             found.append(drive(study, setting))
         return found[0]
 
-    def summary_of(record: "StudyRecord") -> "RenderableType":
+    def summary_of(record: "StudyRecord", paths: "StudyPaths") -> "RenderableType":
         from ucluster_tune.report.confirmation_tables import confirmation_summary
 
-        return confirmation_summary(record)
+        return confirmation_summary(record, paths)
 
     show_search(search, studies_dir, place, summary_of)
     return INTERRUPTED if found[0].open_confirmation else 0
@@ -95,7 +96,7 @@ def show_search(
     search: "Callable[[SearchSetting], StudyRecord]",
     studies_dir: str | None,
     place: "Place",
-    summary_of: "Callable[[StudyRecord], RenderableType] | None" = None,
+    summary_of: "Callable[[StudyRecord, StudyPaths], RenderableType] | None" = None,
     until: "datetime | None" = None,
     *,
     has_report: bool = False,
@@ -143,7 +144,7 @@ def show_search(
     finally:
         table.close()
     paths = folder.study(record.name)
-    summary = summary_of(record) if summary_of else final_summary(record, paths)
+    summary = (summary_of or final_summary)(record, paths)
     console = Console(highlight=False, file=sys.stdout)
     with console.capture() as page:
         console.print(summary, crop=False)

@@ -32,7 +32,7 @@ def sync(name: str, uri: str, studies_dir: str | None) -> None:
     already is not sent again, whatever was interrupted and however often this is called; the
     study goes on in the store that it began with.
     """
-    from ucluster_tune.report.page.answer import words_of
+    from ucluster_tune.report.page.writing import words_of
     from ucluster_tune.tracking.mlflow.sync import send_study
 
     folder = open_studies(studies_dir)

@@ -1,1 +1,1 @@
-"""A study as one archive for Zenodo or HEPData, with its provenance."""
+"""A study as one archive for Zenodo or the supplement of a paper, with its provenance."""

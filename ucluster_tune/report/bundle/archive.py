@@ -38,6 +38,8 @@ _ABOUT: Final = {
     "metrics/trials.csv": "each trial at its best epoch, with its hyperparameters",
     "metrics/confusion.csv": "validation jets by cluster and class, at each training's best epoch",
     "metrics/test.csv": "the best trial and the yardsticks on the same test jets",
+    "metrics/finalists.csv": "what each confirmation found on test jets, of each configuration",
+    "metrics/comparisons.csv": "the confirmed one less each other thing, with 95 % intervals",
 }
 _LARGEST_BYTES: Final = 2 << 30  # of a file that is read
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.yardsticks import best_on_test, yardstick_bars
+from ucluster_tune.study.finalists import ConfirmationResult
 from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.trainings import TrainingState, TrialState
 from ucluster_tune.training.record import EpochRecord
@@ -26,6 +27,14 @@ _AT_BEST: Final = (
     "ari",
     "silhouette",
     "stability",
+)
+_FINALIST: Final = (
+    *("confirmation", "trial", "is_chosen", "what", "protocol", "n_seeds", "n_test_jets", "mean"),
+    *("low", "high", "spread", "validation", "search_score", "optimism"),
+)
+_COMPARISON: Final = (
+    *("confirmation", "chosen", "other", "what", "protocol", "difference", "low", "high"),
+    *("probability_above_zero", "verdict", "is_on_same_jets"),
 )
 _YARDSTICK: Final = ("accuracy", "low", "high", "batched", "purity", "nmi", "ari", "n_jets")
 
@@ -59,7 +68,34 @@ def csv_files(contents: StudyContents) -> dict[str, str]:
             _confusions(record),
         ),
         "metrics/test.csv": _csv(("what", *_YARDSTICK), _on_test(contents)),
+        "metrics/finalists.csv": _csv(_FINALIST, _finalists(record)),
+        "metrics/comparisons.csv": _csv(_COMPARISON, _comparisons(record)),
     }
+
+
+def _finalists(record: StudyRecord) -> Iterator[Sequence[Any]]:
+    for confirmation, result in _results(record):
+        for own in result.contenders:
+            for protocol, found in own.test.items():
+                about = (confirmation, own.trial, own.trial == result.chosen, own.title, protocol)
+                numbers = (len(own.seeds), result.n_test_jets, found.mean, *found.interval)
+                in_search = (own.validation, own.search_score, own.optimism)
+                yield *about, *numbers, found.spread, *in_search
+
+
+def _comparisons(record: StudyRecord) -> Iterator[Sequence[Any]]:
+    for confirmation, result in _results(record):
+        for found in result.comparisons:
+            difference = found.difference
+            about = (confirmation, result.chosen, found.to, found.title, found.protocol)
+            numbers = (difference.mean, *difference.interval, difference.probability_above_zero)
+            yield *about, *numbers, found.verdict, found.is_on_same_jets
+
+
+def _results(record: StudyRecord) -> Iterator[tuple[str, ConfirmationResult]]:
+    for name, confirmation in record.confirmations.items():
+        if confirmation.result is not None:
+            yield name, confirmation.result
 
 
 def _trials(record: StudyRecord) -> list[TrialState]:

@@ -2,25 +2,23 @@
 
 from ucluster_tune.config.search_space import published_values
 from ucluster_tune.report import cells
-from ucluster_tune.report.page.contents import StudyContents, read_contents
+from ucluster_tune.report.page.contents import StudyContents
 from ucluster_tune.report.page.parts import Section, Table, absent
 from ucluster_tune.report.page.yardsticks import best_on_test, mass_sentence, own_words
 from ucluster_tune.report.trials_table import outcome_counts
 from ucluster_tune.report.yardstick_words import WITHOUT_LABELS
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.knowledge import settings
-from ucluster_tune.study.paths import StudyPaths
-from ucluster_tune.study.record import StudyRecord
 from ucluster_tune.study.status import remaining_s
 
 
-def words_of(record: StudyRecord, paths: StudyPaths) -> str:
-    """Return the answer as Markdown, for the description of a study's run in MLflow."""
-    return "\n\n".join(answer_in_words(read_contents(record, paths)))
-
-
 def answer_in_words(contents: StudyContents) -> list[str]:
-    """Return what the search found, in sentences."""
+    """Return what was confirmed, then what the search found, in sentences."""
+    return [*own_words(contents), *search_in_words(contents)]
+
+
+def search_in_words(contents: StudyContents) -> list[str]:
+    """Return what the search alone found, in sentences about the weights of its best trial."""
     record = contents.record
     counts = outcome_counts(record)
     begun = (
@@ -62,7 +60,7 @@ def answer_in_words(contents: StudyContents) -> list[str]:
         )
     begin = "So far the search would choose" if record.state == "running" else "The search chose"
     found += [] if record.is_labelled else [f"{WITHOUT_LABELS}."]
-    return [*own_words(contents), f"{begin} {chosen}.", *found, *_what_is_left(contents)]
+    return [f"{begin} {chosen}.", *found, *_what_is_left(contents)]
 
 
 def _reference_remark(contents: StudyContents) -> str:

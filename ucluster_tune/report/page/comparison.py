@@ -21,6 +21,8 @@ from ucluster_tune.report.page.style import (
 from ucluster_tune.report.page.writing import Page
 from ucluster_tune.report.page.yardsticks import best_on_test, yardstick_bars
 from ucluster_tune.report.pictures import MARKS
+from ucluster_tune.report.yardstick_tables import interval_in_percent
+from ucluster_tune.study.finalists import PROTOCOLS, Contender
 from ucluster_tune.study.paths import StudyPaths
 from ucluster_tune.study.record import StudyRecord
 
@@ -50,6 +52,9 @@ def comparison_page(studies: Sequence[tuple[StudyRecord, StudyPaths]]) -> Page:
 
 def _answer(contents: Sequence[StudyContents]) -> Section:
     title = "The answer"
+    confirmed = _confirmed_answer(contents)
+    if confirmed:
+        return Section(title, confirmed)
     measured = [(study, best_on_test(study)) for study in contents]
     known = [(study, bar) for study, bar in measured if bar is not None]
     if len(known) < 2:
@@ -71,6 +76,51 @@ def _answer(contents: Sequence[StudyContents]) -> Section:
     return Section(title, sentences)
 
 
+def _confirmed_answer(contents: Sequence[StudyContents]) -> list[str]:
+    """Return how the confirmed trials stand to each other; nothing where a study has none."""
+    known = [(study, winner) for study in contents if (winner := _winner(study))]
+    if len(known) < len(contents):
+        return []
+    first, own = max(known, key=lambda pair: pair[1].test[PROTOCOLS[0]].mean)
+    best = own.test[PROTOCOLS[0]]
+    sentences = []
+    for study, winner in known:
+        if study is first:
+            continue
+        other = winner.test[PROTOCOLS[0]]
+        overlap = "; their 95 % intervals overlap" if other.interval[1] >= best.interval[0] else ""
+        sentences.append(
+            f"Trained again with fresh seeds, trial {own.trial} of {first.record.name}"
+            f" ({cells.plural(len(own.seeds), 'seed')}) is {100 * (best.mean - other.mean):.1f}"
+            f" points above trial {winner.trial} of {study.record.name}"
+            f" ({cells.plural(len(winner.seeds), 'seed')}) on test jets{overlap}."
+        )
+    if len({_checksum_confirmed_on(study) for study, _ in known}) > 1:
+        sentences.append("They were measured on different jets, so that this says little.")
+    return sentences
+
+
+def _winner(study: StudyContents) -> Contender | None:
+    confirmed = study.record.confirmed
+    return confirmed.result.winner if confirmed and confirmed.result else None
+
+
+def _checksum_confirmed_on(study: StudyContents) -> str:
+    confirmed = study.record.confirmed
+    return (confirmed and confirmed.plan.dataset_checksum) or study.record.dataset_checksum
+
+
+def _confirmed_cells(winner: Contender | None) -> tuple[str, str, str]:
+    if winner is None:
+        return (cells.NOTHING, "", "")
+    found = winner.test[PROTOCOLS[0]]
+    return cells.percent(found.mean), _range(found.interval), str(len(winner.seeds))
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{interval_in_percent(interval)} %"
+
+
 def _found(contents: Sequence[StudyContents]) -> Section:
     rows = []
     for study in contents:
@@ -84,14 +134,15 @@ def _found(contents: Sequence[StudyContents]) -> Section:
                 f"{study.hours_of_search:.3g}",
                 cells.NOTHING if best is None else cells.metric(study.metric, study.score(best)),
                 cells.percent(test.accuracy if test else None),
-                f"{100 * test.interval[0]:.1f} to {100 * test.interval[1]:.1f} %" if test else "",
+                _range(test.interval) if test else "",
                 cells.percent(test.batched if test else None),
+                *_confirmed_cells(_winner(study)),
                 record.dataset_checksum[:10],
             )
         )
     columns = (
         "study", "state", "trials", contents[0].unit, "validation", "test accuracy",
-        "95 % interval", "in batches", "jets",
+        "95 % interval", "in batches", "confirmed", "95 % interval", "seeds", "jets",
     )  # fmt: skip
     return Section("What each found", tables=[Table("studies", columns, rows, n_text=2)])
 

@@ -44,7 +44,7 @@ HOW_TO_READ: Final = {
         "hyperparameter makes; one that does not pass the mark of chance tells nothing."
     ),
     "parallel_coordinates": (
-        "Follow the light lines: where they run through one narrow part of an axis, that part is "
+        "Follow the wide lines: where they run through one narrow part of an axis, that part is "
         "good; where they spread over all of it, the axis does not matter."
     ),
     "slice_": (

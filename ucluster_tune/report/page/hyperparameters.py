@@ -115,16 +115,19 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     low, high = min(scores), max(scores)
     scale = Normalize(low, high if high > low else low + 1e-9)
     colors = mpl.colormaps[_COLORS]
+    is_high_good = contents.record.objective.worth(1.0) > 0
     for trial, score in zip(trials, scores, strict=True):  # the best one last, on top
         is_best = trial is contents.record.best
+        merit = float(scale(score)) if is_high_good else 1.0 - float(scale(score))
         heights = [
             _height(trial.at_best[name], p) if name in trial.at_best else math.nan
             for name, p in space.items()
         ]  # the line is broken where a trial has no such hyperparameter
         axes.plot(
             range(n_axes), [*heights, float(scale(score))], zorder=3 if is_best else 2,
-            color=color_of(5) if is_best else colors(0.3 + 0.6 * float(scale(score))),
-            linewidth=2.6 if is_best else 1.0, marker="o", markersize=3,
+            color=color_of(5) if is_best else colors(0.3 + 0.4 * merit),
+            linewidth=2.6 if is_best else 0.6 + 1.2 * merit,
+            marker="o", markersize=3,
         )  # fmt: skip
     for position, parameter in enumerate(space.values()):
         _draw_scale(axes, position, _ticks(parameter))
@@ -139,8 +142,8 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     axes.set_ylim(-0.04, 1.04)
     axes.spines[:].set_visible(False)
     best = contents.record.best
-    caption = "Each line is a trial, each axis has its own scale; lighter lines scored higher" + (
-        f", the thick one is the best, trial {best.id}." if best else "."
+    caption = "Each line is a trial, each axis has its own scale; wider lines scored better" + (
+        f", the widest one is the best, trial {best.id}." if best else "."
     )
     if any(parameter.when for parameter in space.values()):
         caption += " A line is broken where its trial has no such hyperparameter."
@@ -194,7 +197,12 @@ def _slice(contents: StudyContents, trials: list[TrialState], name: str) -> Pict
         if isinstance(parameter, CategoricalParameter):
             values = [_height(value, parameter) * (len(parameter.choices) - 1) for value in values]
         scores = [contents.score(trial) for trial in some]
-        axes.scatter(values, scores, marker=mark, color=color_of(color), s=20, alpha=0.8)
+        label = outcome.replace("_", " ") if some else None
+        axes.scatter(
+            values, scores, marker=mark, color=color_of(color), s=20, alpha=0.8, label=label
+        )
+    if trials:
+        axes.figure.legend(loc="outside lower center", ncols=2, fontsize=7.5)
     best = next((trial for trial in trials if trial is contents.record.best), None)
     if best is not None and not isinstance(parameter, CategoricalParameter):
         axes.axvline(float(best.at_best[name]), color=GREY, linewidth=0.9, linestyle=":")

@@ -43,8 +43,10 @@ def provenance_section(contents: StudyContents) -> Section:
         ),
     ]
     name = record.name
+    taught = record.warm_start
+    warm = "" if taught is None else f" --warm-start {shlex.quote(taught.study)}"
     commands = [
-        f"ucluster-tune run study.yaml --name {name}-again   # the whole search",
+        f"ucluster-tune run study.yaml --name {name}-again{warm}   # the whole search",
         *(
             f"{_confirm_again(c.plan, name)}   # its finalists"
             for c in contents.record.confirmations.values()

@@ -65,6 +65,7 @@ SECTIONS: Final[tuple[tuple[str, SectionMaker], ...]] = (
     ("To make it again", provenance_section),
 )
 
+_DESCRIBING: Final = (answer_section, best_section, yardsticks_section)
 _NEEDING_LABELS: Final = (
     *(yardsticks_section, finalists_section, confusion_section, efficiency_section),
 )
@@ -130,12 +131,7 @@ def study_page(record: StudyRecord, paths: StudyPaths) -> Page:
         StudyError: this version of the program does not know all of the study.
     """
     contents = read_contents(record, paths)
-    with physics_style():
-        wanted = [s for s in SECTIONS if record.is_labelled or s[1] not in _NEEDING_LABELS]
-        if not record.is_labelled and record.confirmed:  # on other jets, which have classes
-            wanted.append(("Finalists", finalists_section))
-        made = (_made(title, make, contents) for title, make in wanted)
-        sections = [section for section in made if section is not None]
+    sections = _sections(contents, SECTIONS)
     now = datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     jets = uri_without_password(contents.config.data.path).rstrip("/").rpartition("/")[2]
     about = (
@@ -156,15 +152,45 @@ def write_study_page(record: StudyRecord, paths: StudyPaths) -> WrittenReport:
         StudyError: it cannot be written, or the study is of another version.
     """
     page = study_page(record, paths)
-    tables = {t.name: t for section in page.sections for t in section.tables}
-    parts = [*page.sections[0].sentences]
+    written = page.write(paths.report, latex=True, formats=())
+    assert written == paths.report_page
+    return WrittenReport(written, _description(page.sections))
+
+
+def words_of(record: StudyRecord, paths: StudyPaths) -> str:
+    """Return the description of a study's run in MLflow as `write_study_page` gives it.
+
+    Raises:
+        StudyError: this version of the program does not know all of the study.
+    """
+    described = [s for s in SECTIONS if s[1] in _DESCRIBING]
+    return _description(_sections(read_contents(record, paths), described))
+
+
+def _description(sections: Sequence[Section]) -> str:
+    """Return Markdown: the answer, the best configuration, the yardsticks, in this order."""
+    tables = {t.name: t for section in sections for t in section.tables}
+    parts = [*sections[0].sentences]
     parts += [
         tables[name].markdown() for name in ("best_configuration", "yardsticks") if name in tables
     ]
     parts.append("The whole report is among the artifacts: `report/report.html`.")
-    written = page.write(paths.report, latex=True, formats=())
-    assert written == paths.report_page
-    return WrittenReport(written, "\n\n".join(parts))
+    return "\n\n".join(parts)
+
+
+def _sections(
+    contents: StudyContents, makers: Sequence[tuple[str, SectionMaker]]
+) -> list[Section]:
+    with physics_style():
+        made = [_made(title, make, contents) for title, make in makers if _fits(make, contents)]
+    return [section for section in made if section is not None]
+
+
+def _fits(make: SectionMaker, contents: StudyContents) -> bool:
+    record = contents.record
+    if make is finalists_section and record.confirmed:  # on jets that have classes
+        return True
+    return record.is_labelled or make not in _NEEDING_LABELS
 
 
 def _with_code(text: str) -> Markup:

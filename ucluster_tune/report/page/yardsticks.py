@@ -16,9 +16,14 @@ from ucluster_tune.report.page.style import (
     new_figure,
 )
 from ucluster_tune.study.finalists import PROTOCOLS, ConfirmationResult, Contender
-from ucluster_tune.training.yardsticks import with_interval
+from ucluster_tune.training.yardsticks import Measured, with_interval
 
 _OWN: Final = "best trial of the search"
+_OF_BARS: Final = {  # what a `Bar` calls a metric
+    "clustering_accuracy": "accuracy",
+    "clustering_accuracy_batched": "batched",
+    **{name: name for name in ("purity", "nmi", "ari")},
+}
 _COLUMNS: Final = ("", "accuracy", "95 % interval", "in batches", "purity", "NMI", "ARI")
 
 
@@ -58,6 +63,20 @@ class Bar:
             values.get("clustering_accuracy_batched"),
             n_jets,
             *(values.get(name) for name in ("purity", "nmi", "ari")),
+        )
+
+    @classmethod
+    def of_measured(cls, title: str, measured: Measured) -> "Bar":
+        """Return it of what was measured."""
+        return cls(
+            title,
+            measured.clustering_accuracy,
+            measured.clustering_accuracy_interval,
+            measured.clustering_accuracy_batched,
+            measured.n_jets,
+            measured.purity,
+            measured.nmi,
+            measured.ari,
         )
 
 
@@ -104,41 +123,27 @@ def _measured_bars(contents: StudyContents, split: str) -> list[Bar]:
         is_of_split = mass.get("split") == split
         bar = Bar.of_values("k-means on the jet mass", mass) if is_of_split else None
         return [bar] if bar else []
-    bars = []
-    for yardstick in found.yardsticks:
-        measured = yardstick.by_split.get(split)
-        if measured is not None:
-            bars.append(
-                Bar(
-                    yardstick.title,
-                    measured.clustering_accuracy,
-                    measured.clustering_accuracy_interval,
-                    measured.clustering_accuracy_batched,
-                    measured.n_jets,
-                    measured.purity,
-                    measured.nmi,
-                    measured.ari,
-                )
-            )
-    return bars
+    return [
+        Bar.of_measured(yardstick.title, yardstick.by_split[split])
+        for yardstick in found.yardsticks
+        if split in yardstick.by_split
+    ]
 
 
 def lines_to_beat(contents: StudyContents) -> list[tuple[str, float]]:
     """Return the values that a picture of the objective on validation jets has as lines."""
-    if contents.metric == "clustering_accuracy":
-        supervised = supervised_on_same_jets(contents)
-        return [
-            *((bar.title, bar.accuracy) for bar in yardstick_bars(contents, "validation")),
-            *([(supervised.title, supervised.validation)] if supervised else []),
-        ]
-    if contents.metric == "clustering_accuracy_batched":
-        bars = yardstick_bars(contents, "validation")
-        known = [(bar.title, bar.batched) for bar in bars if bar.batched is not None]
-        return [
-            *known,
-            (f"reference ({_reference_jets(contents)})", contents.record.reference_accuracy),
-        ]
-    return []
+    attribute = _OF_BARS.get(contents.metric)
+    if attribute is None:
+        return []
+    bars = yardstick_bars(contents, "validation")
+    known = [(bar.title, getattr(bar, attribute)) for bar in bars]
+    lines = [(title, value) for title, value in known if value is not None]
+    supervised = supervised_on_same_jets(contents)
+    if supervised and attribute == "accuracy":
+        lines.append((supervised.title, supervised.validation))
+    if attribute == "batched":
+        lines.append(_reference_line(contents))
+    return lines
 
 
 def own_words(contents: StudyContents) -> list[str]:
@@ -171,8 +176,7 @@ def yardsticks_section(contents: StudyContents) -> Section:
         return absent(title, "neither the best trial nor a yardstick was measured yet")
     rows = [_row(bar) for bar in ([own] if own else []) + bars]
     reference = cells.percent(contents.record.reference_accuracy)
-    where = _reference_jets(contents)
-    rows.append((f"published, {where}", "", "", reference, "", "", ""))
+    rows.append((f"published: {_reference_jets(contents)}", "", "", reference, "", "", ""))
     table = Table("yardsticks", _COLUMNS, rows, strong=[0] if own else [])
     size = contents.config.training.evaluation_batch_size
     found = contents.record.yardsticks
@@ -273,15 +277,21 @@ def _interval(interval: tuple[float, float]) -> str:
 
 
 def _reference_jets(contents: StudyContents) -> str:
-    found = contents.record.yardsticks
-    if found is None:
-        return "on the jets of its paper"
-    return "on such jets" if found.is_reference_data else "on other jets: no yardstick here"
+    """Return the data set of the reference, and that it is no yardstick on other jets."""
+    source, found = contents.config.reference.source, contents.record.yardsticks
+    jets = "HLS4ML jets, in batches" if "HLS4ML" in source else source
+    return jets if found is None or found.is_reference_data else f"{jets}; no yardstick here"
+
+
+def _reference_line(contents: StudyContents) -> tuple[str, float]:
+    accuracy = contents.record.reference_accuracy
+    return f"{cells.percent(accuracy)}, {_reference_jets(contents)}", accuracy
 
 
 def _picture(contents: StudyContents, own: Bar | None, bars: list[Bar], split: str) -> Picture:
     shown = [*reversed(bars), *([own] if own else [])]
-    figure, (axes,) = new_figure(height=1.3 + 0.38 * len(shown))
+    figure, (axes,) = new_figure(height=1.9 + 0.42 * len(shown))
+    draw_lines([_reference_line(contents)], axes.axvline)
     for position, bar in enumerate(shown):
         low, high = bar.interval
         is_own = bar is own
@@ -293,6 +303,14 @@ def _picture(contents: StudyContents, own: Bar | None, bars: list[Bar], split: s
             color=color_of(0) if is_own else GREY,
             capsize=3,
         )
+        if bar.batched is not None:
+            axes.scatter(
+                bar.batched, position - 0.24, marker="o" if is_own else "s", s=24,
+                facecolors="none", edgecolors=color_of(0) if is_own else GREY,
+            )  # fmt: skip
+    for face, label in ((GREY, "matched once, 95 % interval"), ("none", "matched in batches")):
+        axes.scatter([], [], marker="s", s=24, facecolors=face, edgecolors=GREY, label=label)
+    axes.figure.legend(loc="outside lower center")
     axes.set_yticks(range(len(shown)), [_folded(bar.title) for bar in shown])
     axes.tick_params(axis="y", which="both", length=0)
     axes.minorticks_on()
@@ -300,7 +318,10 @@ def _picture(contents: StudyContents, own: Bar | None, bars: list[Bar], split: s
     axes.set_ylim(-0.6, len(shown) - 0.4)
     in_percent(axes.xaxis)
     axes.set_xlabel(f"clustering accuracy on {split} jets")
-    caption = f"Clustering accuracy on {split} jets, matched once, with 95 % intervals."
+    caption = (
+        f"Clustering accuracy on {split} jets: matched once, with 95 % intervals, and hollow, in"
+        " batches. Dashed: the published value, which is one in batches."
+    )
     return Picture("yardsticks", figure, caption)
 
 

@@ -104,10 +104,13 @@ class MlflowMirror:
         tracker, run_id = self._closed()
         tracker.end_study(run_id, state, metrics)
 
-    def tell_answer(self, report: Path, words: str) -> None:
-        """Attach the folder of the report to the study's run, and describe it by the answer."""
+    def tell_answer(self, report: Path, words: str) -> bool:
+        """Attach the folder of the report to the study's run, and describe it by the answer.
+
+        Return whether the run was described by another one.
+        """
         tracker, run_id = self._closed()
-        tracker.tell_answer(run_id, report, words)
+        return tracker.tell_answer(run_id, report, words)
 
     def study_says(self, state: FinalState) -> bool:
         """Return whether the study's run was closed with this state; call it after `close`."""

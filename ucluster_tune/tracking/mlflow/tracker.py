@@ -63,7 +63,8 @@ _OWN_TAGS = (
 _REFERENCE = "reference_accuracy"
 _LABEL_FREE = ("silhouette", "stability")
 _EPOCHS_A_CALL = 70  # MLflow takes 1000 metrics in one call
-_NOTE_LENGTH = 5000  # MLflow's own limit of a tag's value
+_NOTE = "mlflow.note.content"
+_NOTE_LENGTH = 5000  # older versions of MLflow take no longer value of a tag
 _TAG_LENGTH = 4000  # MLflow refuses tags above 8000 bytes
 
 
@@ -276,17 +277,25 @@ class Tracker(StoredRuns):
         self._log_metrics(run_id, [(0, int(time.time() * 1000), metrics)])
         self._end_run(run_id, state, {"state": state})
 
-    def tell_answer(self, run_id: str, report: Path, words: str) -> None:
+    def tell_answer(self, run_id: str, report: Path, words: str) -> bool:
         """Attach the report of a study to its run, whose description becomes the answer.
 
         Args:
             run_id: of the study.
             report: folder of the page.
-            words: the answer, as Markdown.
+            words: the answer, as Markdown; paragraphs and tables for which MLflow's limit leaves
+                no room are left out whole.
+
+        Returns:
+            Whether the run was described by another answer, or by none.
         """
         self.log_artifacts(run_id, report, artifact_path="report")
+        told = _shortened(words)
         with store_errors(self._secret_uri):
-            self._client.set_tag(run_id, "mlflow.note.content", words[:_NOTE_LENGTH])
+            before = self._client.get_run(run_id).data.tags.get(_NOTE)
+            if before != told:
+                self._client.set_tag(run_id, _NOTE, told)
+        return bool(before != told)
 
     def register_model(
         self, run_id: str, name: str, model: Path, artifact_path: str, description: str
@@ -384,3 +393,14 @@ def _as_text(value: Any) -> str:
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, numbers.Real) and math.isfinite(value)
+
+
+def _shortened(markdown: str) -> str:
+    """Return the text without the paragraphs and tables that MLflow's limit has no room for."""
+    kept: list[str] = []
+    room = _NOTE_LENGTH
+    for part in markdown.split("\n\n"):
+        if len(part) + 2 <= room:
+            kept.append(part)
+            room -= len(part) + 2
+    return "\n\n".join(kept)
