@@ -150,7 +150,7 @@ def confirmed(tmp_path_factory, studies):
     better = EpochRecord(epoch=3, phase="clustering", clustering_accuracy=0.995)
     with StudyJournal(paths.record) as journal:
         for event in confirmation():
-            news = {}
+            news: dict[str, object] = {}
             if getattr(event, "training", None) == "c1-seed-12" and event.trial == "0001":
                 news = {"record": better} if isinstance(event, EpochEnded) else {}
                 news |= {"test": measured(0.71)} if isinstance(event, TrainingEvaluated) else {}
