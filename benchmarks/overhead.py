@@ -74,10 +74,15 @@ class WatchedTracker(Tracker):
         self.n_epochs += len(epochs)
 
     def end_trial(
-        self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
+        self,
+        run_id: str,
+        outcome: str,
+        cause: str | None = None,
+        n_epochs: int = 0,
+        ended_ms: int | None = None,
     ) -> None:
         """Close the run of a trial."""
-        super().end_trial(run_id, outcome, cause, n_epochs)
+        super().end_trial(run_id, outcome, cause, n_epochs, ended_ms)
         self.has_ended = True
 
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 
 from tests.agreement import assert_mlflow_agrees
@@ -20,8 +21,9 @@ from ucluster_tune.study.journal import StudyJournal
 from ucluster_tune.study.keeper import RecordKeeper
 from ucluster_tune.study.paths import StudiesFolder
 from ucluster_tune.study.record import StudyRecord
+from ucluster_tune.tracking.databases import with_password
 from ucluster_tune.tracking.mlflow import mirror as mirror_module
-from ucluster_tune.tracking.mlflow.mirror import MlflowMirror
+from ucluster_tune.tracking.mlflow.mirror import MlflowMirror, unix_ms
 from ucluster_tune.tracking.mlflow.tracker import Tracker
 
 CONFIG = study_config(
@@ -133,6 +135,10 @@ def test_trial_is_sent_with_all_its_epochs(books: Any) -> None:
     books.tell(BEGIN, *epochs(1, 6), trial_ended("0001", "complete", 6))
     books.close()
     assert books.ended == ["0001"]
+    trial = books.record.trials["0001"]
+    client = mlflow.MlflowClient(tracking_uri=with_password(books.record.tracking_uri))
+    told = client.get_run(trial.run_id).info  # its own times, however late MLflow hears of them
+    assert (told.start_time, told.end_time) == (unix_ms(trial.started), unix_ms(trial.ended))
     assert books.mirror.changes == []
 
 

@@ -1,6 +1,7 @@
 """What the hyperparameters did: importance, parallel coordinates, slices."""
 
 import math
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 from ucluster_tune.config.study import CategoricalParameter, Parameter
@@ -134,7 +135,7 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     shown = [low + (high - low) * step / 4 for step in range(5)] if high > low else [low]
     ticks = [(float(scale(value)), cells.metric(contents.metric, value)) for value in shown]
     _draw_scale(axes, n_axes - 1, ticks)
-    names = [name.replace(".", ".\n", 1).replace("_", "_\u200b") for name in space]
+    names = [_on_short_lines(name) for name in space]
     axes.set_xticks(range(n_axes), [*names, contents.metric_label.replace(" ", "\n", 1)])
     axes.tick_params(which="both", length=0, labeltop=False)
     axes.set_yticks([])
@@ -148,6 +149,16 @@ def _parallel(contents: StudyContents, trials: list[TrialState]) -> Picture:
     if any(parameter.when for parameter in space.values()):
         caption += " A line is broken where its trial has no such hyperparameter."
     return Picture("parallel_coordinates", figure, caption, is_wide=True)
+
+
+def _on_short_lines(name: str) -> str:
+    """Return a dotted path so that it is no wider than one axis of many.
+
+    >>> _on_short_lines("loss.inverse_temperature_start").split(chr(10))
+    ['loss.', 'inverse_temperature', '_start']
+    """
+    section, _, last = name.partition(".")
+    return f"{section}.\n" + "\n".join(wrap(last.replace("_", " _"), 20)).replace(" _", "_")
 
 
 def _draw_scale(axes: "Axes", position: int, ticks: list[tuple[float, str]]) -> None:

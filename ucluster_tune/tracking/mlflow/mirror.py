@@ -221,7 +221,8 @@ class MlflowMirror:
             if mean is not None and spread is not None and trial.ended is not None:
                 of_seeds = {f"mean_{metric}": mean, f"spread_{metric}": spread}
                 tracker.log_seeds(run_id, trial.epochs, unix_ms(trial.ended), of_seeds)
-            tracker.end_trial(run_id, trial.outcome, trial.cause, trial.epochs)
+            ended_ms = None if trial.ended is None else unix_ms(trial.ended)
+            tracker.end_trial(run_id, trial.outcome, trial.cause, trial.epochs, ended_ms)
 
     def _run_with_epochs(self, tracker: Tracker, trial: TrialState) -> str:
         """Return the trial's run, once it has all epochs of the record and no others."""
@@ -276,7 +277,8 @@ class MlflowMirror:
     def _new_run(self, tracker: Tracker, trial: TrialState) -> str:
         study_run_id = self._keeper.record.run_id
         assert study_run_id is not None, "told when the store was opened"
-        run_id = tracker.start_trial(study_run_id, trial.id, settings(self._keeper.record, trial))
+        told = settings(self._keeper.record, trial)
+        run_id = tracker.start_trial(study_run_id, trial.id, told, unix_ms(trial.started))
         try:
             config = self._paths.trial(trial.id).fetched_config()
         except CheckpointError as error:

@@ -129,7 +129,11 @@ class Tracker(StoredRuns):
         return self._start_run(name, params, _prefixed(own))
 
     def start_trial(
-        self, study_run_id: str, trial_id: str, hyperparameters: Mapping[str, Any]
+        self,
+        study_run_id: str,
+        trial_id: str,
+        hyperparameters: Mapping[str, Any],
+        started_ms: int | None = None,
     ) -> str:
         """Return the id of the new child run of a trial.
 
@@ -139,13 +143,14 @@ class Tracker(StoredRuns):
             study_run_id: what `start_study` returned.
             trial_id: such as "0003".
             hyperparameters: by dotted path; become MLflow params of the same names.
+            started_ms: when it started, in Unix milliseconds; now by default.
         """
         with store_errors(self._secret_uri):
             inherited = _study_tags(self._client.get_run(study_run_id))
         own = _prefixed({"trial": trial_id, "outcome": "running"})
         own["mlflow.parentRunId"] = study_run_id
         name = f"{inherited[TAG_PREFIX + 'study']}/{trial_id}"
-        return self._start_run(name, hyperparameters, {**inherited, **own})
+        return self._start_run(name, hyperparameters, {**inherited, **own}, started_ms)
 
     def draw_reference(self, run_id: str, reference: float, n_epochs: int) -> None:
         """Give the study's run the line of the reference, from the first epoch to the last one.
@@ -252,7 +257,12 @@ class Tracker(StoredRuns):
         self._log_metrics(run_id, [(n_epochs, time_ms, metrics)])
 
     def end_trial(
-        self, run_id: str, outcome: str, cause: str | None = None, n_epochs: int = 0
+        self,
+        run_id: str,
+        outcome: str,
+        cause: str | None = None,
+        n_epochs: int = 0,
+        ended_ms: int | None = None,
     ) -> None:
         """Close the run of a trial.
 
@@ -262,9 +272,10 @@ class Tracker(StoredRuns):
                 interrupted (KILLED).
             cause: why it failed or was interrupted; nothing to tell by default.
             n_epochs: that the run has.
+            ended_ms: when it ended, in Unix milliseconds; now by default.
         """
         tags = {"outcome": outcome, "cause": cause or "", "epochs": n_epochs}
-        self._end_run(run_id, outcome, tags)
+        self._end_run(run_id, outcome, tags, ended_ms)
 
     def end_study(self, run_id: str, state: str, metrics: Mapping[str, Any]) -> None:
         """Close the parent run.
@@ -324,14 +335,20 @@ class Tracker(StoredRuns):
             )
         return str(made.version)
 
-    def _start_run(self, name: str, params: Mapping[str, Any], tags: dict[str, str]) -> str:
+    def _start_run(
+        self,
+        name: str,
+        params: Mapping[str, Any],
+        tags: dict[str, str],
+        started_ms: int | None = None,
+    ) -> str:
         origin = {"mlflow.source.name": "ucluster-tune", "mlflow.source.type": "LOCAL"}
         user = user_name()
         if user:
             origin["mlflow.user"] = user
         with store_errors(self._secret_uri):
             run = self._client.create_run(
-                self.experiment_id, tags={**origin, **tags}, run_name=name
+                self.experiment_id, started_ms, tags={**origin, **tags}, run_name=name
             )
             run_id: str = run.info.run_id
         self.add_params(run_id, params)
@@ -360,7 +377,9 @@ class Tracker(StoredRuns):
             tags = [RunTag(TAG_PREFIX + "not_finite", text)] if text else []
             self._client.log_batch(run_id, metrics=sent, tags=tags)
 
-    def _end_run(self, run_id: str, how: str, tags: Mapping[str, Any]) -> None:
+    def _end_run(
+        self, run_id: str, how: str, tags: Mapping[str, Any], ended_ms: int | None = None
+    ) -> None:
         status = STATUS[how]
         with store_errors(self._secret_uri):
             from mlflow.entities import RunTag
@@ -368,7 +387,7 @@ class Tracker(StoredRuns):
             self._client.log_batch(
                 run_id, tags=[RunTag(key, value) for key, value in _prefixed(tags).items()]
             )
-            self._client.set_terminated(run_id, status)
+            self._client.set_terminated(run_id, status, ended_ms)
 
 
 def _prefixed(tags: Mapping[str, Any]) -> dict[str, str]:
