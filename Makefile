@@ -45,10 +45,11 @@ quickstart: install ## Install, then search on the sample of simulated jets
 	$(BIN)/ucluster-tune confirm $(or $(NAME),quickstart) --top 1 --seeds 1 --workers 2 --jets 2400
 
 # Whatever stopped it, it goes on from there.
-study: install ## The study of the sample, hours: search, then the best three confirmed with five seeds
+study: install ## The study of the sample, over an hour: search, then the best three confirmed with five seeds
 	@test -e studies/study/record.jsonl || $(BIN)/ucluster-tune run search_spaces/study.yaml
 	@$(BIN)/ucluster-tune status study --json | grep -q '"state": "complete"' || $(BIN)/ucluster-tune resume study
 	$(BIN)/ucluster-tune confirm study --top 3 --seeds 5 --jets 6400
+	$(BIN)/ucluster-tune report study --gallery docs/study
 
 # Two searches at a time would wait for each other's CPUs, so all that start Ray are one process's.
 test: $(WITH_TOOLS) ## Install, then run the tests, all but those of faults and of hosts
