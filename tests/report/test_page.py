@@ -19,6 +19,7 @@ from tests.study_events import (
     trial_started,
 )
 from ucluster_tune.errors import StudyError
+from ucluster_tune.report.page.answer import best_section
 from ucluster_tune.report.page.comparison import comparison_page
 from ucluster_tune.report.page.contents import StudyContents, read_contents
 from ucluster_tune.report.page.gallery import how_to_read, write_gallery
@@ -160,6 +161,18 @@ def test_network_with_labels_is_a_yardstick_of_every_view(tmp_path: Path) -> Non
     compared = comparison_page([(record, paths), (study_of_four(), paths)])
     (table,) = next(s for s in compared.sections if s.title.startswith("Yardsticks")).tables
     assert table.rows[2] == ("supervised, uses labels (2 seeds)", "64.0 %", "")
+
+
+def test_another_trial_that_was_confirmed_comes_before_the_best_of_the_search() -> None:
+    record = study_of_four(*confirmation())
+    assert record.confirmed is not None
+    record.confirmed.result = replace(result(), chosen="0002")
+    section = best_section(read_contents(record, StudyPaths(Path("jets"))))
+    words = "Confirmed: trial 0002. The search itself had chosen trial 0001, epoch 6 of 6."
+    assert section.sentences == [words]
+    (table,) = section.tables
+    assert table.columns[1:3] == ("confirmed", "best of the search")
+    assert table.rows[0][1:3] == ("0.01", "0.001")
 
 
 def test_what_was_confirmed_is_made_again_by_the_same_command(written: Path) -> None:

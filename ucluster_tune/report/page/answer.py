@@ -10,6 +10,7 @@ from ucluster_tune.report.yardstick_words import WITHOUT_LABELS
 from ucluster_tune.study.budget import elapsed_s
 from ucluster_tune.study.knowledge import settings
 from ucluster_tune.study.status import remaining_s
+from ucluster_tune.study.trainings import TrialState
 
 
 def answer_in_words(contents: StudyContents) -> list[str]:
@@ -86,31 +87,45 @@ def answer_section(contents: StudyContents) -> Section:
 
 
 def best_section(contents: StudyContents) -> Section:
-    """Return the best configuration beside the published one and the ranges searched."""
+    """Return the best configuration beside the published one and the ranges searched.
+
+    Where trials were trained again and another one was the best of these, it comes first.
+    """
     title, best = "Best configuration", contents.record.best
     if best is None:
         return absent(title, "no trial has finished an epoch")
     space, published = contents.config.search_space, published_values()
+    confirmed = _confirmed(contents)
+    shown = {"best": best}
+    words = f"Trial {best.id}, epoch {best.best_epoch} of {best.n_epochs}."
+    if confirmed is not None and confirmed.id != best.id:
+        shown = {"confirmed": confirmed, "best of the search": best}
+        words = f"Confirmed: trial {confirmed.id}. The search itself had chosen t{words[1:]}"
+    values = [settings(contents.record, trial) for trial in shown.values()]
     rows = []
-    for name, value in settings(contents.record, best).items():
+    for name in dict.fromkeys(name for of_trial in values for name in of_trial):
         parameter = space.get(name)
         rows.append(
             (
                 name,
-                cells.setting(value),
+                *(cells.setting(of_trial.get(name, cells.NOTHING)) for of_trial in values),
                 cells.setting(published.get(name, cells.NOTHING)),
                 cells.NOTHING if parameter is None else _range(parameter.model_dump()),
             )
         )
     if not rows:
         return Section(title, ["The study's configuration as it stands: nothing was searched."])
-    columns = ("hyperparameter", "best", "published recipe", "searched")
-    return Section(
-        title,
-        [f"Trial {best.id}, epoch {best.best_epoch} of {best.n_epochs}."],
-        [Table("best_configuration", columns, rows)],
-        notes=_at_an_edge(contents),
-    )
+    columns = ("hyperparameter", *shown, "published recipe", "searched")
+    table = Table("best_configuration", columns, rows)
+    return Section(title, [words], [table], notes=_at_an_edge(contents))
+
+
+def _confirmed(contents: StudyContents) -> TrialState | None:
+    """Return the trial that the newest confirmation chose; None for the published recipe."""
+    newest = contents.record.confirmed
+    if newest is None or newest.result is None:
+        return None
+    return contents.record.trials.get(newest.result.chosen)
 
 
 def _range(parameter: dict[str, object]) -> str:
