@@ -1,3 +1,3 @@
 """Distributed hyperparameter search for ABCnet-UCluster, a network that clusters jets unasked."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
