@@ -32,7 +32,6 @@ from ucluster_tune.data.simulation.splits import DEFAULT_FRACTIONS
 from ucluster_tune.errors import MachineError
 from ucluster_tune.storage.download import Say, ServerPatience, in_words, n_bytes_left
 from ucluster_tune.storage.locations import Location, locate
-from ucluster_tune.storage.whole_files import cannot_be_written
 
 CACHE_VARIABLE: Final = "UCLUSTER_TUNE_CACHE"
 DATASETS_VARIABLE: Final = "UCLUSTER_TUNE_DATASETS"
@@ -241,7 +240,9 @@ def prepare(
         ) from error
     except OSError as error:
         raise MachineError(
-            f"{cannot_be_written(folder, error)}; {_variable(folder)} names another one"
+            f"{folder}: cannot be written: {error.strerror or error}; choose another folder for"
+            f" {'the cache' if _variable(folder) == CACHE_VARIABLE else 'data sets'} with"
+            f" {_variable(folder)}"
         ) from error
 
 

@@ -1,8 +1,5 @@
 """Jets from what a detector measures: anti-kT clustering with FastJet, the leading jet."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +8,7 @@ import numpy.typing as npt
 from ucluster_tune.data.format.features import MAX_CONSTITUENTS
 from ucluster_tune.data.simulation.collisions import load_generator_library
 from ucluster_tune.data.simulation.settings import SimulationSettings
+from ucluster_tune.storage.descriptors import silent
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class JetFinder:
         self._definition = self._fastjet.JetDefinition(
             self._fastjet.antikt_algorithm, settings.jet_radius
         )
-        with _silent_stdout():  # FastJet greets at its first clustering
+        with silent(1):  # FastJet greets at its first clustering
             self.find(np.array([[1.0, 0.0, 0.0, 1.0]]))
 
     def find(self, momenta: npt.NDArray[np.float64]) -> Jet | None:
@@ -58,16 +56,3 @@ class JetFinder:
         order = np.argsort(-pt, kind="stable")
         stored = order[pt[order] >= self._settings.min_pt_gev][:MAX_CONSTITUENTS]
         return Jet(members.sum(axis=0), len(members), members[stored])
-
-
-@contextmanager
-def _silent_stdout() -> Iterator[None]:
-    """Send what C++ prints to nowhere: standard output is for results."""
-    saved = os.dup(1)
-    try:
-        with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path of ours
-            os.dup2(nowhere.fileno(), 1)
-            yield
-    finally:
-        os.dup2(saved, 1)
-        os.close(saved)

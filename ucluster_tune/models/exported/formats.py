@@ -19,6 +19,7 @@ from ucluster_tune.models.exported.check import (
 from ucluster_tune.models.exported.graph import ExportedNetwork
 from ucluster_tune.models.prediction import Prediction, Predictor
 from ucluster_tune.models.saved import SavedModel, read_model
+from ucluster_tune.storage.descriptors import silent
 
 MODEL_ONNX: Final = "model.onnx"
 _OPSET: Final = 18  # the newest that the converter writes
@@ -119,12 +120,13 @@ def _onnx(
             f"--format onnx needs the extra `onnx`, and {error.name} is not installed: install it"
             " (docs/model.md says how), or take --format savedmodel"
         ) from error
-    tf2onnx.convert.from_function(
-        network.of_constituents,
-        input_signature=network.of_constituents.input_signature,
-        opset=_OPSET,
-        output_path=str(path),
-    )
+    with silent(2):  # TensorFlow's graph optimizer tells of sessions and GPUs, whatever the level
+        tf2onnx.convert.from_function(
+            network.of_constituents,
+            input_signature=network.of_constituents.input_signature,
+            opset=_OPSET,
+            output_path=str(path),
+        )
     session = onnxruntime.InferenceSession(path)
     names = [output.name for output in session.get_outputs()]
     found = dict(zip(names, session.run(names, {"constituents": jets.momenta}), strict=True))
