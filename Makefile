@@ -1,4 +1,4 @@
-# Two commands do all on a fresh machine with Python 3.11, 3.12 or 3.13, g++ and make:
+# Two commands do all on a fresh machine with Python 3.11 or 3.12, g++ and make:
 # `make quickstart` and `make test`. Both install first; that takes no time when nothing changed.
 # Tests and what else a developer needs bring their tools.
 
@@ -30,13 +30,13 @@ install: $(INSTALLED) ## Install what searches need into .venv
 # With the developer's tools there is all that is there without them.
 $(WITH_TOOLS): TOOLS := --tools
 $(INSTALLED) $(WITH_TOOLS): pyproject.toml uv.lock $(wildcard horovod_headers/*)
-	@for python in $(PYTHON) python3.11 python3.12 python3.13 python3 python; do \
+	@for python in $(PYTHON) python3.11 python3.12 python3 python; do \
 	    if "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 6))' 2>/dev/null; then \
 	        "$$python" scripts/install.py --extra "$(EXTRA)" --python "$(PYTHON)" $(TOOLS) || exit 1; \
 	        rm -f .venv/.installed-* .venv/.tools-*; touch $(INSTALLED) $@; exit 0; \
 	    fi; \
 	done; \
-	echo "Error: Python 3.11, 3.12 or 3.13 is needed and was not found: install it with" \
+	echo "Error: Python 3.11 or 3.12 is needed and was not found: install it with" \
 	    "\`apt install python3 python3-venv\` (Debian 12, Ubuntu 24.04) or" \
 	    "\`dnf install python3.12\` (Fedora, RHEL)." >&2; exit 1
 

@@ -21,7 +21,7 @@ def main() -> int:
     """Installs; returns the exit status."""
     parser = argparse.ArgumentParser(description="Install ucluster-tune into .venv.")
     parser.add_argument("--extra", default="cpu", choices=("cpu", "gpu"))
-    parser.add_argument("--python", default="", help="a Python 3.11, 3.12 or 3.13")
+    parser.add_argument("--python", default="", help="a Python 3.11 or 3.12")
     parser.add_argument("--tools", action="store_true", help="what tests and linters need too")
     parser.add_argument("--check-only", action="store_true", help="install nothing")
     options = parser.parse_args()
