@@ -152,7 +152,7 @@ def test_a_slow_taker_is_no_silence(monkeypatch):
         yield 0
         yield 1
         is_there.set()
-        time.sleep(0.05)  # the next one is waited for
+        time.sleep(0.05)  # nothing tells that the taker waits; without that the test is easier
         yield 2
 
     with ReadAhead(late, 1, "numbers", silence_limit_s=5.0) as numbers:
